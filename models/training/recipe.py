@@ -41,6 +41,8 @@ _PLAIN: Final = {
     "model_type": "a table",
     "literal_error": "{expected}",
     "too_short": "a list with a value",
+    "too_long": "one character",
+    "string_too_long": "one character",
     "string_too_short": "a text that is not empty",
 }
 

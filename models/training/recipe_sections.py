@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forebay.models.training.optimisers import OptimizerName, Schedule
@@ -24,8 +24,15 @@ class DataSection(_Section):
     """[data]: where the rows are, and what their columns mean. Paths are relative to the recipe."""
 
     path: Text | None = Field(default=None, description="A file, a pattern such as data/*.csv.gz, or a URL.")
-    topic: Text | None = Field(default=None, description="Instead of a path: a topic with labelled events.")
-    label: Text = Field(description="The column to predict. A dot leads into an object: truth.label.")
+    topic: Text | None = Field(
+        default=None, description="Instead of a path: a topic with labelled events, such as topic://features?from=-7d."
+    )
+    label: Text = Field(description="The column to predict.")
+    skip_bad_lines: bool = Field(default=False, description="Leave out and count rows that cannot be read.")
+    delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = Field(default=None, description="CSV: the separator.")
+    text_columns: tuple[Text, ...] = Field(
+        default=(), description="CSV: columns that are texts, whatever they look like."
+    )
     columns: tuple[Text, ...] = Field(default=(), description="The features. [default: all other columns]")
     exclude: tuple[Text, ...] = Field(default=(), description="Columns that are not features.")
     id: Text | None = Field(default=None, description="The column that identifies a row; it is not a feature.")

@@ -100,7 +100,7 @@ def _list(dropped: dict[str, int]) -> str:
 
 def _codes(column: pa.Array, feature: Feature) -> FloatArray:
     if not feature.is_text:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             codes: FloatArray = as_float64(column).astype(np.float32)
             return codes
     return _mapped(as_text(column), code_table(feature))
@@ -109,7 +109,7 @@ def _codes(column: pa.Array, feature: Feature) -> FloatArray:
 def _labels(column: pa.Array, signature: Signature) -> FloatArray:
     """Return classes from 0 or values, float32 [b]; NaN for a missing label."""
     if signature.task == "regression":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             labels: FloatArray = as_float64(column).astype(np.float32)
             return labels
     codes = {label: float(code) for code, label in enumerate(signature.labels)}

@@ -196,7 +196,9 @@ def checked_rows(net: Net, task: Task, x_NG: FloatArray, y_N: Targets, what: str
     if task == "regression" and y.ndim == 1:
         y = y[:, None]
     expected = (len(x_NG), outputs) if task == "regression" else (len(x_NG),)
-    if y.shape != expected or not np.isfinite(y.astype(np.float64)).all():
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        is_finite = np.isfinite(y.astype(np.float64)).all()
+    if y.shape != expected or not is_finite:
         raise TensorError(f"{what}: the targets must be finite numbers {list(expected)}; these are {list(y.shape)}")
     classes = {"binary": 2, "multiclass": outputs, "regression": 0}[task]
     if classes and not np.isin(y, np.arange(classes)).all():

@@ -16,7 +16,7 @@ import click
 from forebay.schemas.errors import ConfigError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import stop_on_signal, unwind_on_signal
-from forebay.stream.cli.options import json_option
+from forebay.stream.cli.options import DEFAULT_FILE, ConfigSource, bootstrap_option, json_option
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.core.extras import install_hint
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from forebay.models.training.run import TrainingOutcome
     from forebay.models.training.tuning import Trial
 
+_MAX_WORKERS: Final = 4
 DEFAULT_REPORTS: Final = Path("training-reports")
 DEFAULT_CACHE: Final = Path("~/.cache/forebay/training")
 
@@ -37,6 +38,8 @@ class TrainOptions(TypedDict):
     assignments: tuple[str, ...]
     tune: int
     report: Path | None
+    config_path: Path | None
+    bootstrap_server: str | None
     no_register: bool
     cache_dir: Path
     quiet: bool
@@ -63,6 +66,16 @@ class TrainOptions(TypedDict):
     metavar="DIR",
     help="Folder for report.html and report.json. [default: training-reports/NAME-VERSION]",
 )
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    envvar="FOREBAY_CONFIG",
+    metavar="FILE",
+    help=f"Configuration file, for the broker of data.topic. [default: ./{DEFAULT_FILE}]",
+)
+@bootstrap_option
 @click.option("--no-register", is_flag=True, help="Train and report, and do not register the model.")
 @click.option(
     "--cache-dir",
@@ -126,7 +139,7 @@ def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tup
     trials: list[Trial] = []
     with TrainingProgress(recipe, time.monotonic, quiet=options["quiet"]) as progress:
         progress.on_stage("reading and preparing")
-        data = prepare_data(recipe, _source(recipe, path), folder)
+        data = prepare_data(recipe, _source(recipe, path, options), folder)
         if options["tune"]:
             recipe, trials = search(recipe, data, options["tune"], on_trial=progress.on_trial)
         progress.on_stage("training")
@@ -144,11 +157,35 @@ def creation_time(environ: Mapping[str, str]) -> datetime:
     return datetime.fromtimestamp(int(stated), UTC) if stated.isdecimal() else datetime.now(UTC)
 
 
-def _source(recipe: Recipe, path: Path) -> TableSource:
-    from forebay.models.training.table_files import TableFile
+def _source(recipe: Recipe, path: Path, options: TrainOptions) -> TableSource:
+    from forebay.models.data.csv_rows import CsvOptions
+    from forebay.models.data.table_options import TableOptions
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.tables.opening import open_location
 
-    assert recipe.data.path is not None
-    return TableFile(path.parent / recipe.data.path)
+    data = recipe.data
+    table = TableOptions(
+        csv=CsvOptions(data.delimiter),
+        types=dict.fromkeys(data.text_columns, "text"),
+        skip_invalid=data.skip_bad_lines,
+        workers=min(_MAX_WORKERS, os.cpu_count() or 1),
+    )
+    if data.topic is not None:
+        location = data.topic if "://" in data.topic else f"topic://{data.topic}"
+    else:
+        assert data.path is not None
+        location = data.path if "://" in data.path or data.path == "-" else str(path.parent / data.path)
+
+    def client() -> Mapping[str, object]:
+        from forebay.stream.kafka.client import client_options
+
+        config = options["config_path"]
+        config = Path(DEFAULT_FILE) if config is None and Path(DEFAULT_FILE).is_file() else config
+        source = ConfigSource(config, os.environ, {})
+        overrides = {"kafka.bootstrap_servers": options["bootstrap_server"]}
+        return client_options(source.load(overrides).settings.kafka)
+
+    return open_location(location, table, client_options=client, clock=SystemClock())
 
 
 def _report(outcome: TrainingOutcome, trials: list[Trial], folder: Path | None) -> ReportFiles:

@@ -40,7 +40,21 @@ EXTRA_OF = {
 
 # Extras that are needed at run time, or where models are registered.
 EXTRAS = frozenset(
-    ["aggregate", "bench", "demo", "embedded", "files", "gcs", "gpu", "hf", "mlflow", "registration", "s3", "trees"]
+    [
+        "aggregate",
+        "bench",
+        "demo",
+        "embedded",
+        "files",
+        "gcs",
+        "gpu",
+        "hf",
+        "mlflow",
+        "registration",
+        "s3",
+        "training",
+        "trees",
+    ]
 )
 
 # Extras that are not needed at run time, but to build, test and check the code.

@@ -1,0 +1,133 @@
+"""`forebay train` trains from a recipe file, reports, and registers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.csv
+import pytest
+
+from forebay.models.training.recipe import parse_recipe
+from forebay.stream.cli import main
+from forebay.stream.cli.train import creation_time
+from tests.eventually import eventually
+from tests.models.training.tables import weather
+
+RECIPE = """
+[data]
+path = "rows.csv"
+label = "y"
+[model]
+hidden_dims = [8]
+[training]
+epochs = 3
+batch_size = 64
+learning_rate = 0.02
+[register]
+name = "damp"
+[tune]
+"training.learning_rate" = { choices = [0.000001, 0.05] }
+"""
+
+Run = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a table and a recipe, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOREBAY_TRAINING_CACHE", str(tmp_path / "cache"))
+    pyarrow.csv.write_csv(weather(400), tmp_path / "rows.csv")
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str, status: int = 0) -> tuple[str, str]:
+        assert main(["train", *arguments]) == status
+        done = capsys.readouterr()
+        return done.out, done.err
+
+    return run
+
+
+def test_a_recipe_is_trained_reported_and_registered(run: Run, folder: Path) -> None:
+    out, err = run("recipe.toml")
+    assert "✓ damp@1  models/damp/1" in out
+    assert "next: forebay check --set model.repository=models --set model.name=damp --set model.version=1" in out
+    assert "epoch 3: training loss " in err
+    assert (folder / "training-reports/damp-1/report.html").is_file()
+    assert list((folder / "cache").iterdir()) == []
+    out, err = run("recipe.toml", "--json", "--quiet", "--report", "here", "--set", "training.seed=4")
+    document = json.loads(out)
+    assert (document["version"], document["rows"]["test"], err) == (2, 60, "")
+    assert json.loads((folder / "here/report.json").read_text())["metrics"] == document["metrics"]
+
+
+def test_the_same_recipe_gives_the_same_version_byte_by_byte(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    digests = {
+        json.loads(run("recipe.toml", "--json", "--set", f"register.repository={place}")[0])["manifest_sha256"]
+        for place in ("a", "b")
+    }
+    assert len(digests) == 1
+    assert creation_time(os.environ) == datetime.fromtimestamp(1_700_000_000, UTC)
+
+
+def test_a_search_registers_the_best_trial(run: Run) -> None:
+    out, _ = run("recipe.toml", "--tune", "6", "--json")
+    document = json.loads(out)
+    assert len(document["trials"]) == 6
+    best = min(trial["validation_loss"] for trial in document["trials"])
+    assert document["metrics"]["validation"]["loss"] == best
+    out, _ = run("recipe.toml", "--tune", "2", "--no-register")
+    assert "validation loss" in out and "not registered" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ((), 2, "name a recipe"),
+        (("none.toml",), 2, "none.toml: cannot be read: No such file or directory"),
+        (("recipe.toml", "--set", "training.epochs=0"), 2, "training.epochs is 0; allowed is from 1"),
+        (("recipe.toml", "--set", "training.epocs=1"), 2, "did you mean epochs?"),
+        (("recipe.toml", "--set", "epochs=1"), 2, "is not SECTION.KEY=VALUE"),
+        (("recipe.toml", "--set", "data.label=z"), 1, "no column 'z'"),
+        (("recipe.toml", "--set", "data.path=none.csv"), 1, "none.csv"),
+        (("recipe.toml", "--set", "register.name=A B"), 1, "A B"),
+    ],
+)
+def test_mistakes_are_one_message(run: Run, arguments: tuple[str, ...], status: int, message: str) -> None:
+    _, err = run(*arguments, status=status)
+    assert message in err and "Traceback" not in err
+
+
+def test_the_example_is_printed(run: Run) -> None:
+    assert parse_recipe(run("--init")[0]).registration.name == "my-model"
+
+
+async def test_an_interrupt_keeps_the_best_epoch_so_far(folder: Path) -> None:
+    (folder / "recipe.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 1000000\npatience = 1000000"))
+    with (folder / "progress.txt").open("w") as progress:
+        command = [sys.executable, "-m", "forebay", "train", "recipe.toml", "--json"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=progress)
+    try:
+        await eventually((folder / "progress.txt").read_text, "three epochs", until=lambda text: "epoch 3:" in text)
+        process.send_signal(signal.SIGINT)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    document = json.loads(out)
+    assert process.returncode == 0
+    assert (document["end"], document["version"]) == ("interrupted", 1)
+    assert list((folder / "cache").iterdir()) == []
