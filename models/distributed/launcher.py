@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Final
 
 from forebay.models.distributed.errors import LOST_STATUS
@@ -58,12 +58,16 @@ class LaunchOptions:
 
 @dataclass(frozen=True, slots=True)
 class RankFailure:
-    """Why a rank ended. status: the exit status, or minus the signal. lines: the last ones of its standard error."""
+    """Why a rank ended. status: the exit status, or minus the signal. lines: the last ones of its standard error.
+
+    silent: the ranks that were still running, if this one ended because it waited for another one in vain.
+    """
 
     rank: int
     status: int
     seconds: float
     lines: tuple[str, ...]
+    silent: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         """Return the reason in one sentence."""
@@ -73,6 +77,9 @@ class RankFailure:
             how = f"was killed by {_signal_name(-self.status)}"
             if self.status == -signal.SIGKILL:
                 how += " (often because the machine has no memory left)"
+        if self.silent:
+            names = ", ".join(map(str, self.silent))
+            how += f" because it lost another rank; rank {names} was running and did not answer"
         return f"rank {self.rank} {how} after {self.seconds:.1f} s"
 
 
@@ -237,7 +244,10 @@ class Launcher:
                 continue
             failures.append(failure)
             deadline = self._clock() + self._options.settle_s if deadline is None else deadline
-        return first_cause(failures)
+        cause = first_cause(failures)
+        if cause is not None and cause.status == LOST_STATUS:
+            return replace(cause, silent=tuple(process.rank for process in processes if process.status is None))
+        return cause
 
     def _stop(self, processes: Sequence[_Process], number: signal.Signals, seconds: float) -> None:
         """Send a signal to all ranks and wait until they have ended, at most some seconds."""

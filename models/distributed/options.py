@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from forebay.models.distributed.rounds import LOST_RANK, LostRank
@@ -56,22 +55,6 @@ class DistributedOptions:
             problems.append("lost_rank is 'continue', which needs the strategy 'parameter_server'")
         if problems:
             raise ModelError("distributed: " + "; ".join(problems), kind="params", remedy="correct these options")
-
-    @classmethod
-    def read(cls, table: Mapping[str, object], place: str) -> DistributedOptions:
-        """Return the options in a table. Raises ModelError that names the place and the key."""
-        allowed = [field.name for field in fields(cls)]
-        for key in table:
-            if key not in allowed:
-                raise ModelError(
-                    f"{place}.{key} does not exist; allowed are {', '.join(allowed)}",
-                    kind="params",
-                    remedy="correct or remove the key",
-                )
-        try:
-            return cls(**table)  # type: ignore[arg-type]
-        except ModelError as error:
-            raise ModelError(f"{place}: {error.message.removeprefix('distributed: ')}", kind="params") from None
 
 
 def _is_number(value: object) -> bool:

@@ -71,27 +71,32 @@ class Session:
 
         Raises RankLost if the ranks do not meet in time, ModelError for a checkpoint of another training.
         """
-        is_first = ranks is None or ranks.rank == 0
-        world_size = 1 if ranks is None else ranks.world_size
-        checkpoint = folder.latest(world_size) if folder is not None and is_first else None
         if ranks is None:
             strategy: Strategy = "all_reduce"
             transport: Transport = Alone()
         else:
             decided = None
-            if checkpoint is not None:
-                decided = cast(Strategy, from_bytes(checkpoint.shared, "checkpoint").values[_STRATEGY])
+            if options.strategy == "auto" and ranks.rank == 0 and folder is not None:
+                decided = _decided(folder.latest(ranks.world_size))
             strategy, transport = connect(ranks, options, gradient_bytes=gradient_bytes, decided=decided)
         exchange = RankExchange(transport, build_compression(options, seed), options.bucket_mb)
-        session = cls(exchange, strategy, folder=folder, private=private)
+        return cls.start(exchange, strategy, folder=folder, private=private)
+
+    @classmethod
+    def start(
+        cls, exchange: RankExchange, strategy: Strategy, *, folder: CheckpointFolder | None, private: tuple[str, ...]
+    ) -> Session:
+        """Read the last checkpoint, if there is one, for ranks that are connected. Raises like `join`."""
+        resumed = None
         if folder is not None:
-            session.resumed = session._resume(checkpoint)
-        return session
+            checkpoint = folder.latest(exchange.world_size) if exchange.rank == 0 else None
+            resumed = _resumed(exchange, checkpoint)
+        return cls(exchange, strategy, folder=folder, private=private, resumed=resumed)
 
     def save(self, step: int, state: State) -> None:
         """Save a checkpoint of all ranks, which all call this after the same step. Does nothing without a folder.
 
-        Raises StorageError on rank 0 if it cannot be written, ModelError if the weights of the ranks differ.
+        Logs a warning if the weights of the ranks differ. Raises StorageError on rank 0 if it cannot be written.
         """
         if self._folder is None:
             return
@@ -131,28 +136,31 @@ class Session:
                 ", ".join(map(str, differing)),
             )
 
-    def _resume(self, checkpoint: Checkpoint | None) -> Resumed | None:
-        transport = self.exchange.transport
-        shared = gather_bytes(transport, checkpoint.shared if checkpoint else b"")[0]
-        if not shared:
-            return None
-        own = b""
-        for rank in transport.members:
-            data = gather_bytes(transport, checkpoint.ranks[rank] if checkpoint else b"")[0]
-            own = data if rank == transport.rank else own
-        common, private = from_bytes(shared, "checkpoint"), from_bytes(own, "checkpoint")
-        self.exchange.restore(private.part("compression."))
-        step = common.values.get(_STEP)
-        if not isinstance(step, int):
-            raise ModelError("the checkpoint has no step", kind="checkpoint", remedy="remove the checkpoint")
-        parts = (common.part("training."), private.part("training."))
-        return Resumed(
-            step,
-            State(
-                {**parts[0].tensors, **parts[1].tensors},
-                {**parts[0].values, **parts[1].values},
-            ),
-        )
+
+def _decided(checkpoint: Checkpoint | None) -> Strategy | None:
+    """Return the strategy that was used before."""
+    if checkpoint is None:
+        return None
+    return cast(Strategy, from_bytes(checkpoint.shared, "checkpoint").values[_STRATEGY])
+
+
+def _resumed(exchange: RankExchange, checkpoint: Checkpoint | None) -> Resumed | None:
+    """Return this rank's part of the checkpoint that rank 0 has read, and restore the compression."""
+    transport = exchange.transport
+    shared = gather_bytes(transport, checkpoint.shared if checkpoint else b"")[0]
+    if not shared:
+        return None
+    own = b""
+    for rank in transport.members:
+        data = gather_bytes(transport, checkpoint.ranks[rank] if checkpoint else b"")[0]
+        own = data if rank == transport.rank else own
+    common, private = from_bytes(shared, "checkpoint"), from_bytes(own, "checkpoint")
+    exchange.restore(private.part("compression."))
+    step = common.values.get(_STEP)
+    if not isinstance(step, int):
+        raise ModelError("the checkpoint has no step", kind="checkpoint", remedy="remove the checkpoint")
+    all_, mine = common.part("training."), private.part("training.")
+    return Resumed(step, State({**all_.tensors, **mine.tensors}, {**all_.values, **mine.values}))
 
 
 _EMPTY: Final = to_bytes(State())

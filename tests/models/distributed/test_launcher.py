@@ -74,6 +74,13 @@ def test_the_rank_that_failed_is_named_and_not_the_one_that_lost_it() -> None:
     assert message.startswith("rank 1 ended with exit status 3")
 
 
+def test_a_rank_that_hangs_is_named() -> None:
+    message, _ = failed("sys.exit(75) if rank == 0 else wait()")
+    assert message.startswith(
+        "rank 0 ended with exit status 75 because it lost another rank; rank 1 was running and did"
+    )
+
+
 def test_a_rank_that_ignores_sigterm_is_killed() -> None:
     failed("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nif rank: time.sleep(0.1); sys.exit(1)\nwait()")
 
