@@ -101,6 +101,21 @@ class CheckpointFolder:
                 _LOGGER.warning("%s: this checkpoint is damaged (%s); trying the one before it", folder, damage)
         return None
 
+    def clear(self) -> None:
+        """Remove all checkpoints, and the folder if nothing else is in it. Raises StorageError."""
+        try:
+            for _, folder in self._found():
+                shutil.rmtree(folder)
+            if self.folder.is_dir():
+                self._remove_partial()
+                if not any(self.folder.iterdir()):
+                    self.folder.rmdir()
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder}: the checkpoints cannot be removed: {error.strerror or error}",
+                remedy="remove the folder; the training has ended",
+            ) from error
+
     def _describe(self, step: int, files: Mapping[str, bytes]) -> bytes:
         entries = {name: {"bytes": len(data), "sha256": _digest(data)} for name, data in files.items()}
         content = {

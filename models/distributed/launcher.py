@@ -50,7 +50,7 @@ class LaunchOptions:
     max_restarts: int = 0
     settle_s: float = 1.0
     grace_s: float = 5.0
-    stop_s: float = 20.0
+    stop_s: float = 50.0
     start_s: float = 30.0
     server: Sequence[str] | None = None
     may_continue: bool = False
@@ -122,7 +122,7 @@ class Launcher:
     def run(self) -> None:
         """Run the ranks until all are done. Raises ModelError if a rank failed once more than it may be restarted.
 
-        KeyboardInterrupt is passed on to the ranks as SIGINT, and raised again when they have ended.
+        KeyboardInterrupt is passed on to the ranks as SIGINT, and raised again when they have ended without a result.
         """
         restarts = self._options.max_restarts
         with self._server() as address:
@@ -175,10 +175,11 @@ class Launcher:
             processes = [self._start(rank, attempt, listener, server) for rank in range(self._options.nproc)]
         try:
             return self._wait(processes, start)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                self._stop(processes, signal.SIGINT, self._options.stop_s)
-            raise
+        except KeyboardInterrupt:
+            self._stop(processes, signal.SIGINT, self._options.stop_s)
+            if any(process.process.poll() != 0 for process in processes):
+                raise
+            return None  # they ended early, with a result
         finally:
             self._end(processes)
 

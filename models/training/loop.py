@@ -222,7 +222,8 @@ class TrainingLoop:
         self._check_finite()
         loss_sum, weight_sum = map(self._exchange.total, state.sums.tolist())
         last_step = state.epoch * self._order.steps + state.step - 1
-        validation_loss = self.evaluate(self._validation)
+        # The mean over the ranks, so that all take the same decisions even if their processors round differently.
+        validation_loss = self._exchange.total(self.evaluate(self._validation)) / self._exchange.world_size
         if not math.isfinite(validation_loss):
             raise self._diverged("validation")
         record = EpochRecord(

@@ -11,9 +11,9 @@ import torch
 from forebay.models.artefacts.preparation import prepared_shape
 from forebay.models.artefacts.signature import Task
 from forebay.models.backends.torch.architectures import Net, build_net
+from forebay.models.training.distribution import AgreedStop, CheckpointObserver, Distribution, resume
 from forebay.models.training.fitted_model import FittedModel
-from forebay.models.training.gradient_exchange import GradientExchange
-from forebay.models.training.loop import LoopObserver, LoopOptions, Rows, TrainingLoop, outputs
+from forebay.models.training.loop import LoopObserver, LoopOptions, NullObserver, Rows, TrainingLoop, outputs
 from forebay.models.training.losses import LOSSES, Loss, LossName, balanced_weights
 from forebay.models.training.optimisers import OptimizerOptions
 from forebay.models.training.prepared_data import PreparedData
@@ -27,29 +27,39 @@ def train_net(
     *,
     observer: LoopObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    exchange: GradientExchange | None = None,
+    distribution: Distribution | None = None,
 ) -> FittedModel:
     """Return the net of the best epoch. torch's own random state is not changed.
 
+    distribution: the ranks that train together, and the checkpoints; None for one process without checkpoints.
+
     Raises ModelError(kind="diverged") if the loss is not finite; ConfigError if the recipe does not fit the data.
     """
-    options = loop_options(recipe, data)
+    options, distribution = loop_options(recipe, data), distribution or Distribution()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         net = new_net(recipe, data)
-        if exchange is not None and exchange.rank:
-            # Each rank drops other values; the weights above are the same.
-            torch.manual_seed(recipe.training.seed + exchange.rank)
-        loop = TrainingLoop(
-            net,
-            data.training,
-            data.validation,
-            options,
-            exchange=exchange,
-            observer=observer,
-            should_stop=should_stop,
-        )
-        end = loop.run()
+        with distribution.join(recipe, data, net) as session:
+            exchange = session.exchange
+            if exchange.rank:
+                # Each rank drops other values; the weights above are the same.
+                torch.manual_seed(recipe.training.seed + exchange.rank)
+            loop = TrainingLoop(
+                net,
+                data.training,
+                data.validation,
+                options,
+                exchange=exchange,
+                observer=CheckpointObserver(
+                    session,
+                    observer or NullObserver(),
+                    interval=distribution.options.checkpoint_interval,
+                    steps=-(-len(data.training) // options.batch_size),
+                ),
+                should_stop=AgreedStop(exchange, should_stop),
+            )
+            resume(session, loop.state)
+            end = loop.run()
     state = loop.state
     return FittedModel(
         net,

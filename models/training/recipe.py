@@ -15,6 +15,7 @@ from forebay.models.preparation.catalogue import STEPS
 from forebay.models.preparation.recipe_table import RecipeTable
 from forebay.models.training.recipe_sections import (
     DataSection,
+    DistributedSection,
     ModelSection,
     Range,
     RegisterSection,
@@ -64,6 +65,7 @@ class Recipe(BaseModel):
     prepare: tuple[dict[str, Any], ...] = ()
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
+    distributed: DistributedSection = DistributedSection()
     register_: Annotated[RegisterSection, Field(alias="register")]
     tune: dict[str, Range] = {}
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from forebay.models.distributed.options import CompressionName, DistributedOptions, Strategy
 from forebay.models.training.optimisers import OptimizerName, Schedule
 
 Fraction = Annotated[float, Ge(0), Lt(1)]
@@ -139,6 +140,38 @@ class TrainingSection(_Section):
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is {self.momentum:g}; only sgd takes it, and the optimizer is {self.optimizer}")
         return self
+
+
+class DistributedSection(_Section):
+    """[distributed]: how several processes, the ranks, train one net together."""
+
+    strategy: Strategy = Field(default="all_reduce", description="How the ranks add up their gradients.")
+    compression: CompressionName = Field(default="none", description="How gradients are made smaller.")
+    density: Annotated[float, Gt(0), Le(1)] = Field(
+        default=0.01, description="top_k and top_k_int8: the fraction of the values that is sent."
+    )
+    power_sgd_rank: Count = Field(default=2, description="power_sgd: columns of its matrices.")
+    checkpoint_interval: Annotated[int, Ge(0)] = Field(
+        default=100, description="Steps between two checkpoints; 0 writes none."
+    )
+    keep_checkpoints: Count = Field(default=3, description="How many of the newest checkpoints remain.")
+    timeout_s: Annotated[float, Ge(1), Le(3600)] = Field(
+        default=30.0, description="How long a rank waits for the others."
+    )
+    bucket_mb: Annotated[float, Gt(0)] = Field(default=25.0, description="Size of the messages, in MiB.")
+    lost_rank: Literal["stop", "continue"] = Field(
+        default="stop", description="parameter_server: whether the others continue without a rank that is lost."
+    )
+
+    @model_validator(mode="after")
+    def _can_continue(self) -> DistributedSection:
+        if self.lost_rank == "continue" and self.strategy != "parameter_server":
+            raise ValueError("lost_rank is 'continue', which needs the strategy 'parameter_server'")
+        return self
+
+    def options(self) -> DistributedOptions:
+        """Return the section as the ranks take it."""
+        return DistributedOptions(**self.model_dump())
 
 
 class RegisterSection(_Section):

@@ -12,6 +12,7 @@ from pathlib import Path
 from forebay.models.artefacts.draft_checks import check_parent
 from forebay.models.artefacts.repository import check_name
 from forebay.models.registration.register import Registration
+from forebay.models.training.distribution import Distribution
 from forebay.models.training.fitted_model import FittedModel
 from forebay.models.training.loop import LoopObserver, Rows
 from forebay.models.training.net_training import train_net
@@ -138,10 +139,14 @@ def train_model(
     *,
     observer: LoopObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    distribution: Distribution | None = None,
 ) -> FittedModel:
-    """Train the recipe's net or trees on prepared data."""
+    """Train the recipe's net or trees on prepared data.
+
+    distribution: the ranks that train a net together, and its checkpoints; None for one process without checkpoints.
+    """
     if recipe.model.is_net:
-        return train_net(recipe, data, observer=observer, should_stop=should_stop)
+        return train_net(recipe, data, observer=observer, should_stop=should_stop, distribution=distribution)
     return train_trees(recipe, data)
 
 

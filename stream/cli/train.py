@@ -18,6 +18,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import stop_on_signal, unwind_on_signal
 from forebay.stream.cli.options import DEFAULT_FILE, ConfigSource, bootstrap_option, json_option
 from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.cli.train_ranks import distribution, is_rank, launch
 from forebay.stream.core.extras import install_hint
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class TrainOptions(TypedDict):
     no_register: bool
     cache_dir: Path
     quiet: bool
+    nproc: int | None
+    max_restarts: int
+    checkpoints: Path | None
 
 
 @click.command(
@@ -51,6 +55,7 @@ class TrainOptions(TypedDict):
         ("forebay train --init > recipe.toml", "write an example recipe"),
         ("forebay train recipe.toml", "train, report and register"),
         ("forebay train recipe.toml --set training.epochs=5 --no-register", "try a change"),
+        ("forebay train recipe.toml --nproc 2 --max-restarts 3", "with two processes; resume if one dies"),
         ("forebay train recipe.toml --tune 20", "search the ranges of [tune], register the best"),
     ),
 )
@@ -86,6 +91,27 @@ class TrainOptions(TypedDict):
     metavar="DIR",
     help="Folder for the prepared rows, which are removed at the end.",
 )
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1, max=256),
+    metavar="N",
+    help="Train a net in N processes on this machine. [distributed] in the recipe says how they share the gradients.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="With --nproc: if a process dies, resume from the last checkpoint, at most N times.",
+)
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for checkpoints, from which the same training resumes; removed at its end. "
+    "[default with --nproc: training-checkpoints/NAME]",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 def command(recipe: Path | None, init: bool, as_json: bool, **options: Unpack[TrainOptions]) -> None:
@@ -110,7 +136,16 @@ def command(recipe: Path | None, init: bool, as_json: bool, **options: Unpack[Tr
         raise ConfigError(
             "training needs pyarrow, which is not installed", kind="training_missing", remedy=install_hint("training")
         ) from None
-    _train(recipe, as_json=as_json, options=options)
+    from forebay.models.distributed.errors import LOST_STATUS, RankLost
+
+    try:
+        _train(recipe, as_json=as_json, options=options)
+    except RankLost as error:
+        # Imported late: it imports rich.
+        from forebay.stream.terminal.console import render_error
+
+        render_error(error)
+        click.get_current_context().exit(LOST_STATUS)
 
 
 def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
@@ -120,8 +155,13 @@ def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
     recipe = read_recipe(path)
     if options["assignments"]:
         recipe = recipe.with_values(dict(map(_assignment, options["assignments"])))
+    if _is_launched(recipe, path, options, as_json=as_json):
+        return
     with unwind_on_signal(), training_folder(options["cache_dir"].expanduser()) as folder:
-        outcome, trials = _run(recipe, path, folder, options)
+        result = _run(recipe, path, folder, options)
+        if result is None:
+            return
+        outcome, trials = result
         report = _report(outcome, trials, options["report"])
     if as_json:
         echo_json(_document(outcome, trials, report))
@@ -129,7 +169,8 @@ def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
         _print(outcome, trials, report)
 
 
-def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tuple[TrainingOutcome, list[Trial]]:
+def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tuple[TrainingOutcome, list[Trial]] | None:
+    """Return what was trained; None on all ranks but the first, which evaluates and registers."""
     from forebay.models.training.prepared_data import prepare_data
     from forebay.models.training.run import check_registration, finish, search, train_model
     from forebay.stream.cli.train_progress import TrainingProgress
@@ -137,7 +178,8 @@ def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tup
     if not options["no_register"]:
         check_registration(recipe)
     trials: list[Trial] = []
-    with TrainingProgress(recipe, time.monotonic, quiet=options["quiet"]) as progress:
+    ranks = distribution(recipe, options["checkpoints"])
+    with TrainingProgress(recipe, time.monotonic, quiet=options["quiet"] or not ranks.is_first) as progress:
         progress.on_stage("reading and preparing")
         data = prepare_data(recipe, _source(recipe, path, options), folder)
         if options["tune"]:
@@ -145,10 +187,40 @@ def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tup
         progress.on_stage("training")
         # Only the training of a net can end early with a result.
         with stop_on_signal() if recipe.model.is_net else nullcontext(lambda: False) as should_stop:
-            fitted = train_model(recipe, data, observer=progress, should_stop=should_stop)
+            fitted = train_model(recipe, data, observer=progress, should_stop=should_stop, distribution=ranks)
+        if not ranks.is_first:
+            return None
         progress.on_stage("evaluating and registering")
         created_at = creation_time(os.environ)
-        return finish(recipe, data, fitted, created_at=created_at, register=not options["no_register"]), trials
+        outcome = finish(recipe, data, fitted, created_at=created_at, register=not options["no_register"])
+        ranks.finish(recipe, data, fitted)
+        return outcome, trials
+
+
+def _is_launched(recipe: Recipe, path: Path, options: TrainOptions, *, as_json: bool) -> bool:
+    """Run the ranks if several are wanted; return whether they have done the work."""
+    is_one_of_several = is_rank(os.environ)
+    if options["max_restarts"] and options["nproc"] is None:
+        raise click.UsageError("--max-restarts needs --nproc")
+    if (options["nproc"] or is_one_of_several) and options["tune"]:
+        raise click.UsageError("--tune tries its values in one process; omit --nproc")
+    if options["nproc"] is None or is_one_of_several:
+        return False
+    arguments = _arguments(path, options, as_json=as_json)
+    launch(recipe, arguments, nproc=options["nproc"], max_restarts=options["max_restarts"])
+    return True
+
+
+def _arguments(path: Path, options: TrainOptions, *, as_json: bool) -> list[str]:
+    """Return the arguments of each rank, whose environment says the rest."""
+    arguments = [str(path), "--cache-dir", str(options["cache_dir"])]
+    for assignment in options["assignments"]:
+        arguments += ["--set", assignment]
+    folders = {"--report": options["report"], "--checkpoints": options["checkpoints"]}
+    for name, folder in folders.items():
+        arguments += [] if folder is None else [name, str(folder)]
+    flags = {"--no-register": options["no_register"], "--quiet": options["quiet"], "--json": as_json}
+    return arguments + [flag for flag, is_set in flags.items() if is_set]
 
 
 def creation_time(environ: Mapping[str, str]) -> datetime:
