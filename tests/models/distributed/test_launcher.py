@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,9 @@ def test_the_others_continue_without_a_rank_if_asked_to() -> None:
     assert message.startswith("rank 0 ended")
 
 
-def test_ctrl_c_reaches_all_ranks() -> None:
+@pytest.mark.parametrize("status", [0, 130])
+def test_ctrl_c_reaches_all_ranks(status: int) -> None:
+    """It ends the launcher too, unless all ranks ended early with a result."""
     lines: list[str] = []
     ready = threading.Event()
 
@@ -123,8 +126,8 @@ def test_ctrl_c_reaches_all_ranks() -> None:
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    program = "try: say('ready'); wait()\nexcept KeyboardInterrupt: say('saved')"
-    with pytest.raises(KeyboardInterrupt):
+    program = f"try: say('ready'); wait()\nexcept KeyboardInterrupt: say('saved'); sys.exit({status})"
+    with pytest.raises(KeyboardInterrupt) if status else nullcontext():
         launcher(program, LaunchOptions(2), report).run()
     thread.join()
     assert {"[rank 0] saved", "[rank 1] saved"} <= set(lines)
