@@ -8,13 +8,13 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forebay.models.data.arrow_files import arrow_batches, open_arrow
 from forebay.models.data.blocks import ParsedBlock, Task
 from forebay.models.data.columns import Expected, selected_columns
 from forebay.models.data.table_options import TableOptions
 from forebay.schemas.errors import DataError
 
 _BATCH_ROWS: Final = 65_536
-_ARROW_MAGIC: Final = b"ARROW1"
 _ERRORS: Final = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, NotImplementedError)
 
 
@@ -27,7 +27,7 @@ class ArrowTable:
         self._place = place
         self._format = "Parquet" if is_parquet else "Arrow"
         try:
-            self._file: Any = pq.ParquetFile(stream) if is_parquet else _open_arrow(stream)
+            self._file: Any = pq.ParquetFile(stream) if is_parquet else open_arrow(stream)
             found = self._file.schema_arrow if is_parquet else self._file.schema
         except _ERRORS as error:
             raise self._failure(place, error) from error
@@ -56,11 +56,8 @@ class ArrowTable:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if isinstance(self._file, pq.ParquetFile):
             yield from self._file.iter_batches(batch_size=_BATCH_ROWS, columns=self._names, use_threads=False)
-        elif isinstance(self._file, pa.ipc.RecordBatchFileReader):
-            for index in range(self._file.num_record_batches):
-                yield self._file.get_batch(index)
         else:
-            yield from self._file
+            yield from arrow_batches(self._file)
 
     def _task(self, batch: pa.RecordBatch, row: int) -> Task:
         return lambda: ParsedBlock(self._convert(batch, row), [])
@@ -87,12 +84,6 @@ class ArrowTable:
             kind="unreadable",
             remedy="check the file, or set its format with --format",
         )
-
-
-def _open_arrow(stream: Any) -> Any:
-    start = stream.read(len(_ARROW_MAGIC))
-    stream.seek(0)
-    return pa.ipc.open_file(stream) if start == _ARROW_MAGIC else pa.ipc.open_stream(stream)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:

@@ -15,7 +15,14 @@ from forebay.models.data.columns import Expected
 from forebay.models.data.csv_table import CsvTable
 from forebay.models.data.json_table import JsonTable
 from forebay.models.data.locations import DataFile
-from forebay.models.data.streams import READ_ERRORS, compression_of, format_of, open_stream, read_failure
+from forebay.models.data.streams import (
+    READ_ERRORS,
+    compression_of,
+    format_of,
+    open_stream,
+    read_failure,
+    stored_position,
+)
 from forebay.models.data.table_options import SkippedRows, TableFormat, TableOptions
 from forebay.schemas.errors import ConfigError, DataError
 
@@ -90,7 +97,7 @@ class FileTable:
                     expected = Expected(table.schema, file.place)
                     yield file.place, _empty(table.schema)
                 for task in table.tasks():
-                    self._position = done + _position(raw)
+                    self._position = done + stored_position(raw)
                     yield file.place, task
             done += file.size or 0
             self._position = done
@@ -116,13 +123,6 @@ def _open_table(file: DataFile, stream: BinaryIO, options: TableOptions, expecte
 def _empty(schema: pa.Schema) -> Task:
     arrays = [pa.array([], kind) for kind in schema.types]
     return lambda: ParsedBlock(pa.RecordBatch.from_arrays(arrays, schema=schema), [])
-
-
-def _position(raw: BinaryIO) -> int:
-    try:
-        return raw.tell()
-    except OSError:
-        return 0  # a pipe
 
 
 @contextmanager

@@ -15,6 +15,7 @@ class InputRow(NamedTuple):
     line: the line from which the values were parsed; None if the format does not have one event per line.
     written: for CSV, the original text of each field; ids and keys are taken from it, because numbers would change them.
     line_number: for CSV, the line of the file in which the row ends.
+    file: the name of its file, if the source has several.
     """
 
     number: int
@@ -22,6 +23,7 @@ class InputRow(NamedTuple):
     line: bytes | None
     written: Mapping[str, str] | None = None
     line_number: int | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forebay.models.data.arrow_files import arrow_batches, open_arrow
 from forebay.models.data.input_row import InputRow, InputRows
 from forebay.models.data.values import Instant, LocalTime, Unreadable
 from forebay.schemas.errors import DataError
@@ -33,6 +34,21 @@ _READ_ERRORS: Final = (
 )
 
 
+def arrow_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> InputRows:
+    """Yield the rows of an Arrow file or stream. See `parquet_rows`."""
+    try:
+        file = open_arrow(stream)
+        _check_names(name, file.schema)
+    except _READ_ERRORS as error:
+        raise DataError(
+            f"{name}: the file cannot be read as Arrow: {error}",
+            kind="unreadable",
+            remedy="check the file, or set its format with --format",
+        ) from error
+    check_columns(file.schema.names)
+    yield from _rows(arrow_batches(file), name, file.schema.names, "Arrow")
+
+
 def parquet_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collection[str]], None]) -> InputRows:
     """Yield the rows of a file. check_columns: receives the column names and can raise. Raises DataError."""
     try:
@@ -46,19 +62,19 @@ def parquet_rows(stream: BinaryIO, name: str, check_columns: Callable[[Collectio
         ) from error
     _check_names(name, schema)
     check_columns(schema.names)
-    yield from _rows(file, name, schema.names)
+    yield from _rows(file.iter_batches(batch_size=_BATCH_ROWS), name, schema.names, "Parquet")
 
 
-def _rows(file: pq.ParquetFile, name: str, columns: list[str]) -> InputRows:
+def _rows(batches: Iterator[pa.RecordBatch], name: str, columns: list[str], file_format: str) -> InputRows:
     number = 0
     try:
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+        for batch in batches:
             for row in zip(*map(python_values, batch.columns), strict=True):
                 number += 1
                 yield InputRow(number, dict(zip(columns, row, strict=True)), None)
     except _READ_ERRORS as error:
         raise DataError(
-            f"{name}, after row {number}: the file cannot be read as Parquet: {error}",
+            f"{name}, after row {number}: the file cannot be read as {file_format}: {error}",
             kind="unreadable",
             remedy="write the file again, or convert it to CSV or JSON lines",
         ) from error

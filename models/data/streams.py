@@ -82,6 +82,14 @@ def open_stream(file: DataFile) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         yield stream, raw
 
 
+def stored_position(raw: BinaryIO) -> int:
+    """Return how many bytes of a file were read as it is stored; 0 for a pipe."""
+    try:
+        return raw.tell()
+    except (OSError, ValueError):  # a pipe, or a file that is closed
+        return 0
+
+
 def read_failure(file: DataFile, error: Exception) -> DataError:
     """Return the error for a file whose bytes cannot be read to the end."""
     return DataError(

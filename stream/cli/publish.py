@@ -19,7 +19,8 @@ from forebay.stream.cli.publish_check import find_signature, outcome_topics, war
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
-    from forebay.models.data.row_source import Format, ReadOptions, Source
+    from forebay.models.data.row_source import ReadOptions, RowSource
+    from forebay.models.data.table_options import TableFormat
     from forebay.stream.config.load import LoadedSettings
     from forebay.stream.config.sections import Settings
     from forebay.stream.publish.event_times import TimeUnit
@@ -62,6 +63,7 @@ class PublishOptions(TypedDict):
         ("forebay publish --features '[0.5, 3, 7]' --wait 30", "one event, and its prediction"),
         ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events per second"),
         ("forebay publish flights.csv.gz --key-column tailnum", "a file whose columns become features"),
+        ("forebay publish 's3://bucket/flights/*.parquet'", "all files of a pattern, in the order of their names"),
         ("tail -f events.jsonl | forebay publish -", "events as they arrive"),
         ("forebay publish broken.jsonl --raw", "unchanged lines, to see how invalid ones are handled"),
     ),
@@ -91,7 +93,7 @@ class PublishOptions(TypedDict):
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "csv", "tsv", "parquet"]),
+    type=click.Choice(["jsonl", "csv", "tsv", "parquet", "arrow"]),
     help="The file's format. [default: inferred from its name; jsonl for -]",
 )
 @click.option("--raw", is_flag=True, help="Send each line unchanged and unchecked.")
@@ -141,9 +143,10 @@ class PublishOptions(TypedDict):
 def command(
     source: ConfigSource, bootstrap_server: str | None, as_json: bool, **options: Unpack[PublishOptions]
 ) -> int:
-    """Publish one event or the events of a file.
+    """Publish one event or the events of files.
 
-    --features gives one event. A file holds JSON lines, CSV, TSV or Parquet, and can be compressed (.gz). A JSON line with the
+    --features gives one event. FILE holds JSON lines, CSV, TSV, Parquet or Arrow; text can be compressed (.gz, .zst). It is a
+    path, a pattern in quotes such as 'data/*.csv', or a URL such as s3://bucket/data.csv. A JSON line with the
     field `features` is sent as an event; the columns of any other row become features. The file can be of any size: it is read
     while it is sent. `-` is standard input.
     """
@@ -258,7 +261,7 @@ def _read_options(options: PublishOptions, categories: Mapping[str, Collection[s
     from forebay.models.data.row_source import ReadOptions
 
     csv = CsvOptions(parse_delimiter(options["delimiter"]), text_columns=options["text_columns"], categories=categories)
-    return ReadOptions(cast("Format | None", options["form"]), options["raw"], csv)
+    return ReadOptions(cast("TableFormat | None", options["form"]), options["raw"], csv)
 
 
 def _named_model(options: PublishOptions) -> str | None:
@@ -309,9 +312,9 @@ async def _publish_and_wait(
 
 
 def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: bool) -> None:
-    from forebay.models.data.row_source import open_source
+    from forebay.models.data.row_source import open_rows
 
-    with open_source(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
+    with open_rows(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
         result = run_async(job.publish_rows(source.rows, source.name, progress))
     if as_json:
         echo_json(
@@ -340,7 +343,7 @@ def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: boo
 
 
 @contextlib.contextmanager
-def _progress(source: Source, job: PublishJob, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(source: RowSource, job: PublishJob, as_json: bool) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar if the standard error is a terminal."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -166,7 +166,7 @@ class EventBuilder:
             )
         value = _identity(self._id, row, values)
         if value is None:
-            return f"{self._source}:{row.number}"
+            return f"{row.file or self._source}:{row.number}"
         if isinstance(value, bytes):
             try:
                 value = value.decode()

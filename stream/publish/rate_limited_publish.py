@@ -279,9 +279,10 @@ class _MessageBuilder:
         self._check = inspection.check if inspection is not None and inspection.every_event else None
 
     def place(self, row: InputRow) -> str:
+        source = row.file or self._source
         if row.line_number is not None:
-            return f"{self._source}, line {row.line_number}"
-        return f"{self._source}, {'line' if row.line is not None else 'row'} {row.number}"
+            return f"{source}, line {row.line_number}"
+        return f"{source}, {'line' if row.line is not None else 'row'} {row.number}"
 
     def __call__(self, item: InputRow | InvalidRow) -> Message | InvalidRow:
         if isinstance(item, InvalidRow):

@@ -7,16 +7,19 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import fsspec
+import orjson
 import pytest
 
 from forebay.models.data.input_row import InputRow, InvalidRow
-from forebay.models.data.row_source import Format, ReadOptions, open_source
+from forebay.models.data.row_source import ReadOptions, open_rows
+from forebay.models.data.table_options import TableFormat
 from forebay.schemas.errors import ConfigError, DataError
 from forebay.stream.publish.event_builder import Columns, EventBuilder
 
 
 def rows_of(path: Path, options: ReadOptions | None = None) -> list[InputRow | InvalidRow | None]:
-    with open_source(str(path), options or ReadOptions()) as source:
+    with open_rows(str(path), options or ReadOptions()) as source:
         return list(source.rows)
 
 
@@ -62,7 +65,7 @@ def test_raw_sends_the_lines_of_any_text_file(tmp_path: Path) -> None:
 def test_the_part_that_was_read_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"x":1}\n' * 200_000)
-    with open_source(str(path), ReadOptions()) as source:
+    with open_rows(str(path), ReadOptions()) as source:
         assert source.fraction() == 0
         for _ in range(100_000):
             next(source.rows)
@@ -131,7 +134,7 @@ def test_invalid_parquet_and_missing_pyarrow_are_reported(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
-def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, file_format: Format) -> None:
+def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, file_format: TableFormat) -> None:
     path = tmp_path / f"a.{file_format}"
     if file_format == "csv":
         path.write_bytes(b"tailnum,x\nN1,1\n")
@@ -139,7 +142,7 @@ def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, fil
         pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
         pq.write_table(pa.table({"tailnum": ["N1"], "x": [1]}), path)
     with (
-        open_source(str(path), ReadOptions(), Columns(key="tailnm").check) as source,
+        open_rows(str(path), ReadOptions(), Columns(key="tailnm").check) as source,
         pytest.raises(ConfigError, match="--key-column 'tailnm'") as caught,
     ):
         next(source.rows)
@@ -157,3 +160,45 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_reported_as_missing_whatever_its_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         rows_of(tmp_path / "events.data")
+
+
+def test_arrow_files_have_the_same_rows_as_parquet(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    ipc = pytest.importorskip("pyarrow.ipc")
+    table = pa.table({"x": [1, None], "c": pa.array(["UA", "AA"]).dictionary_encode(), "l": [[1.5], []]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with ipc.new_file(tmp_path / "a.feather", table.schema) as file:
+        file.write_table(table)
+    with ipc.new_stream(tmp_path / "a.arrows", table.schema) as stream:
+        stream.write_table(table)
+    expected = values_of(tmp_path / "a.parquet")
+    assert values_of(tmp_path / "a.feather") == values_of(tmp_path / "a.arrows") == expected
+    (tmp_path / "a.arrow").write_bytes(b"no Arrow at all")
+    with pytest.raises(DataError, match=r"a\.arrow: the file cannot be read as Arrow"):
+        rows_of(tmp_path / "a.arrow")
+
+
+def test_a_pattern_reads_all_files_and_rows_name_theirs(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_bytes(b"x\n3\n")
+    (tmp_path / "a.csv").write_bytes(b"x\n1\n2\n")
+    with open_rows(f"{tmp_path}/*.csv", ReadOptions()) as source:
+        rows = [row for row in source.rows if isinstance(row, InputRow)]
+        assert source.name == f"{tmp_path}/*.csv" and source.fraction() == 1
+    assert [(row.file, row.number, row.values) for row in rows] == [
+        ("a.csv", 1, {"x": 1}),
+        ("a.csv", 2, {"x": 2}),
+        ("b.csv", 1, {"x": 3}),
+    ]
+    builder = EventBuilder("pattern", now_ms=lambda: 0)
+    assert [orjson.loads(builder.build(row).value)["id"] for row in rows] == ["a.csv:1", "a.csv:2", "b.csv:1"]
+
+
+def test_urls_and_zstandard_are_read(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/rows/a.jsonl.zst", pa.Codec("zstd").compress(b'{"x":1}\n' * 3, asbytes=True))
+    try:
+        with open_rows("memory://rows/*.zst", ReadOptions()) as source:
+            assert [row.values for row in source.rows if isinstance(row, InputRow)] == [{"x": 1}] * 3
+    finally:
+        memory.rm("/rows", recursive=True)
