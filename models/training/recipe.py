@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from forebay.models.preparation.catalogue import STEPS
 from forebay.models.preparation.recipe_table import RecipeTable
@@ -156,7 +155,7 @@ def _step_problems(steps: list[object], place: str) -> Iterator[str]:
             yield error.message
 
 
-def _problems(details: list[ErrorDetails]) -> list[str]:
+def _problems(details: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each mistake: one for all alternatives of a value, and none for a list of wrong items."""
     lines: dict[str, str] = {}
     paths = [_path(detail["loc"]) for detail in details]
@@ -172,7 +171,7 @@ def _problems(details: list[ErrorDetails]) -> list[str]:
     return list(lines.values())
 
 
-def _problem(detail: ErrorDetails) -> str:
+def _problem(detail: Mapping[str, Any]) -> str:
     where, kind = _path(detail["loc"]), detail["type"]
     if kind == "extra_forbidden":
         return f"{where} is not a known key{_hint(detail['loc'])}"
