@@ -18,6 +18,12 @@ from torch import Tensor, nn
 
 from forebay.models.artefacts.fit import ModelShape
 from forebay.models.artefacts.window_input import MAX_STEPS
+from forebay.models.backends.torch.embeddings import (
+    ALLOWED_EMBEDDINGS,
+    CodeEmbeddings,
+    are_embeddings,
+    embedding_problems,
+)
 from forebay.schemas.errors import ModelError, TensorError
 
 MAX_DIM: Final = 1_000_000
@@ -101,7 +107,12 @@ class LogisticRegression(Net):
 
 
 class MLP(Net):
-    """Hidden layers (linear, activation, dropout), then a linear layer with neither: [B, D] -> [B, O]."""
+    """Hidden layers (linear, activation, dropout), then a linear layer with neither: [B, D] -> [B, O].
+
+    embeddings: triples of a column with codes, the number of codes K, and a width. The column is replaced by a learned vector
+        for each code, which follows the other columns. Any value that is not a whole number from 0 to K - 1, such as a missing
+        one, has the vector K.
+    """
 
     def __init__(
         self,
@@ -110,6 +121,7 @@ class MLP(Net):
         output_dim: int,
         dropout_rate: float = 0.0,
         activation: str = "relu",
+        embeddings: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__(
             "mlp",
@@ -119,17 +131,21 @@ class MLP(Net):
                 "output_dim": output_dim,
                 "dropout_rate": dropout_rate,
                 "activation": activation,
+                "embeddings": embeddings,
             },
         )
         self.input_shape, self.output_dim = (input_dim,), output_dim
         self.dropout_rate = float(dropout_rate)
         self.activation = ACTIVATIONS[activation]
-        dims = [input_dim, *hidden_dims]
+        self.embeddings = CodeEmbeddings(input_dim, embeddings) if embeddings else None
+        dims = [self.embeddings.output_dim if self.embeddings else input_dim, *hidden_dims]
         self.hidden = nn.ModuleList(nn.Linear(dims[index], dims[index + 1]) for index in range(len(dims) - 1))
         self.head = nn.Linear(dims[-1], output_dim)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         self.check_input(x_BD)
+        if self.embeddings is not None:
+            x_BD = self.embeddings(x_BD)
         for linear in self.hidden:
             x_BD = self.activation(linear(x_BD))
             # Skipped rather than called as a no-op: with small batches each call is a noticeable part of the time.
@@ -271,14 +287,23 @@ def check_params(architecture: str, params: Mapping[str, object]) -> dict[str, o
         value = params[name] if name in params else defaults[name]
         if not is_allowed(value):
             problems.append(f"{name} is {repr(value)[:_MAX_SHOWN_CHARS]}; allowed is {allowed}")
-        complete[name] = list(value) if isinstance(value, list | tuple) else value
+        complete[name] = _as_lists(value)
+    if not problems and architecture == "mlp":
+        problems += embedding_problems(complete["embeddings"], complete["input_dim"])
     if problems:
         raise ModelError(
             f"{architecture}: " + "; ".join(problems),
             kind="params",
             remedy=f"the parameters of {architecture} are {', '.join(rules)}",
         )
+    # Only where they are used, so that other models can be read by earlier versions.
+    if not complete.get("embeddings", True):
+        del complete["embeddings"]
     return complete
+
+
+def _as_lists(value: object) -> object:
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _class_of(architecture: str) -> Callable[..., Net]:
@@ -328,6 +353,7 @@ _RULES: Final[Mapping[str, Mapping[str, _Rule]]] = MappingProxyType(
                 " or ".join(ACTIVATIONS),
                 lambda value: isinstance(value, str) and value in ACTIVATIONS,
             ),
+            "embeddings": (ALLOWED_EMBEDDINGS, are_embeddings),
         },
         "cnn": {
             "in_channels": _DIM,
@@ -358,7 +384,7 @@ _DEFAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     {
         "linear_regression": {"output_dim": 1},
         "logistic_regression": {"output_dim": 1},
-        "mlp": {"dropout_rate": 0.0, "activation": "relu"},
+        "mlp": {"dropout_rate": 0.0, "activation": "relu", "embeddings": ()},
         "cnn": {"dropout_rate": 0.0},
         "gru": {"num_layers": 1, "dropout_rate": 0.0},
     }

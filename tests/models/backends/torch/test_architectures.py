@@ -223,3 +223,52 @@ def test_the_parameters_of_a_net_cannot_be_changed() -> None:
     net = build_net("linear_regression", {"input_dim": 3})
     with pytest.raises(TypeError):
         net.params["input_dim"] = 4  # type: ignore[index]
+
+
+def test_embeddings_replace_codes_by_learned_vectors() -> None:
+    torch.manual_seed(2)
+    params = {"input_dim": 5, "hidden_dims": [6], "output_dim": 2, "embeddings": [[3, 4, 2], [1, 3, 3]]}
+    net = build_net("mlp", params)
+    x = np.array(
+        [[0.5, 2, -1, 3, 9], [1, 0, 0, 0, 0], [1, 3, 0, 4, 0], [1, -1, 0, 0.5, 0], [1, np.nan, 0, np.nan, 0]],
+        dtype=np.float32,
+    )
+    w = weights(net)
+    codes = np.array([[3, 2], [0, 0], [4, 3], [4, 3], [4, 3]])  # what is not a code has the last vector
+    vectors = [w["embeddings.tables.0.weight"][codes[:, 0]], w["embeddings.tables.1.weight"][codes[:, 1]]]
+    whole = np.column_stack([x[:, [0, 2, 4]], *vectors])
+    hidden = np.maximum(whole @ w["hidden.0.weight"].T + w["hidden.0.bias"], 0)
+    np.testing.assert_allclose(run(net, x), hidden @ w["head.weight"].T + w["head.bias"], rtol=1e-5, atol=1e-6)
+    copied = build_net(net.architecture, net.params)
+    copied.load_state_dict(net.state_dict())
+    np.testing.assert_array_equal(run(copied, x), run(net, x))
+
+
+def test_embeddings_are_trained() -> None:
+    net = build_net("mlp", {"input_dim": 1, "hidden_dims": [4], "output_dim": 1, "embeddings": [[0, 3, 2]]})
+    net(torch.tensor([[0.0], [2.0]])).sum().backward()
+    (table,) = [value for name, value in net.named_parameters() if name.startswith("embeddings")]
+    assert table.grad is not None
+    assert (table.grad.abs().sum(dim=1) > 0).tolist()[1::2] == [False, False], "codes 1 and 3 were not seen"
+
+
+def test_an_mlp_without_embeddings_has_the_parameters_of_before() -> None:
+    net = build_net("mlp", {"input_dim": 3, "hidden_dims": [2], "output_dim": 1})
+    assert set(net.params) == {"input_dim", "hidden_dims", "output_dim", "dropout_rate", "activation"}
+    assert set(net.state_dict()) == {"hidden.0.weight", "hidden.0.bias", "head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "says"),
+    [
+        ([[0, 3]], "allowed is a list of at most 256 triples"),
+        ([[0, 3, 0]], "allowed is a list of at most 256 triples"),
+        ([[0, 0, 2]], "allowed is a list of at most 256 triples"),
+        (5, "allowed is a list of at most 256 triples"),
+        ([[2, 3, 2]], "the columns of embeddings must be different and below input_dim, 2"),
+        ([[0, 3, 2], [0, 3, 2]], "the columns of embeddings must be different"),
+    ],
+)
+def test_embeddings_that_do_not_fit_are_refused(embeddings: object, says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        check_params("mlp", {"input_dim": 2, "hidden_dims": [2], "output_dim": 1, "embeddings": embeddings})
