@@ -255,10 +255,14 @@ class Signature:
 
     @property
     def column_features(self) -> tuple[Feature, ...]:
-        """The feature that each of the F columns comes from; empty if the features have no names."""
+        """The F columns as features: a part of a time is a number. Empty if the features have no names."""
         if not self.has_times:
             return self.features
-        return tuple(feature for feature in self.features for _ in feature.columns)
+        return tuple(
+            Feature(name, nullable=feature.nullable) if feature.parts else feature
+            for feature in self.features
+            for name in feature.columns
+        )
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ class FittedPreparation:
     def features(self, features: Sequence[Feature]) -> tuple[Feature, ...]:
         """Return the features of the signature: those that must have a value are not nullable."""
         return tuple(
-            replace(feature, nullable=False) if feature.name in self.required else feature for feature in features
+            replace(feature, nullable=False) if self.required.intersection(feature.columns) else feature
+            for feature in features
         )
 
 

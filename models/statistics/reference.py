@@ -41,7 +41,7 @@ def reference_statistics(
         Outputs for rows that were not trained on represent the future better.
     Raises DataError if there is no row.
     """
-    features = signature.features or tuple(
+    features = signature.column_features or tuple(
         Feature(str(index), nullable=True) for index in range(min(signature.num_features, MAX_COLUMNS))
     )
     columns = [_column(feature) for feature in features[:MAX_COLUMNS]]

@@ -6,7 +6,7 @@ A feature is a number or a text. Texts with few values become categories, others
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forebay.models.artefacts.date_parts import MISSING, NEEDS_REFERENCE
 from forebay.models.artefacts.signature import Feature, Signature, Task
 from forebay.models.training.recipe_sections import DataSection
-from forebay.schemas.errors import DataError
+from forebay.models.training.table_dates import dates_of
+from forebay.schemas.errors import DataError, ModelError
 
 MAX_CLASSES: Final = 1000
 _SHOWN: Final = 12
@@ -24,10 +26,11 @@ _SHOWN: Final = 12
 
 @dataclass(slots=True)
 class ScannedColumn:
-    """What was seen of a column. texts: the distinct texts, None once there are too many."""
+    """What was seen of a column. texts: the distinct texts, None once there are too many. dates: the feature of a time."""
 
     name: str
     kind: str
+    dates: Feature | None = None
     missing: int = 0
     present: int = 0
     texts: set[str] | None = field(default_factory=set)
@@ -36,7 +39,9 @@ class ScannedColumn:
     def add(self, column: pa.Array, max_texts: int) -> None:
         """Take a batch's values into account."""
         missing = column.null_count
-        if self.kind == "number":
+        if self.dates is not None:
+            missing = int((dates_of(column, self.dates.time_format) == MISSING).sum())
+        elif self.kind == "number":
             values = as_float64(column)
             missing = int(np.isnan(values).sum())
             if self.numbers is not None:
@@ -159,7 +164,7 @@ def signature_of(table: ScannedTable, task: Task, classes: tuple[str, ...], shap
     outputs = {"regression": 1, "binary": 1, "multiclass": len(classes)}[task]
     return Signature(
         features=table.features,
-        shape=(len(table.features),) if shape is None else shape,
+        shape=(sum(len(feature.columns) for feature in table.features),) if shape is None else shape,
         task=task,
         output_dim=outputs,
         labels=classes if task != "regression" else (),
@@ -179,7 +184,7 @@ def as_text(column: pa.Array) -> pa.Array:
 
 def _columns(name: str, schema: pa.Schema, data: DataSection, notes: list[str]) -> dict[str, ScannedColumn]:
     known = list(schema.names)
-    wanted = [data.label, *data.columns, *data.exclude, *data.types]
+    wanted = [data.label, *data.columns, *data.exclude, *data.types, *data.dates]
     wanted += [role for role in (data.id, data.key, data.time) if role is not None]
     problems = []
     for column in dict.fromkeys(wanted):
@@ -195,6 +200,12 @@ def _columns(name: str, schema: pa.Schema, data: DataSection, notes: list[str]) 
     if data.key is not None and data.key not in data.columns:
         left_out.add(data.key)
     features = data.columns or tuple(column for column in known if column not in left_out)
+    if unused := [column for column in data.dates if column not in features]:
+        raise DataError(
+            f"{name}: data.dates has {unused[0]!r}, which is not a feature",
+            kind="column",
+            remedy="add it to data.columns; an event's own timestamp is not a feature",
+        )
     columns = {data.label: ScannedColumn(data.label, _kind(schema.field(data.label).type))}
     if columns[data.label].kind == "other":
         raise DataError(
@@ -204,6 +215,9 @@ def _columns(name: str, schema: pa.Schema, data: DataSection, notes: list[str]) 
         )
     for column in features:
         kind = _kind(schema.field(column).type)
+        if column in data.dates:
+            columns[column] = _dates(name, column, schema.field(column).type, data)
+            continue
         if kind in ("number", "text", "empty"):
             columns[column] = ScannedColumn(column, kind)
             continue
@@ -212,6 +226,30 @@ def _columns(name: str, schema: pa.Schema, data: DataSection, notes: list[str]) 
             raise DataError(f"{name}: {problem}", kind="column", remedy="convert it to a number or a text first")
         notes.append(f"{problem}: it is left out")
     return columns
+
+
+def _dates(name: str, column: str, kind: pa.DataType, data: DataSection) -> ScannedColumn:
+    if _kind(kind) not in ("number", "text") and not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
+        raise DataError(
+            f"{name}: data.dates has {column!r}, which holds {kind}",
+            kind="column",
+            remedy="allowed are ISO 8601 texts, numbers since 1970, dates and timestamps",
+        )
+    try:
+        feature = Feature(
+            column,
+            "timestamp",
+            nullable=True,
+            parts=data.dates[column],
+            unit=data.date_unit,
+            clock=data.date_clock,
+            reference=data.date_reference if NEEDS_REFERENCE.intersection(data.dates[column]) else "",
+        )
+    except ModelError as error:
+        raise DataError(
+            f"{name}: data.dates: {error.message}", kind="column", remedy="correct data.dates or data.date_reference"
+        ) from None
+    return ScannedColumn(column, "date", feature)
 
 
 def _kind(kind: pa.DataType) -> str:
@@ -228,6 +266,8 @@ def _kind(kind: pa.DataType) -> str:
 
 def _feature(name: str, column: ScannedColumn, data: DataSection) -> Feature:
     nullable = column.missing > 0
+    if column.dates is not None:
+        return replace(column.dates, nullable=nullable)
     wanted = data.types.get(column.name)
     if column.kind == "number":
         if wanted in (None, "float32"):

@@ -152,7 +152,7 @@ def _importances(data: PreparedData, fitted: FittedModel, part: str, seed: int) 
     sign = 1.0 if signature.task == "regression" else -1.0
     usual = float(quality(fitted.predict(prepare(signature, data.preprocessing, x_RF)), y_R).mean())
     found = []
-    for place, feature in enumerate(signature.features[:_MAX_IMPORTANCES]):
+    for place, feature in enumerate(signature.column_features[:_MAX_IMPORTANCES]):
         shuffled_RF = x_RF.copy()
         np.random.default_rng((seed, 3, place)).shuffle(shuffled_RF[:, place])
         value = float(quality(fitted.predict(prepare(signature, data.preprocessing, shuffled_RF)), y_R).mean())
@@ -165,7 +165,7 @@ def _slices(data: PreparedData, part: str, values_N: npt.NDArray[np.float64]) ->
     rows = data.split.parts()[part]
     sampled = np.arange(min(len(rows), _SLICE_ROWS)) * len(rows) // min(len(rows), _SLICE_ROWS)
     found = []
-    for place, feature in enumerate(data.signature.features[:_MAX_IMPORTANCES]):
+    for place, feature in enumerate(data.signature.column_features[:_MAX_IMPORTANCES]):
         x_R = np.asarray(data.table.x_NF[rows[sampled], place])
         value_R = values_N[sampled]
         groups: dict[str, npt.NDArray[np.bool_]] = {}

@@ -49,7 +49,7 @@ def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int6
     encoded; trees take the rows as they are. Raises ModelError(kind="fit") that names the step and the column.
     """
     signature = table.signature
-    names = tuple(feature.name for feature in signature.features)
+    names = signature.column_names
     if not recipe.prepare and not recipe.model.is_net:
         return RecipePreparation(signature, Preprocessing.identity(), names)
     x_RF, event_rows = events_of(table, rows)
@@ -105,7 +105,7 @@ def _usable(signature: Signature, preprocessing: Preprocessing, x_bF: FloatArray
     """Return which rows a worker would predict."""
     usable_b = np.ones(len(x_bF), dtype=np.bool_)
     if signature.window is None:
-        required = [place for place, feature in enumerate(signature.features) if not feature.nullable]
+        required = [place for place, feature in enumerate(signature.column_features) if not feature.nullable]
         usable_b &= ~np.isnan(x_bF[:, required]).any(axis=1)
     while usable_b.any():
         left = np.flatnonzero(usable_b)
@@ -131,7 +131,7 @@ def events_of(table: CodedTable, rows: npt.NDArray[np.int64]) -> tuple[FloatArra
 
 def _usual_names(signature: Signature) -> tuple[str, ...]:
     """Return the names of the columns that `fit_preprocessing` gives: numbers, then a column for each code of a text."""
-    features = signature.features
+    features = signature.column_features
     names = [feature.name for feature in features if not feature.is_text]
     for feature in features:
         codes = feature.categories or tuple(map(str, range(feature.num_codes)))

@@ -93,7 +93,7 @@ def _telling_features(table: CodedTable, split: Split) -> list[str]:
     training, validation = _spread(split.training), _spread(split.validation)
     y_R, y_V = np.asarray(table.y_N[training]), np.asarray(table.y_N[validation])
     warnings = []
-    for place, feature in enumerate(signature.features):
+    for place, feature in enumerate(signature.column_features):
         x_R, x_V = np.asarray(table.x_NF[training, place]), np.asarray(table.x_NF[validation, place])
         score = association(x_R, y_R, x_V, y_V, task=signature.task, is_text=feature.is_text)
         if score >= NEARLY_PERFECT:

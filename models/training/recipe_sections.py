@@ -44,6 +44,18 @@ class DataSection(_Section):
     types: dict[str, Literal["float32", "category", "hashed"]] = Field(
         default_factory=dict, description="The types of features, where another than that of the column is wanted."
     )
+    dates: dict[str, Annotated[tuple[Text, ...], MinLen(1)]] = Field(
+        default_factory=dict, description='Features that are times, and their parts: {departed = ["hour", "weekday"]}.'
+    )
+    date_unit: Literal["milliseconds", "seconds"] = Field(
+        default="milliseconds", description="Of times that are numbers since 1970."
+    )
+    date_clock: Literal["utc", "text"] = Field(
+        default="utc", description="The clock whose parts are taken: that of a text counts whatever its offset is."
+    )
+    date_reference: str = Field(
+        default="", description="The ISO 8601 time that seconds_since and days_since are counted from."
+    )
     max_categories: Annotated[int, Ge(1), Le(100_000)] = Field(
         default=1000, description="A text with more distinct values is hashed."
     )

@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 import xxhash
 
 from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.date_parts import parts_of
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.text_codes import code_table
 from forebay.models.training.column_scan import as_float64, as_text
 from forebay.models.training.recipe_sections import DataSection
 from forebay.models.training.row_files import RowFile
+from forebay.models.training.table_dates import dates_of
 from forebay.schemas.errors import DataError
 
 NO_TIME: Final = np.iinfo(np.int64).min
@@ -62,8 +64,11 @@ def code_table_rows(
     with x_file, y_file:
         for batch in batches:
             x_bF = np.empty((len(batch), signature.num_features), dtype=np.float32)
-            for place, feature in enumerate(signature.features):
-                x_bF[:, place] = _codes(batch.column(feature.name), feature)
+            place = 0
+            for feature in signature.features:
+                end = place + len(feature.columns)
+                x_bF[:, place:end] = _coded(batch.column(feature.name), feature)
+                place = end
             y_b = _labels(batch.column(data.label), signature)
             has_label_b = ~np.isnan(y_b)
             is_finite_b = ~np.isinf(x_bF).any(axis=1) & ~np.isinf(y_b)
@@ -96,6 +101,13 @@ def code_table_rows(
 
 def _list(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count:,} rows with {reason}" for reason, count in dropped.items() if count)
+
+
+def _coded(column: pa.Array, feature: Feature) -> FloatArray:
+    """Return the columns of a feature [b, 1] or, for the parts of a time, [b, P]."""
+    if not feature.parts:
+        return _codes(column, feature)[:, None]
+    return parts_of(dates_of(column, feature.time_format), feature.parts, feature.reference_time)
 
 
 def _codes(column: pa.Array, feature: Feature) -> FloatArray:

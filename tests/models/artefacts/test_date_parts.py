@@ -79,7 +79,7 @@ def test_a_signature_with_times_survives_json_and_names_its_columns() -> None:
     )
     signature = Signature((Feature("delay"), short), (3,), "regression", 1)
     assert signature.column_names == ("delay", "left.hour", "left.days_since")
-    assert signature.column_features == (signature.features[0], short, short)
+    assert signature.column_features == tuple(map(Feature, signature.column_names))
     assert Signature.from_dict(signature.to_dict()) == signature
     plain = Signature((Feature("delay"),), (1,), "regression", 1)
     assert set(plain.to_dict()["features"][0]) == {"name", "dtype", "categories", "nullable"}  # type: ignore[index]

@@ -142,3 +142,42 @@ def test_an_empty_table_and_labels_without_classes_are_refused() -> None:
         scanned(weather(0), section())
     with pytest.raises(DataError, match="no classes"):
         scanned(pa.table({"a": [1.0, 2.0], "y": [0.5, 1.5]}), section()).classes(())
+
+
+def test_dates_become_their_parts_as_a_worker_decodes_them(tmp_path: Path) -> None:
+    texts = ["2013-07-01T23:30:00-05:00", "2013-07-06", None, "soon", "2013-12-31 09:05:01.5Z"]
+    moments = pa.array([0, 1_372_636_800_000, None, 5, 6], pa.timestamp("ms"))
+    table = pa.table({"t": texts, "n": [1_372_636_800, 0, 1, 2, 3], "a": moments, "x": [1.0] * 5, "y": [0.0] * 5})
+    data = section(
+        dates={"t": ("hour", "weekday_sin"), "n": ("days_since",), "a": ("year",)},
+        date_unit="seconds",
+        date_reference="2013-07-01",
+    )
+    found = coded(table, data, tmp_path)
+    signature = found.signature
+    assert signature.column_names == ("t.hour", "t.weekday_sin", "n.days_since", "a.year", "x")
+    assert [feature.nullable for feature in signature.features] == [True, False, True, False]
+    assert found.x_NF[:, 3].tolist()[:2] == [1970, 2013] and math.isnan(found.x_NF[2, 3])
+    packer = FeaturePacker(signature)
+    assert packer.times is not None
+    for row, text in enumerate(texts):
+        moment = moments[row].as_py()
+        features = {"t": text, "n": table["n"][row].as_py(), "a": moment and moment.isoformat(), "x": 1.0}
+        assert packer.times.matrix([packer.exact(features)]).tobytes() == found.x_NF[row : row + 1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"dates": {"t": ("hours",)}}, "data.dates: feature 't': parts is 'hours'; allowed are"),
+        ({"dates": {"t": ("days_since",)}}, "data.dates: feature 't': a reference is needed"),
+        ({"dates": {"t": ("hour",)}, "exclude": ("t",)}, "data.dates has 't', which is not a feature"),
+        ({"dates": {"tt": ("hour",)}}, "there is no column 'tt' (did you mean 't'?)"),
+        ({"dates": {"l": ("hour",)}}, "data.dates has 'l', which holds list<"),
+    ],
+)
+def test_dates_that_cannot_be_read_are_refused(data: dict[str, Any], says: str) -> None:
+    table = pa.table({"t": ["2013-07-01"], "l": [[1]], "y": [0.0]})
+    with pytest.raises(DataError) as caught:
+        scanned(table, section(**data))
+    assert says in caught.value.message
