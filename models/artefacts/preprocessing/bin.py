@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,11 @@ from forebay.models.artefacts.preprocessing.step import (
     error,
     make_plain,
     number_lists,
+    picked,
 )
+
+# Up to here, comparing all columns with one edge after another is faster than a search in each column.
+_MAX_COMPARED_EDGES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,9 @@ class Bin:
     width: int
     columns: tuple[int, ...]
     edges: tuple[tuple[float, ...], ...]
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
     _edges: tuple[npt.NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
+    _edges_EK: npt.NDArray[np.float64] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         make_plain(self, ("edges",), number_lists)
@@ -40,7 +47,9 @@ class Bin:
             check_finite(self.kind, "edges", edges)
             if any(low >= high for low, high in pairwise(edges)):
                 raise error("bin: the edges of a column must be ascending")
+        object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_edges", tuple(np.array(edges, dtype=np.float64) for edges in self.edges))
+        object.__setattr__(self, "_edges_EK", self._few_edges())
 
     @property
     def kind(self) -> str:
@@ -52,10 +61,27 @@ class Bin:
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
-        for column, edges in zip(self.columns, self._edges, strict=True):
-            x_B = x_BF[:, column].astype(np.float64)
-            out_BF[:, column] = np.where(np.isnan(x_B), np.nan, np.searchsorted(edges, x_B, side="right"))
+        x_BK = x_BF[:, self._picked].astype(np.float64)
+        count_BK = np.zeros(x_BK.shape, dtype=np.float32)
+        if self._edges_EK is not None:
+            for edges_K in self._edges_EK:
+                count_BK += x_BK >= edges_K
+        else:
+            for index, edges in enumerate(self._edges):
+                count_BK[:, index] = np.searchsorted(edges, x_BK[:, index], side="right")
+        np.copyto(count_BK, np.float32(np.nan), where=np.isnan(x_BK))
+        out_BF[:, self._picked] = count_BK
         return out_BF
+
+    def _few_edges(self) -> npt.NDArray[np.float64] | None:
+        """Return the edges of all columns, padded with NaN, which no number reaches; None if a search is faster."""
+        most = max(map(len, self.edges), default=0)
+        if most > _MAX_COMPARED_EDGES:
+            return None
+        edges_EK = np.full((most, len(self.columns)), np.nan)
+        for index, edges in enumerate(self.edges):
+            edges_EK[: len(edges), index] = edges
+        return edges_EK
 
     def to_dict(self) -> dict[str, object]:
         return {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain
+from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain, picked
 
 _Bounds = npt.NDArray[np.float64]
 
@@ -26,6 +26,7 @@ class NullOutside:
     columns: tuple[int, ...]
     minima: tuple[float, ...]
     maxima: tuple[float, ...]
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
     _minima_K: _Bounds = field(init=False, repr=False, compare=False)
     _maxima_K: _Bounds = field(init=False, repr=False, compare=False)
 
@@ -42,9 +43,8 @@ class NullOutside:
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
-        columns = list(self.columns)
-        x_BK = x_BF[:, columns]
-        out_BF[:, columns] = np.where(_is_outside(x_BK, self._minima_K, self._maxima_K), np.float32(np.nan), x_BK)
+        x_BK = x_BF[:, self._picked]
+        out_BF[:, self._picked] = np.where(_is_outside(x_BK, self._minima_K, self._maxima_K), np.float32(np.nan), x_BK)
         return out_BF
 
     def to_dict(self) -> dict[str, object]:
@@ -67,6 +67,7 @@ class FlagOutside:
     columns: tuple[int, ...]
     minima: tuple[float, ...]
     maxima: tuple[float, ...]
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
     _minima_K: _Bounds = field(init=False, repr=False, compare=False)
     _maxima_K: _Bounds = field(init=False, repr=False, compare=False)
 
@@ -84,7 +85,7 @@ class FlagOutside:
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BG = np.empty((len(x_BF), self.output_width), dtype=np.float32)
         out_BG[:, : self.width] = x_BF
-        out_BG[:, self.width :] = _is_outside(x_BF[:, list(self.columns)], self._minima_K, self._maxima_K)
+        out_BG[:, self.width :] = _is_outside(x_BF[:, self._picked], self._minima_K, self._maxima_K)
         return out_BG
 
     def to_dict(self) -> dict[str, object]:
@@ -102,10 +103,12 @@ class FlagMissing:
 
     width: int
     columns: tuple[int, ...]
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         make_plain(self, (), numbers)
         check_columns(self.kind, self.width, self.columns, {})
+        object.__setattr__(self, "_picked", picked(self.columns))
 
     @property
     def kind(self) -> str:
@@ -118,7 +121,7 @@ class FlagMissing:
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BG = np.empty((len(x_BF), self.output_width), dtype=np.float32)
         out_BG[:, : self.width] = x_BF
-        out_BG[:, self.width :] = np.isnan(x_BF[:, list(self.columns)])
+        out_BG[:, self.width :] = np.isnan(x_BF[:, self._picked])
         return out_BG
 
     def to_dict(self) -> dict[str, object]:
@@ -136,6 +139,7 @@ def _check_bounds(step: NullOutside | FlagOutside) -> None:
     check_columns(step.kind, step.width, step.columns, {"minima": step.minima, "maxima": step.maxima})
     if any(low > high for low, high in zip(step.minima, step.maxima, strict=True)):
         raise error(f"{step.kind}: a minimum is above its maximum")
+    object.__setattr__(step, "_picked", picked(step.columns))
     object.__setattr__(step, "_minima_K", np.array(step.minima, dtype=np.float64))
     object.__setattr__(step, "_maxima_K", np.array(step.maxima, dtype=np.float64))
 

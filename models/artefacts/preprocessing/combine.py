@@ -14,7 +14,14 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import integers, numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import FLOAT32_MAX, check_columns, check_count, error, make_plain
+from forebay.models.artefacts.preprocessing.step import (
+    FLOAT32_MAX,
+    check_columns,
+    check_count,
+    error,
+    make_plain,
+    picked,
+)
 
 _Floats = npt.NDArray[np.float64]
 
@@ -38,8 +45,8 @@ class Combine:
     others: tuple[int, ...]
     operation: str
     at_zero: float | None = None
-    _left: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
-    _right: npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+    _left: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+    _right: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         make_plain(self, ("others",), integers)
@@ -55,8 +62,8 @@ class Combine:
             check_columns(self.kind, self.width, (0,), {"at_zero": (at_zero,)})
             object.__setattr__(self, "at_zero", at_zero)
         check_columns(self.kind, self.output_width, (), {})
-        object.__setattr__(self, "_left", np.array(self.columns, dtype=np.intp))
-        object.__setattr__(self, "_right", np.array(self.others, dtype=np.intp))
+        object.__setattr__(self, "_left", picked(self.columns))
+        object.__setattr__(self, "_right", picked(self.others))
 
     @property
     def kind(self) -> str:
@@ -111,6 +118,7 @@ class Cyclic:
     width: int
     columns: tuple[int, ...]
     periods: tuple[float, ...]
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
     _factor_K: _Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +127,7 @@ class Cyclic:
         if any(period <= 0 or not math.isfinite(2 * math.pi / period) for period in self.periods):
             raise error("cyclic: every period must be positive, and not so small that 1 / period is infinite")
         check_columns(self.kind, self.output_width, (), {})
+        object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_factor_K", 2 * np.pi / np.array(self.periods, dtype=np.float64))
 
     @property
@@ -133,7 +142,7 @@ class Cyclic:
         out_BG = np.empty((len(x_BF), self.output_width), dtype=np.float32)
         out_BG[:, : self.width] = x_BF
         with np.errstate(invalid="ignore", over="ignore"):
-            angle_BK = x_BF[:, list(self.columns)].astype(np.float64) * self._factor_K
+            angle_BK = x_BF[:, self._picked].astype(np.float64) * self._factor_K
             out_BG[:, self.width :: 2] = np.sin(angle_BK)
             out_BG[:, self.width + 1 :: 2] = np.cos(angle_BK)
         return out_BG

@@ -19,6 +19,7 @@ from forebay.models.artefacts.preprocessing.step import (
     error,
     make_plain,
     number_lists,
+    picked,
 )
 
 
@@ -39,6 +40,8 @@ class Interpolate:
     points: tuple[tuple[float, ...], ...]
     levels: tuple[float, ...]
     distribution: str = "uniform"
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+    _is_strict: tuple[bool, ...] = field(init=False, repr=False, compare=False)
     _points: tuple[npt.NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
     _levels: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
 
@@ -56,6 +59,9 @@ class Interpolate:
                 raise error(f"interpolate: there are {len(values)} points for {len(self.levels)} levels")
             if any(low > high for low, high in pairwise(values)):
                 raise error("interpolate: points and levels must be ascending")
+        is_strict = tuple(all(low < high for low, high in pairwise(points)) for points in self.points)
+        object.__setattr__(self, "_is_strict", is_strict)
+        object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_points", tuple(np.array(points, dtype=np.float64) for points in self.points))
         object.__setattr__(self, "_levels", np.array(self.levels, dtype=np.float64))
 
@@ -70,14 +76,20 @@ class Interpolate:
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
         levels = self._levels
-        for column, points in zip(self.columns, self._points, strict=True):
-            x_B = x_BF[:, column].astype(np.float64)
+        x_KB = np.ascontiguousarray(x_BF[:, self._picked].T, dtype=np.float64)
+        y_KB = np.empty_like(x_KB)
+        for index, points in enumerate(self._points):
+            x_B = x_KB[index]
+            if self._is_strict[index]:
+                y_KB[index] = np.interp(x_B, points, levels)
+                continue
             rising_B = np.interp(x_B, points, levels)
             falling_B = -np.interp(-x_B, -points[::-1], -levels[::-1])
             y_B = 0.5 * (rising_B + falling_B)
             y_B[x_B == points[-1]] = levels[-1]
             y_B[x_B == points[0]] = levels[0]
-            out_BF[:, column] = y_B if self.distribution == "uniform" else normal_quantiles(y_B)
+            y_KB[index] = y_B
+        out_BF[:, self._picked] = (y_KB if self.distribution == "uniform" else normal_quantiles(y_KB)).T
         return out_BF
 
     def to_dict(self) -> dict[str, object]:

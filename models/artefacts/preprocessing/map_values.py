@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.models.artefacts.argument_checks import sequence
 from forebay.models.artefacts.arrays import FloatArray
@@ -20,8 +22,12 @@ from forebay.models.artefacts.preprocessing.step import (
     make_plain,
     number_lists,
     optional_numbers,
+    picked,
 )
 from forebay.schemas.errors import ModelError
+
+# 4 MiB.
+_MAX_TABLE_VALUES: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class MapValues:
     values: tuple[tuple[float | None, ...], ...]
     missing: tuple[float | None, ...]
     unknown: tuple[float | None, ...]
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
+    _table_KC: FloatArray | None = field(init=False, repr=False, compare=False)
     _keys: tuple[FloatArray, ...] = field(init=False, repr=False, compare=False)
     _values: tuple[FloatArray, ...] = field(init=False, repr=False, compare=False)
 
@@ -62,6 +70,8 @@ class MapValues:
         extended = tuple(np.array([*keys, np.inf], dtype=np.float32) for keys in self.keys)
         object.__setattr__(self, "_keys", extended)
         object.__setattr__(self, "_values", tuple(_array([*values, None]) for values in self.values))
+        object.__setattr__(self, "_picked", picked(self.columns))
+        object.__setattr__(self, "_table_KC", self._code_table())
 
     @property
     def kind(self) -> str:
@@ -73,6 +83,9 @@ class MapValues:
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
+        if self._table_KC is not None:
+            out_BF[:, self._picked] = self._look_up(x_BF[:, self._picked], self._table_KC)
+            return out_BF
         missing_K, unknown_K = _array(self.missing), _array(self.unknown)
         for index, column in enumerate(self.columns):
             x_B = x_BF[:, column]
@@ -83,6 +96,30 @@ class MapValues:
             mapped_B = np.where(is_known_B, values[place_B], unknown_K[index])
             out_BF[:, column] = np.where(np.isnan(x_B), missing_K[index], mapped_B)
         return out_BF
+
+    def _code_table(self) -> FloatArray | None:
+        """Return the values of all columns by code, then those of unknown and missing ones; None for other keys or if large.
+
+        One look-up for all columns is faster than a search in each.
+        """
+        most = max(map(len, self.keys), default=0)
+        are_codes = all(keys == tuple(range(len(keys))) for keys in self.keys)
+        if not are_codes or not self.columns or most * len(self.columns) > _MAX_TABLE_VALUES:
+            return None
+        table_KC = np.repeat(_array(self.unknown)[:, None], most + 2, axis=1)
+        table_KC[:, -1] = _array(self.missing)
+        for index, values in enumerate(self.values):
+            table_KC[index, : len(values)] = _array(values)
+        return table_KC
+
+    def _look_up(self, x_BK: FloatArray, table_KC: FloatArray) -> FloatArray:
+        num_codes = table_KC.shape[1] - 2
+        # NaN is not a code, so that it can be converted to an index below.
+        is_code_BK = (x_BK >= 0) & (x_BK < num_codes) & (x_BK == np.floor(x_BK))
+        place_BK = np.where(is_code_BK, x_BK, np.float32(num_codes)).astype(np.intp)
+        np.copyto(place_BK, num_codes + 1, where=np.isnan(x_BK))
+        found_BK: FloatArray = table_KC[np.arange(len(table_KC)), place_BK]
+        return found_BK
 
     def to_dict(self) -> dict[str, object]:
         return {

@@ -96,4 +96,12 @@ def normal_quantiles(p: _Floats) -> _Floats:
 
 def _ratio(polynomials: tuple[tuple[float, ...], tuple[float, ...]], x: _Floats) -> _Floats:
     numerator, denominator = polynomials
-    return np.asarray(np.polyval(np.array(numerator), x) / np.polyval(np.array(denominator), x))
+    return _horner(numerator, x) / _horner(denominator, x)
+
+
+def _horner(coefficients: tuple[float, ...], x: _Floats) -> _Floats:
+    result = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        result *= x
+        result += coefficient
+    return result

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, check_count, error, make_plain
+from forebay.models.artefacts.preprocessing.step import check_columns, check_count, error, make_plain, picked
 
 METHODS: Final = ("yeo-johnson", "box-cox")
 _Floats = npt.NDArray[np.float64]
@@ -33,6 +33,7 @@ class PowerTransform:
     method: str = "yeo-johnson"
     means: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
     _lambdas_K: _Floats = field(init=False, repr=False, compare=False)
     _means_K: _Floats = field(init=False, repr=False, compare=False)
     _scales_K: _Floats = field(init=False, repr=False, compare=False)
@@ -43,6 +44,7 @@ class PowerTransform:
         if self.method not in METHODS:
             raise error(f"power_transform: method is {self.method!r}; allowed is {' or '.join(METHODS)}")
         check_columns(self.kind, self.width, self.columns, {"lambdas": self.lambdas})
+        object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_lambdas_K", np.array(self.lambdas, dtype=np.float64))
         if self.means or self.scales:
             # Any float64: a power may leave the range of float32 before the result is shifted and scaled back.
@@ -68,18 +70,17 @@ class PowerTransform:
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
-        columns = list(self.columns)
-        x_BK = x_BF[:, columns].astype(np.float64)
+        x_BK = x_BF[:, self._picked].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             if self.method == "box-cox":
                 y_BK = _power(np.log(x_BK), self._lambdas_K)
             else:
                 is_negative_BK = x_BK < 0
                 log_BK = np.log1p(np.abs(x_BK))
-                above_BK = _power(log_BK, self._lambdas_K)
-                below_BK = -_power(log_BK, 2.0 - self._lambdas_K)
-                y_BK = np.where(is_negative_BK, below_BK, above_BK)
-            out_BF[:, columns] = (y_BK - self._means_K) / self._scales_K
+                y_BK = _power(log_BK, self._lambdas_K)
+                if is_negative_BK.any():
+                    y_BK = np.where(is_negative_BK, -_power(log_BK, 2.0 - self._lambdas_K), y_BK)
+            out_BF[:, self._picked] = (y_BK - self._means_K) / self._scales_K
         return out_BF
 
     def to_dict(self) -> dict[str, object]:

@@ -90,6 +90,13 @@ def spread(width: int, columns: Sequence[int], values: Sequence[float], elsewher
     return spread_F
 
 
+def picked(columns: Sequence[int]) -> slice | npt.NDArray[np.intp]:
+    """Return the index of columns in an array: a slice if they are next to each other, which is several times faster."""
+    if columns and list(columns) == list(range(columns[0], columns[0] + len(columns))):
+        return slice(columns[0], columns[0] + len(columns))
+    return np.array(columns, dtype=np.intp)
+
+
 def error(message: str) -> ModelError:
     """Return the error for a step that cannot be right."""
     return ModelError(

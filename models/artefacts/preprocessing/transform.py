@@ -13,7 +13,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain, spread
+from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain, picked, spread
 
 FUNCTIONS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], Any]]] = MappingProxyType(
     {
@@ -98,6 +98,7 @@ class Function:
     width: int
     columns: tuple[int, ...]
     function: str
+    _picked: slice | npt.NDArray[np.intp] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         make_plain(self, (), numbers)
@@ -105,6 +106,7 @@ class Function:
         if self.function not in FUNCTIONS:
             raise error(f"function: function is {self.function!r}; allowed is one of {', '.join(FUNCTIONS)}")
         check_columns(self.kind, self.width, self.columns, {})
+        object.__setattr__(self, "_picked", picked(self.columns))
 
     @property
     def kind(self) -> str:
@@ -116,9 +118,8 @@ class Function:
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
-        columns = list(self.columns)
         with np.errstate(all="ignore"):
-            out_BF[:, columns] = FUNCTIONS[self.function](x_BF[:, columns].astype(np.float64))
+            out_BF[:, self._picked] = FUNCTIONS[self.function](x_BF[:, self._picked].astype(np.float64))
         return out_BF
 
     def to_dict(self) -> dict[str, object]:
