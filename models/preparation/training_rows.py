@@ -67,8 +67,11 @@ class TrainingRows:
 
         Columns without a name are called `column_0`, `column_1`, …
         """
-        names = signature.column_names or tuple(f"column_{number}" for number in range(x_NF.shape[1]))
-        texts = {feature.name: feature for feature in signature.features if feature.is_text}
+        width = x_NF.shape[1] if x_NF.ndim == 2 else 0
+        names = signature.column_names
+        if len(names) != width:  # unnamed features, or aggregates of a window
+            names = tuple(f"column_{number}" for number in range(width))
+        texts = {feature.name: feature for feature in signature.features if feature.is_text and feature.name in names}
         return cls(names, x_NF, texts=texts, task=signature.task, is_raw=signature.window is None, **others)
 
     @property
