@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
 IMAGE_ARGS ?=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-faults test-mutations test-simulation test-trees test-fuzz check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-faults test-mutations test-simulation test-trees test-training test-fuzz check bench chart dist image clean constraints
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-fuzz: .venv/.ready-dev ## Mutate artefacts of all backends 100,000 times an
 
 test-trees: .venv/.ready-dev ## Compare converted trees with their libraries on a million rows for each model; takes 15 minutes
 	@$(BIN)/python -m tests.models.registration.tree_proof $(ARGS)
+
+test-training: .venv/.ready-dev ## Compare 1,000 random preparations of training rows with what a worker computes; takes 5 minutes
+	@$(BIN)/python -m tests.models.preparation.proof $(ARGS)
 
 check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 	@$(BIN)/ruff check .

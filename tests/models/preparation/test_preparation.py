@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.preparation.catalogue import STEPS
 from forebay.models.preparation.preparation import read_preparation
 from forebay.models.preparation.training_rows import TrainingRows
 from forebay.schemas.errors import ModelError, TensorError
@@ -97,6 +99,21 @@ def test_columns_that_do_not_fit_are_named(columns: Any, says: str, remedy: str)
         read_preparation([{"step": "standardise", "columns": columns}], "recipe.toml").fit(training_rows())
     assert says in caught.value.message
     assert remedy in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_is_documented(step: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "preparation.md").read_text()
+    assert any(line.startswith("|") and f"`{step}`" in line for line in page.splitlines())
+
+
+def test_parts_of_a_time_are_columns_of_their_feature() -> None:
+    features = (Feature("a"), Feature("left", "timestamp", parts=("hour", "weekday"), nullable=True))
+    rows = TrainingRows.of(Signature(features, (3,), "regression", 1), np.zeros((2, 3), dtype=np.float32))
+    assert rows.names == ("a", "left.hour", "left.weekday")
+    table = {"step": "drop_missing", "columns": ["left.hour"]}
+    fitted = read_preparation([table], "recipe.toml").fit(rows)
+    assert [feature.nullable for feature in fitted.features(features)] == [False, False]
 
 
 def test_rows_of_another_type_or_length_are_refused() -> None:
