@@ -69,7 +69,7 @@ class TrainingRows:
         """
         width = x_NF.shape[1] if x_NF.ndim == 2 else 0
         names = signature.column_names
-        if len(names) != width:  # unnamed features, or aggregates of a window
+        if not names or (signature.window is not None and len(names) != width):  # or aggregates of a window
             names = tuple(f"column_{number}" for number in range(width))
         texts = {feature.name: feature for feature in signature.features if feature.is_text and feature.name in names}
         return cls(names, x_NF, texts=texts, task=signature.task, is_raw=signature.window is None, **others)
