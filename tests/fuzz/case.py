@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.ma  # NumPy imports it late, which would look like code that an artefact brings
 
 from forebay.models.artefacts.artefact import Artefact
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
@@ -26,6 +28,9 @@ FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Po
 
 class FuzzError(Exception):
     """A mutated artefact caused something that must not happen."""
+
+
+_real_path = lru_cache(maxsize=10_000)(os.path.realpath)  # no case makes or changes links
 
 
 class Watch:
@@ -58,7 +63,7 @@ class Watch:
         if event in self._forbidden:
             self._seen.append(f"{event} {arguments!r}"[:200])
         elif event == "open" and isinstance(arguments[0], str | os.PathLike):
-            path = os.path.realpath(os.fspath(arguments[0]))
+            path = _real_path(os.fspath(arguments[0]))
             writes = bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
             if writes or not path.startswith(self._folder):
                 self._seen.append(f"open {path}")
@@ -93,7 +98,9 @@ def outcome(version: Path, watch: Watch, *, trusted: bool) -> str:
     trust = TrustPolicy(frozenset({str(repository)})) if trusted else TRUST_NOTHING
     with watch.on(repository, runs_code=trusted):
         try:
-            served = load_gate.load_model(repository, version.parent.name, options=RunOptions(), trust=trust)
+            served = load_gate.load_model(
+                repository, version.parent.name, int(version.name), options=RunOptions(), trust=trust
+            )
             rows = np.zeros((2, served.signature.row_width), dtype=np.float32)
             scores = served.forward(served.prepare(rows))
         except ModelError as error:

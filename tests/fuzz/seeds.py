@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,13 @@ from forebay.models.backends.trees.ensemble import TreeEnsemble
 from forebay.models.backends.trees.rules import EnsembleRules
 from forebay.models.registration.candidate import Candidate
 from forebay.models.registration.publish import publish_candidate
+from tests.fuzz.onnx_graphs import NOT_SERVED, all_cases, allowed_operators, operator_graphs
+from tests.fuzz.traits import NAME, Traits
 from tests.models.backends.onnx.graphs import constant, make_model
 from tests.models.backends.trees.forest import make_ensemble
 from tests.models.build import CREATED_AT, make_net, publish
 from tests.models.own_code import publish_function
 from tests.models.own_torch import import_net, publish_module, trained, write_net
-
-NAME = "delays"
 
 _REFERENCE: Final = ReferenceStatistics(
     3,
@@ -117,9 +118,27 @@ def onnx(repository: Path) -> None:
         constant("axes", [1], np.int64),
         constant("second", weights.reshape(4, 3)[:, :2]),
     ]
+    _publish_graph(repository, make_model(nodes, initialisers).SerializeToString())
+
+
+def onnx_operators(repository: Path) -> None:
+    """Publish versions with graphs for all operators that can be served. Raises RuntimeError if one has none."""
+    graphs = operator_graphs(allowed_operators(), all_cases())
+    if missing := set(allowed_operators()) - graphs.keys() - NOT_SERVED.keys():
+        raise RuntimeError(f"there is no graph for the operators {sorted(missing)}")
+    publish_graphs(repository, graphs.values())
+
+
+def publish_graphs(repository: Path, graphs: Iterable[Sequence[bytes]]) -> None:
+    """Publish a version for each file."""
+    for file in chain.from_iterable(graphs):
+        _publish_graph(repository, file)
+
+
+def _publish_graph(repository: Path, file: bytes) -> None:
     candidate = Candidate(
         "onnx",
-        {"model.onnx": make_model(nodes, initialisers).SerializeToString()},
+        {"model.onnx": file},
         Signature(tuple(map(Feature, "abc")), (3,), "multiclass", 2),
         Preprocessing.identity(),
     )
@@ -128,26 +147,26 @@ def onnx(repository: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """An artefact to mutate.
+    """An artefact to mutate, of one or more versions.
 
-    trusted: whether the worker's trust policy allows its code.
-    files: the backend's files that are mutated; all if empty. Trusted code is not mutated: it may do anything.
-    is_refused: whether the artefact is refused before its backend sees it, mutated or not.
+    backend: the name in the table of results.
+    share: of the mutations, in relation to other seeds.
     """
 
+    backend: str
     publish: Callable[[Path], None]
-    trusted: bool = False
-    files: tuple[str, ...] = ()
-    is_refused: bool = False
+    share: int = 2
+    traits: Traits = field(default_factory=Traits)
 
 
 SEEDS: Final[Mapping[str, Seed]] = {
-    "onnx": Seed(onnx),
-    "torch-linear": Seed(torch_linear),
-    "torch-mlp": Seed(torch_mlp),
-    "torch-module": Seed(own_module, trusted=True, files=("weights.safetensors",)),
-    "torch-module, not trusted": Seed(own_module, is_refused=True),
-    "python, not trusted": Seed(function, is_refused=True),
-    "trees": Seed(trees),
-    "trees-small": Seed(small_trees),
+    "onnx": Seed("onnx", onnx),
+    "onnx-operators": Seed("onnx", onnx_operators, share=8),
+    "python, not trusted": Seed("python, not trusted", function, share=1, traits=Traits(is_refused=True)),
+    "torch-linear": Seed("torch", torch_linear),
+    "torch-mlp": Seed("torch", torch_mlp),
+    "torch-module": Seed("torch", own_module, traits=Traits(trusted=True, files=("weights.safetensors",))),
+    "torch-module, not trusted": Seed("torch, not trusted", own_module, share=1, traits=Traits(is_refused=True)),
+    "trees": Seed("trees", trees),
+    "trees-small": Seed("trees", small_trees),
 }
