@@ -27,7 +27,7 @@ def mutate_graph(content: bytes, rng: random.Random) -> bytes | None:
         try:
             if rng.choice(_CHANGES)(model, rng):
                 break
-        except TypeError:  # a text that is not UTF-8, after an earlier mutation
+        except (TypeError, ValueError):  # a text that is not UTF-8, after an earlier mutation
             return None
     return model.SerializeToString()
 
