@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -63,6 +63,7 @@ class CsvTable:
                 f"{place}: the file is empty", kind="empty", remedy="write the column names in the first line"
             )
         self._header: CsvHeader = header
+        self._reader.put_back(lines.take_pending())
         self._lines = lines.number
         self._first: _Block | None = None
         if expected is None:
@@ -273,6 +274,10 @@ def _nulls_of(column: str, kind: pa.DataType, options: CsvOptions) -> tuple[str,
 _MISFIT: Final = object()
 
 
+def _same(value: Any) -> object:
+    return value
+
+
 def _reader(kind: pa.DataType, nulls: frozenset[str]) -> Callable[[str], object]:
     """Return the function that converts a text to a value of a type; `_MISFIT` if it is not one."""
     if pa.types.is_string(kind):
@@ -284,11 +289,13 @@ def _reader(kind: pa.DataType, nulls: frozenset[str]) -> Callable[[str], object]
         pa.null(): lambda value: False,
     }
     is_fit = fits[kind]
+    # Arrow refuses whole numbers that float64 cannot represent exactly.
+    convert: Callable[[Any], object] = float if pa.types.is_floating(kind) else _same
 
     def read(text: str) -> object:
         if text in nulls:
             return None
         value = read_value(text)
-        return value if is_fit(value) else _MISFIT
+        return convert(value) if is_fit(value) else _MISFIT
 
     return read

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -57,6 +59,25 @@ class FileTable:
         total = self.total_bytes
         return min(1.0, self._position / total) if total else None
 
+    def content_key(self) -> str | None:
+        """Return a text that is the same as long as the content of the files and the options are; None if it is unknown.
+
+        It is unknown for pipes and stores that report no version, and for files that need no parsing.
+        """
+        versions = []
+        for file in self._files:
+            file_format = None if file.is_pipe else _format(file, self._options)
+            version = None if file_format in (None, "parquet", "arrow") else _content_version(file)
+            if version is None:
+                return None
+            versions.append((file.place, file_format, version))
+        # What does not change the rows is left out.
+        return repr((versions, replace(self._options, workers=1, prefetch=0)))
+
+    def stamps(self) -> list[tuple[int, int] | None]:
+        """Return the size and the time of change of each file, to notice that one is changed while it is read."""
+        return [None if file.path is None else _stamp(file.path) for file in self._files]
+
     def batches(self, rows: int = 65_536) -> Iterator[pa.RecordBatch]:
         """Yield the rows of all files. See `TableSource`.
 
@@ -104,7 +125,7 @@ class FileTable:
 
 
 def _open_table(file: DataFile, stream: BinaryIO, options: TableOptions, expected: Expected | None) -> OpenTable:
-    file_format: TableFormat = options.format or ("jsonl" if file.name == "stdin" else format_of(file.name))
+    file_format = _format(file, options)
     if file_format in ("parquet", "arrow"):
         if compression_of(file.name) is not None or file.is_pipe:
             raise ConfigError(
@@ -118,6 +139,22 @@ def _open_table(file: DataFile, stream: BinaryIO, options: TableOptions, expecte
         return JsonTable(stream, file.place, options, expected)
     csv = replace(options.csv, usual_delimiter="\t" if file_format == "tsv" else ",")
     return CsvTable(stream, file.place, replace(options, csv=csv), expected)
+
+
+def _format(file: DataFile, options: TableOptions) -> TableFormat:
+    return options.format or ("jsonl" if file.name == "stdin" else format_of(file.name))
+
+
+def _content_version(file: DataFile) -> str | None:
+    if file.path is None:
+        return file.version
+    with _read_errors(file), file.open() as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _empty(schema: pa.Schema) -> Task:

@@ -43,8 +43,10 @@ class ObjectColumns:
         return None
 
     def batch(self, rows: Sequence[Values]) -> pa.RecordBatch:
-        """Return rows, none of which is a misfit, as a record batch."""
-        arrays = [pa.array([row.get(name) for row in rows], kind) for name, kind in self._types.items()]
+        """Return rows that fit as a record batch."""
+        arrays = [
+            pa.array(_converted([row.get(name) for row in rows], kind), kind) for name, kind in self._types.items()
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
@@ -80,6 +82,22 @@ def infer_type(values: Sequence[object]) -> pa.DataType:
 
 def _kind(value: object) -> str:
     return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def _converted(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
+    """Return values that fit with floating-point numbers for whole ones: Arrow refuses some that are not exact."""
+    of = pa.types
+    if of.is_floating(kind):
+        return [None if value is None else float(value) for value in values]
+    if of.is_list(kind):
+        return [None if value is None else _converted(value, kind.value_type) for value in values]
+    if of.is_struct(kind):
+        fields = {field.name: field.type for field in kind}
+        return [
+            None if value is None else {name: _converted([inner], fields[name])[0] for name, inner in value.items()}
+            for value in values
+        ]
+    return values
 
 
 def fits(value: object, kind: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ from forebay.models.data.table_options import TableOptions
 
 if TYPE_CHECKING:
     from forebay.models.data.file_table import FileTable
+    from forebay.models.data.table_cache import CachedTable, TableCache
 
 
 def open_source(location: str, options: TableOptions | None = None) -> FileTable:
@@ -24,3 +25,14 @@ def open_source(location: str, options: TableOptions | None = None) -> FileTable
     except ImportError:
         raise pyarrow_missing("tables") from None
     return FileTable(location, find_files(location), options or TableOptions())
+
+
+def open_cached(location: str, options: TableOptions | None, cache: TableCache) -> CachedTable:
+    """Return the table at a location as `open_source` does, and keep what is parsed, for commands that read a table often.
+
+    Only text is kept: Parquet and Arrow files are read as fast as the cache.
+    """
+    source = open_source(location, options)
+    from forebay.models.data.table_cache import CachedTable
+
+    return CachedTable(source, cache)

@@ -33,6 +33,12 @@ class TextLines(Iterator[str]):
         """Whether everything that was read from the file was also returned."""
         return not self._pending
 
+    def take_pending(self) -> bytes:
+        """Return the lines that were read from the file but not returned, and forget them."""
+        data = "".join(self._pending).encode("utf-8", "surrogateescape")
+        self._pending.clear()
+        return data
+
     def __next__(self) -> str:
         if self._pending:
             self.number += 1
@@ -82,6 +88,11 @@ class BlockReader:
         self._start += len(taken)
         self.position += len(taken)
         return taken
+
+    def put_back(self, data: bytes) -> None:
+        """Put back the bytes that were taken last."""
+        self._buffer, self._start = data + self._buffer[self._start :], 0
+        self.position -= len(data)
 
     def readline(self, limit: int) -> bytes:
         """Take the next bytes up to a line feed, at most `limit`; nothing at the end."""
