@@ -10,6 +10,7 @@ from forebay.models.preparation.bins import BinStep
 from forebay.models.preparation.columns import CastStep, DropColumnsStep, RenameStep, SelectColumnsStep
 from forebay.models.preparation.combine import CombineStep, CyclicStep, ProductsStep
 from forebay.models.preparation.duplicates import DropDuplicatesStep
+from forebay.models.preparation.embedding import EmbeddingStep
 from forebay.models.preparation.impute import ImputeStep
 from forebay.models.preparation.missing import DropMissingStep, FlagMissingStep, InfiniteStep
 from forebay.models.preparation.outliers import OutliersStep
@@ -50,6 +51,7 @@ STEPS: Final[Mapping[str, Callable[[RecipeTable], RecipeStep]]] = MappingProxyTy
         TargetStep.kind: TargetStep.read,
         FrequencyStep.kind: FrequencyStep.read,
         RareStep.kind: RareStep.read,
+        EmbeddingStep.kind: EmbeddingStep.read,
     }
 )
 """The readers of steps, by the value of `step` in their table."""

@@ -6,7 +6,7 @@ Shapes: N training rows, K of them kept; F columns before a step, G after it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +32,7 @@ class FittedPreparation:
     x_KG: the prepared training rows: what `preprocessing` gives for the kept rows, except where a step is cross-fitted.
     notes: what the training report says of each step, with its place in the recipe.
     required: the names of the features that must have a value.
+    embeddings: triples of a column, its number of codes and the width of the vectors that the net learns for them.
     """
 
     preprocessing: Preprocessing
@@ -40,6 +41,7 @@ class FittedPreparation:
     x_KG: FloatArray
     notes: tuple[str, ...]
     required: frozenset[str]
+    embeddings: tuple[tuple[int, int, int], ...] = ()
 
     def features(self, features: Sequence[Feature]) -> tuple[Feature, ...]:
         """Return the features of the signature: those that must have a value are not nullable."""
@@ -65,6 +67,7 @@ class Preparation:
         frozen: list[Step] = []
         notes: list[str] = []
         required: frozenset[str] = frozenset()
+        embeddings: dict[str, tuple[int, int]] = {}
         for index, step in enumerate(self.steps):
             place = f"{self.place}: prepare[{index}] ({step.kind})"
             try:
@@ -78,6 +81,7 @@ class Preparation:
             frozen += fitted.steps
             notes += [f"{place}: {note}" for note in fitted.notes]
             required |= fitted.required
+            embeddings |= fitted.embeddings
         try:
             preprocessing = Preprocessing(tuple(frozen))
         except ModelError as error:
@@ -87,7 +91,13 @@ class Preparation:
             found = listed([name for name, x_K in zip(rows.names, rows.x_NF.T, strict=True) if np.isnan(x_K).any()])
             notes.append(f"{self.place}: {num_missing} values of the prepared rows are missing: {found}")
         return FittedPreparation(
-            preprocessing, rows.names, keep_N=keep_N, x_KG=rows.x_NF, notes=tuple(notes), required=required
+            preprocessing,
+            rows.names,
+            keep_N=keep_N,
+            x_KG=rows.x_NF,
+            notes=tuple(notes),
+            required=required,
+            embeddings=_embeddings(embeddings, rows, self.place),
         )
 
     def to_dict(self) -> list[dict[str, object]]:
@@ -114,6 +124,17 @@ def read_preparation(tables: object, place: str) -> Preparation:
 def _check_rows(rows: TrainingRows) -> None:
     if not len(rows.x_NF):
         raise fit_error("no training row is left", "check the data, or the earlier steps that drop rows")
+
+
+def _embeddings(
+    wanted: Mapping[str, tuple[int, int]], rows: TrainingRows, place: str
+) -> tuple[tuple[int, int, int], ...]:
+    """Return the triples of columns that still hold codes after the last step."""
+    if changed := [name for name in wanted if name not in rows.texts or rows.texts[name].num_codes != wanted[name][0]]:
+        raise fit_error(
+            f"{place}: a step after embedding changes or drops {listed(changed)}", "put the step embedding last"
+        )
+    return tuple((rows.names.index(name), size, width) for name, (size, width) in wanted.items())
 
 
 def _check_result(rows: TrainingRows, place: str) -> None:

@@ -6,7 +6,7 @@ Shapes: N rows, F columns before the step, G columns after it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 from forebay.models.artefacts.arrays import FloatArray
@@ -26,6 +26,7 @@ class FittedStep:
     texts: the columns after the step that hold codes of texts; None if all columns with the old names still do.
     required: the features that must have a value, so that a worker rejects events without one.
     x_NG: the training rows after the step where they differ from what `steps` give, as with cross-fitting.
+    embeddings: the columns of codes that the net learns vectors for: the number of codes, and the width of the vectors.
     """
 
     steps: tuple[Step, ...]
@@ -35,6 +36,7 @@ class FittedStep:
     texts: Mapping[str, Feature] | None = None
     required: frozenset[str] = frozenset()
     x_NG: FloatArray | None = None
+    embeddings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class RecipeStep(Protocol):
@@ -59,6 +61,6 @@ class Options:
     kind: ClassVar[str]
 
     def to_dict(self) -> dict[str, object]:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         return {"step": self.kind, **{key: value for key, value in plain.items() if value is not None}}

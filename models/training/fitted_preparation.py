@@ -32,6 +32,7 @@ class RecipePreparation:
     names: of the columns after the last step.
     keep_R, x_KG: the rows that are trained on, and what the preparation gives for them; None for sequences, and where no step
         decides about it.
+    embeddings: triples of a column, its number of codes and the width of the vectors that a net learns for them.
     """
 
     signature: Signature
@@ -40,6 +41,7 @@ class RecipePreparation:
     notes: tuple[str, ...] = ()
     keep_R: npt.NDArray[np.bool_] | None = None
     x_KG: FloatArray | None = None
+    embeddings: tuple[tuple[int, int, int], ...] = ()
 
 
 def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int64]) -> RecipePreparation:
@@ -78,6 +80,7 @@ def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int6
         notes=fitted.notes,
         keep_R=fitted.keep_N if is_single else None,
         x_KG=fitted.x_KG if is_single else None,
+        embeddings=fitted.embeddings,
     )
 
 

@@ -73,8 +73,13 @@ def train_net(
 
 
 def new_net(recipe: Recipe, data: PreparedData) -> Net:
-    """Return the recipe's net with random weights. Raises ModelError if the data has the wrong shape for it."""
+    """Return the recipe's net with random weights. Raises ModelError or ConfigError if the data does not fit it."""
     model, signature = recipe.model, data.signature
+    if data.embeddings and model.architecture != "mlp":
+        raise ConfigError(
+            f"prepare has the step embedding, and model.architecture is {model.architecture}; only mlp learns vectors",
+            remedy='use another step for texts, such as "one_hot" or "target"',
+        )
     shape, outputs_ = prepared_shape(signature, data.preprocessing), signature.output_dim
     match model.architecture:
         case "linear":
@@ -90,6 +95,7 @@ def new_net(recipe: Recipe, data: PreparedData) -> Net:
                     "output_dim": outputs_,
                     "dropout_rate": model.dropout_rate,
                     "activation": model.activation,
+                    "embeddings": data.embeddings,
                 },
             )
         case "cnn":

@@ -46,6 +46,7 @@ class PreparedData:
     preprocessing: fitted to the training rows. names: of its G columns.
     training, validation, test: the prepared rows; None for an empty test part.
     notes: what was done. warnings: signs of leakage.
+    embeddings: triples of a prepared column, its number of codes and the width of the vectors that a net learns for them.
     """
 
     table: CodedTable
@@ -57,6 +58,7 @@ class PreparedData:
     test: Rows | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    embeddings: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -117,6 +119,7 @@ def prepare_data(recipe: Recipe, source: TableSource, folder: Path) -> PreparedD
         test=prepared.get("test"),
         notes=tuple(notes),
         warnings=warnings,
+        embeddings=fitted.embeddings,
     )
 
 

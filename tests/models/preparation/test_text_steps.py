@@ -199,3 +199,15 @@ def test_target_encoding_of_several_classes_is_refused() -> None:
     city, place, y_N = table(50)
     with pytest.raises(ModelError, match="takes values or two classes"):
         fit(rows_of(city, place, y_N, "multiclass"), {"step": "target"})
+
+
+def test_embedding_leaves_codes_and_gives_missing_texts_the_next_one() -> None:
+    city, place, _ = table(50)
+    fitted = fit(rows_of(city, place), {"step": "rare", "min_count": 8}, {"step": "embedding", "width": 4})
+    num_cities = len({code for code in fitted.x_KG[:, 0].tolist() if code < fitted.x_KG[:, 0].max()}) + 1
+    assert fitted.embeddings == ((0, num_cities, 4), (1, fitted.embeddings[1][1], 4))
+    new = fitted.preprocessing.apply(rows_of([None, "Paris"], ["a", "a"]).x_NF)
+    assert new[:, 0].tolist() == [num_cities, num_cities - 1]
+    assert fit(rows_of(city, place), {"step": "embedding"}).embeddings == ((0, 6, 5), (1, 7, 5))
+    with pytest.raises(ModelError, match="a step after embedding changes or drops city, place"):
+        fit(rows_of(city, place), {"step": "embedding"}, {"step": "one_hot"})

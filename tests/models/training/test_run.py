@@ -222,3 +222,28 @@ def test_missing_values_after_the_preparation_are_refused_by_name(tmp_path: Path
 def test_the_preparation_is_fitted_on_a_stated_number_of_rows(tmp_path: Path) -> None:
     outcome = run(tmp_path, training=QUICK | {"fit_rows": 50})
     assert "the preparation is fitted on 50 of 280 training rows" in outcome.data.notes
+
+
+def test_a_net_learns_vectors_for_texts_and_takes_the_parts_of_times(tmp_path: Path) -> None:
+    table = weather(900)
+    when = [f"2013-07-01T{hour:02}:30:00Z" for hour in table["hour"].to_pylist()]
+    table = table.append_column("when", pa.array(when))
+    steps = [
+        {"step": "impute", "strategy": "median"},
+        {"step": "standardise"},
+        {"step": "embedding", "columns": ["site"], "width": 3},
+    ]
+    recipe = recipe_with(
+        tmp_path, data={"dates": {"when": ["hour_sin", "minute"]}, "exclude": ["hour"]}, training=QUICK
+    )
+    recipe = recipe.model_copy(update={"prepare": tuple(steps)})
+    with training_folder(tmp_path / "cache") as cache:
+        outcome = run_recipe(recipe, MemoryTable(table), cache, created_at=NOW)
+        scores, labels = served_scores(outcome)
+    assert outcome.fitted.params["embeddings"] == [[0, 3, 3]]
+    assert outcome.data.names == ("site", "humidity", "temperature", "when.hour_sin", "when.minute")
+    log_loss = -np.mean(np.log(np.where(labels == 1, scores[:, 0], 1 - scores[:, 0]).astype(np.float64)))
+    assert log_loss == pytest.approx(outcome.metrics["test"]["log_loss"], rel=1e-4)
+    linear = recipe.model_copy(update={"model": recipe.model.model_copy(update={"architecture": "logistic"})})
+    with training_folder(tmp_path / "cache") as cache, pytest.raises(ConfigError, match="only mlp learns vectors"):
+        run_recipe(linear, MemoryTable(table), cache, created_at=NOW)
