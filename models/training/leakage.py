@@ -1,4 +1,4 @@
-"""Find signs that the validation and test rows tell less about new rows than they seem to.
+"""Find signs that the metrics of the validation and test rows are better than those of new rows will be.
 
 Shapes: N rows, F features, R sampled rows.
 """
