@@ -45,8 +45,9 @@ test-fuzz: .venv/.ready-dev ## Mutate artefacts of all backends 100,000 times an
 test-trees: .venv/.ready-dev ## Compare converted trees with their libraries on a million rows for each model; takes 15 minutes
 	@$(BIN)/python -m tests.models.registration.tree_proof $(ARGS)
 
-test-training: .venv/.ready-dev ## Compare 1,000 random preparations of training rows with what a worker computes; takes 5 minutes
+test-training: .venv/.ready-dev ## Compare 1,000 random preparations with a worker's, and trainings with killed ranks; takes 30 minutes
 	@$(BIN)/python -m tests.models.preparation.proof $(ARGS)
+	@$(BIN)/python -m tests.models.distributed.proof
 
 check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 	@$(BIN)/ruff check .

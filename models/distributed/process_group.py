@@ -117,4 +117,5 @@ def _losing(problem: str, timeout_s: float) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:  # DistError and its kinds are RuntimeErrors
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise rank_lost(f"{problem} within {timeout_s:g} s, or the connection ended: {first_line}") from error
+        reason = first_line.partition(". This is typically caused by")[0]  # advice that does not fit here
+        raise rank_lost(f"{problem} within {timeout_s:g} s, or the connection ended: {reason}") from error
