@@ -136,7 +136,7 @@ def failures(folder: Path) -> list[str]:
 
 
 def continued(folder: Path) -> list[str]:
-    """Check that a training goes on without a killed rank where that is wanted."""
+    """Check that a training continues without a killed rank where that is wanted."""
     lines: list[str] = []
     result = run_ranks(
         folder,
