@@ -39,10 +39,11 @@ print(table.nunique())
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a contestant needed. mib_per_s: of the file."""
+    """What a contestant needed. mib_per_s: of the file. cpu_s: CPU time of all threads."""
 
     contestant: str
     seconds: float
+    cpu_s: float
     mib_per_s: float
     peak_mib: float
 
@@ -87,7 +88,13 @@ def measure(contestant: str, command: list[str], num_bytes: int) -> Result:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Result(contestant, seconds, mib_per_s=num_bytes / 2**20 / seconds, peak_mib=peak_bytes / 2**20)
+    return Result(
+        contestant,
+        seconds,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        mib_per_s=num_bytes / 2**20 / seconds,
+        peak_mib=peak_bytes / 2**20,
+    )
 
 
 @click.command()
@@ -116,7 +123,8 @@ def main(file: Path, gb: float, output: Path | None, only: tuple[str, ...]) -> N
             continue
         results.append(measure(name, command, file.stat().st_size))
         one = results[-1]
-        click.echo(f"{name:10} {one.seconds:8.1f} s {one.mib_per_s:8.1f} MiB/s {one.peak_mib:8.0f} MiB at most")
+        used = f"{one.seconds:8.1f} s {one.cpu_s:8.1f} s of CPU"
+        click.echo(f"{name:10} {used} {one.mib_per_s:8.1f} MiB/s {one.peak_mib:8.0f} MiB at most")
     if output is not None:
         output.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
 
