@@ -21,6 +21,8 @@ from forebay.models.training.table_coding import CodedTable
 SAMPLE_ROWS: Final = 200_000
 NEARLY_PERFECT: Final = 0.999
 """From this ROC AUC, or absolute rank correlation, a single feature is suspected to hold the label."""
+MIN_ROWS: Final = 30
+"""Of each of two classes, or of values. Among fewer rows, a feature that knows little separates them by chance."""
 
 
 def find_leakage(table: CodedTable, split: Split, *, split_by: str, time_name: str | None) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ def association(
     """Return from 0.5 (nothing) to 1 how well one feature predicts the label on the validation rows V.
 
     Classes: the largest ROC AUC of a class against the others; values: the absolute rank correlation. A text is replaced by
-    the mean label of its training rows R.
+    the mean label of its training rows R. Classes with few rows are left out.
     """
     best = 0.0
     targets = (
@@ -130,15 +132,25 @@ def association(
         else:
             score_V = x_V.astype(np.float64)
         is_present_V = ~np.isnan(score_V)
-        if is_present_V.sum() < 10 or is_present_V.mean() < 0.5:
+        if is_present_V.mean() < 0.5:
             continue
         score_V, label_V = score_V[is_present_V], target_V[is_present_V].astype(np.float64)
+        if _num_rows(label_V, task) < MIN_ROWS:
+            continue
         if task == "regression":
             best = max(best, _rank_correlation(score_V, label_V))
         else:
             area = roc_auc(label_V, score_V)
             best = max(best, 0.0 if area is None else max(area, 1 - area))
     return best
+
+
+def _num_rows(label_V: npt.NDArray[np.float64], task: Task) -> int:
+    """Return the number of rows of the smaller class, or of all rows."""
+    if task == "regression":
+        return len(label_V)
+    ones = int(label_V.sum())
+    return min(ones, len(label_V) - ones)
 
 
 def _rank_correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:

@@ -192,8 +192,9 @@ class RegisterSection(_Section):
     name: Text
     repository: Text = Field(default="models", description="A folder or URL; a relative folder is of the current one.")
     alias: Text | None = Field(default=None, description="An alias to point at the new version, such as candidate.")
-    backend: Literal["torch", "onnx"] = Field(
-        default="torch", description="What runs a net: torch, or ONNX Runtime, for which it is exported."
+    backend: Literal["torch", "onnx"] | None = Field(
+        default=None,
+        description="What runs a net. [default: ONNX Runtime if the exported net agrees with torch, else torch]",
     )
     note: str = ""
     licence: str = ""

@@ -60,3 +60,12 @@ def test_associations_of_values_are_rank_correlations() -> None:
     assert association(x, y, x, -y, task="regression", is_text=False) == 1.0
     noise = RANDOM.normal(size=2000).astype(np.float32)
     assert association(noise, y, noise, y, task="regression", is_text=False) < 0.1
+
+
+def test_a_class_of_few_rows_says_nothing() -> None:
+    y = np.repeat([0.0, 1.0], [100, 5]).astype(np.float32)
+    x = y + np.float32(1)
+    assert association(x, y, x, y, task="binary", is_text=False) == 0.0
+    y = np.repeat([0.0, 1.0], [100, 30]).astype(np.float32)
+    x = y + np.float32(1)
+    assert association(x, y, x, y, task="binary", is_text=False) == 1.0
