@@ -37,8 +37,12 @@ def test_the_example_is_a_recipe() -> None:
         optional={"exclude": st.lists(TEXTS, max_size=3), "max_categories": st.integers(1, 100_000)},
     ),
     prepare=st.lists(
-        st.dictionaries(
-            TEXTS, st.one_of(TEXTS, NUMBERS, st.booleans(), st.integers(), st.lists(TEXTS)), min_size=1, max_size=3
+        st.one_of(
+            st.fixed_dictionaries(
+                {"step": st.just("impute"), "strategy": st.just("constant"), "value": NUMBERS},
+                optional={"columns": st.lists(TEXTS, min_size=1, unique=True)},
+            ),
+            st.fixed_dictionaries({"step": st.just("rename"), "names": st.dictionaries(TEXTS, TEXTS, min_size=1)}),
         ),
         max_size=3,
     ),
@@ -113,7 +117,8 @@ def test_all_mistakes_are_reported_at_once_with_places_and_what_is_allowed() -> 
         "recipe.toml: training.optimzer is not a known key; did you mean optimizer?",
         "recipe.toml: register is missing",
         "recipe.toml: registr is not a known key; did you mean register?",
-        "recipe.toml: prepare[1].strategy is 'middle'; allowed is one of mean, median, mode, constant",
+        "recipe.toml: prepare[1].strategy is 'middle'; allowed is one of mean, median, mode, constant, "
+        "forward, backward, interpolate",
     )
 
 
