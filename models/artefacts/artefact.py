@@ -105,7 +105,7 @@ def read_artefact(stored: StoredVersion, on_progress: OnProgress | None = None) 
     Raises ModelError that names the file, what is wrong with it and the remedy; StorageError if a download cannot be stored.
     """
     manifest = stored.manifest
-    contents = _read_verified(stored, _limits(manifest), on_progress)
+    contents = _read_verified(stored, file_limits(manifest), on_progress)
     golden = None
     if manifest.tolerance is not None:
         place = f"{stored.place}/{GOLDEN_FILE}"
@@ -116,10 +116,11 @@ def read_artefact(stored: StoredVersion, on_progress: OnProgress | None = None) 
 def read_all_files(stored: StoredVersion, on_progress: OnProgress | None = None) -> dict[str, bytes]:
     """Return the content of every file that the manifest lists, after it was verified. Raises like `read_artefact`."""
     others = dict.fromkeys(stored.manifest.files, MAX_OTHER_BYTES)
-    return _read_verified(stored, {**others, **_limits(stored.manifest)}, on_progress)
+    return _read_verified(stored, {**others, **file_limits(stored.manifest)}, on_progress)
 
 
-def _limits(manifest: Manifest) -> dict[str, int]:
+def file_limits(manifest: Manifest) -> dict[str, int]:
+    """Return how many bytes each of the files may have that a worker reads."""
     return {**BACKENDS[manifest.backend].max_bytes, GOLDEN_FILE: MAX_GOLDEN_BYTES}
 
 

@@ -38,19 +38,46 @@ def publish_remotely(url: str, name: str, prepare: Prepare, on_progress: OnProgr
 
     Raises ModelError or StorageError, after deleting what was written.
     """
-    store, cache = RemoteStore(url), cache_folder(os.environ)
+    store = RemoteStore(url)
     number = _claim_version(store, name)
-    try:
+    with _deleted_on_failure(store, name, number):
         manifest, files = prepare(number)
-        progress = Progress(store.place(name, str(number)), sum(map(len, files.values())), on_progress)
-        for file, data in files.items():
-            store.write(name, str(number), file, data=data, progress=progress)
-        data = manifest.to_json()
-        if not store.create(name, str(number), MANIFEST_FILE, data=data):
-            raise StorageError(
-                f"{store.place(name, str(number), MANIFEST_FILE)}: another process has written this file meanwhile",
-                remedy="publish the model again",
-            )
+        version = _write(store, manifest, manifest.to_json(), files, on_progress=on_progress)
+    _keep(version, files)
+    return version.directory
+
+
+def publish_copy(
+    url: str,
+    manifest: Manifest,
+    data: bytes,
+    files: Mapping[str, bytes],
+    *,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Publish a version behind a URL that was published elsewhere, under the same number.
+
+    data: the bytes of the manifest.
+
+    Raises ModelError if the number is taken, or StorageError, after deleting what was written.
+    """
+    store, name, number = RemoteStore(url), manifest.name, manifest.version
+    if str(number) in store.taken_versions(name) or not _create_token(store, name, str(number), CLAIM_FILE):
+        raise ModelError(
+            f"{store.place(name, str(number))}: this version exists already, or is being published",
+            kind="import",
+            remedy="import into another repository; versions never change",
+        )
+    with _deleted_on_failure(store, name, number):
+        version = _write(store, manifest, data, files, on_progress=on_progress)
+    _keep(version, files)
+
+
+@contextmanager
+def _deleted_on_failure(store: RemoteStore, name: str, number: int) -> Iterator[None]:
+    """Delete a version whose publication fails, and the claim of one that succeeds."""
+    try:
+        yield
     except BaseException:
         with suppress(StorageError):
             if not store.has_file(name, str(number), MANIFEST_FILE):
@@ -58,12 +85,35 @@ def publish_remotely(url: str, name: str, prepare: Prepare, on_progress: OnProgr
         raise
     with suppress(StorageError):  # the version is published whatever becomes of the claim
         store.delete(name, str(number), CLAIM_FILE)
-    version = RemoteVersion(store, manifest, data, cache)
+
+
+def _write(
+    store: RemoteStore,
+    manifest: Manifest,
+    data: bytes,
+    files: Mapping[str, bytes],
+    *,
+    on_progress: OnProgress | None,
+) -> RemoteVersion:
+    """Write the files of a version whose number is claimed, and the manifest last."""
+    names = (manifest.name, str(manifest.version))
+    cache = cache_folder(os.environ)
+    progress = Progress(store.place(*names), sum(map(len, files.values())), on_progress)
+    for file, content in files.items():
+        store.write(*names, file, data=content, progress=progress)
+    if not store.create(*names, MANIFEST_FILE, data=data):
+        raise StorageError(
+            f"{store.place(*names, MANIFEST_FILE)}: another process has written this file meanwhile",
+            remedy="publish the model again",
+        )
+    return RemoteVersion(store, manifest, data, cache)
+
+
+def _keep(version: RemoteVersion, files: Mapping[str, bytes]) -> None:
     try:
         version.keep(files)
     except StorageError as error:
         raise StorageError(f"{version.place} is published, but {error.message}", remedy=error.remedy) from error
-    return version.directory
 
 
 @contextmanager

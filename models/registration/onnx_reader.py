@@ -66,7 +66,7 @@ def _choose_output(data: bytes, place: str, stated: str | None) -> str:
     try:
         outputs = parse_model(data).outputs
     except WireError as error:
-        raise _error(f"{place}: {error}", "export the model again") from None
+        raise _error(f"{place}: this cannot be read as an ONNX file: {error}", "export the model again") from None
     usable = [info for info in outputs if is_usable_output(info)]
     found = "; ".join(describe(info) for info in outputs[:10])
     if stated is not None:

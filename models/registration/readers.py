@@ -60,6 +60,8 @@ FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
 )
 """By suffix, in lower case."""
 
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024 * 1024
+
 _PICKLED: Final = frozenset(
     {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill", ".cloudpickle", ".skops"}
 )
@@ -95,8 +97,33 @@ def missing_library(what: str, extra: str, error: ImportError) -> ModelError:
     return ModelError(f"{what}: cannot be read here: {error}", kind="registration", remedy=install)
 
 
+def _check_size(path: Path) -> None:
+    """Raise ModelError for a file that is larger than any backend takes: libraries read files as a whole."""
+    size = path.stat().st_size if path.is_file() else 0
+    if size > MAX_FILE_BYTES:
+        raise ModelError(
+            f"{path}: the file has {size} bytes; allowed are at most {MAX_FILE_BYTES}",
+            kind="too_large",
+            remedy="train a smaller model",
+        )
+
+
+def _is_pickle(path: Path) -> bool:
+    """Return whether a file starts as pickles do, and as no file of a readable format does: with the number of the protocol."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(2)
+    except OSError:  # its reader says why
+        return False
+    return len(start) == 2 and start[0] == 0x80 and start[1] <= 5
+
+
 def _file_reader(path: Path) -> ReaderEntry:
     suffix = path.suffix.lower()
+    if suffix not in _PICKLED and _is_pickle(path):
+        raise _refusal(f"{path}: this is a pickle, which can run any code when it is loaded", _SAVE_INSTEAD)
     if suffix in _PICKLED:
         raise _refusal(f"{path}: {suffix} files can run any code when they are loaded", _SAVE_INSTEAD)
     if not path.is_file():
@@ -104,6 +131,7 @@ def _file_reader(path: Path) -> ReaderEntry:
         raise _refusal(f"{path}: {what}", "give the path of the model's file")
     if suffix not in FILE_READERS:
         raise _refusal(f"{path}: the suffix is {suffix or 'missing'}", f"give a file of {_suffixes()}")
+    _check_size(path)
     return FILE_READERS[suffix]
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -101,40 +102,32 @@ def register(
     repository: a folder, or a URL such as s3://bucket/models.
     model: a fitted object of a supported library, the path of a file in a format that is safe to read (not a pickle), or a
         model in an MLflow registry: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-    signature: the input: a Signature, or a sample to read it from, the path of a CSV file with a header or a pandas.DataFrame
-        [N, F]. Its numbers are float32 features, its texts categories, its columns with empty cells nullable. None if the
-        model knows its input.
+    signature: a Signature, or a sample to read it from: the path of a CSV file with a header, or a pandas.DataFrame [N, F].
+        Numbers are float32 features, texts categories, columns with empty cells nullable. None if the model knows it.
     target: the sample's column with the labels, which is not a feature.
-    task: "regression", "binary" or "multiclass"; None for what the model says.
-    labels: the names of the classes, in order; empty for what the model or the target says.
+    task: "regression", "binary" or "multiclass". labels: of the classes, in order. Left out: what the model or the target says.
     preprocessing: is applied to rows before the model; None for what the model brings.
     outputs: "logits", "probabilities" or "values"; None for what the model says.
     golden_rows: [N, F] as events give them; at most 32 are stored. None for rows of the sample, or made ones.
-    by: who registers it, for the history of a model from a registry; None for the user's name on this machine.
+    by: who copies it from a registry, for the history; None for the user's name on this machine.
     tolerance: the allowed difference of outputs; None for one that suits the model.
-    backend: what shall run the model; None to choose.
-    arguments: with which the constructor of a torch module of your own built it, by name.
+    backend: what shall run the model; None to choose. arguments: of the constructor of a torch module of your own, by name.
     output: the name of the output to serve, of an ONNX graph with several; None for the only one that can be.
     on_progress: called while large files are read and written, with the path or URL, the bytes until now, and those of all.
     created_at: a time with a time zone; None for now. The other arguments: as in `save_artefact`.
 
-    Raises ModelError if the model cannot be read, its parts do not fit together or its outputs differ; StorageError if the
-    files cannot be written. Nothing is published then.
+    Raises ModelError if the model cannot be read, or its outputs differ; StorageError if the files cannot be written.
     """
     moment = datetime.now(UTC) if created_at is None else created_at
     check_name(name)
     check_provenance(name, metrics=metrics, created_at=moment)
     check_parent(repository, name, parent)
     check_tolerance(name, tolerance)
-    by = user_name() if by is None else by
-    check_by(by)
     stated, sample = _input(signature, target)
     hints = Hints(
         name,
         signature=stated,
-        features=() if sample is None else sample.features(),
-        task=_task(task, sample),
-        labels=_labels(labels, task, sample),
+        **_from_sample(sample, task, labels),
         preprocessing=preprocessing,
         outputs=_one_of("outputs", outputs, OUTPUT_KINDS),
         golden_rows=None if golden_rows is None else _rows(name, golden_rows),
@@ -144,21 +137,34 @@ def register(
         on_progress=on_progress,
     )
     about = Provenance(moment, metrics, note, licence, parent=parent, reference_statistics=reference_statistics)
-    if not isinstance(model, str | Path) or not str(model).startswith(SCHEME):
-        return _register(model, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
+    publish = partial(_register, hints=hints, sample=sample, tolerance=tolerance, repository=repository)
+    return _from_registry(model, publish, about, by) if _is_in_registry(model) else publish(model, provenance=about)
+
+
+def _is_in_registry(model: object) -> bool:
+    return isinstance(model, str | Path) and str(model).startswith(SCHEME)
+
+
+def _from_registry(
+    model: object, publish: partial[Registration], provenance: Provenance, by: str | None
+) -> Registration:
+    """Register a model of an MLflow registry, and write the copy into the history of the model."""
+    by = user_name() if by is None else by
+    check_by(by)
     with tempfile.TemporaryDirectory() as scratch:
         fetched = fetch_mlflow_model(str(model), Path(scratch))
-        about = replace(about, source=fetched.source)
-        done = _register(fetched.file, hints, sample, tolerance=tolerance, repository=repository, provenance=about)
-    record_copy(repository, name, done.version, fetched.source, by=by, at=moment)
+        done = publish(fetched.file, provenance=replace(provenance, source=fetched.source))
+    record_copy(
+        publish.keywords["repository"], done.name, done.version, fetched.source, by=by, at=provenance.created_at
+    )
     return done
 
 
 def _register(
     model: object,
+    *,
     hints: Hints,
     sample: Sample | None,
-    *,
     tolerance: Tolerance | None,
     repository: Path | str,
     provenance: Provenance,
@@ -235,6 +241,15 @@ def _input(signature: object, target: str | None) -> tuple[Signature | None, Sam
     if isinstance(signature, Signature):
         return signature, None
     return None, None if signature is None else read_sample(signature, target)
+
+
+def _from_sample(sample: Sample | None, task: str | None, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the hints that a sample completes."""
+    return {
+        "features": () if sample is None else sample.features(),
+        "task": _task(task, sample),
+        "labels": _labels(labels, task, sample),
+    }
 
 
 def _task(task: str | None, sample: Sample | None) -> Task | None:

@@ -9,6 +9,7 @@ import click
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_export import command as export_command
 from forebay.stream.cli.models_gc import command as gc_command
+from forebay.stream.cli.models_import import command as import_command
 from forebay.stream.cli.models_options import chosen_repository, repository_option
 from forebay.stream.cli.models_register import command as register_command
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         "publish": "`forebay models register` publishes a model from its file, `forebay.register` an object in Python.",
         "check": "`forebay models validate` checks the models of a repository, `forebay check` those of the configuration.",
         "delete": "`forebay models gc` deletes versions that are no longer needed.",
-        "import": "An exported folder, or an unpacked zip file, is a model repository: use it, or copy its folders.",
         "aliases": "`forebay models list` shows the aliases, `forebay models alias` moves one.",
     },
     epilog=examples(
@@ -47,6 +47,7 @@ def command() -> None:
 
 command.add_command(register_command)
 command.add_command(export_command)
+command.add_command(import_command)
 command.add_command(gc_command)
 
 

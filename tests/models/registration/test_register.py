@@ -143,7 +143,9 @@ def test_an_object_of_no_known_library_is_refused(tmp_path: Path, model: Any, sa
     assert says in error.message and remedy in str(error.remedy)
 
 
-@pytest.mark.parametrize("suffix", [".pkl", ".joblib", ".pt", ".pth", ".PICKLE"])
+@pytest.mark.parametrize(
+    "suffix", [".pkl", ".joblib", ".pt", ".pth", ".PICKLE", ".onnx", ".json", ".txt", ".pt2", ".py", ".x"]
+)
 def test_pickles_are_refused_unread(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"model{suffix}"
     file.write_bytes(pickle.dumps(Trap()))
@@ -165,6 +167,9 @@ def test_files_that_cannot_be_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model").touch()
     assert "the suffix is .xyz" in fault(tmp_path, tmp_path / "model.xyz").message
     assert "the suffix is missing" in fault(tmp_path, tmp_path / "model").message
+    with (tmp_path / "huge.ubj").open("wb") as stream:
+        stream.truncate(readers.MAX_FILE_BYTES + 1)  # takes no space
+    assert "allowed are at most 4294967296" in fault(tmp_path, tmp_path / "huge.ubj").message
 
 
 @pytest.fixture
