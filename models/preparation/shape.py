@@ -207,8 +207,12 @@ class ClipStep(Options):
 
     def fit(self, rows: TrainingRows) -> FittedStep:
         columns = rows.choose_numbers(self.columns)
-        minima = tuple(self._limit(rows, place, self.minimum, self.lower_quantile, -FLOAT32_MAX) for place in columns)
-        maxima = tuple(self._limit(rows, place, self.maximum, self.upper_quantile, FLOAT32_MAX) for place in columns)
+        minima = tuple(
+            self._limit(rows, place, self.minimum, self.lower_quantile, otherwise=-FLOAT32_MAX) for place in columns
+        )
+        maxima = tuple(
+            self._limit(rows, place, self.maximum, self.upper_quantile, otherwise=FLOAT32_MAX) for place in columns
+        )
         for place, low, high in zip(columns, minima, maxima, strict=True):
             if low > high:
                 raise fit_error(

@@ -142,7 +142,10 @@ def test_golden_rows_are_drawn_for_columns_that_steps_added() -> None:
         (lambda: Combine(2, (0,), (2,), "add"), "columns must be different and from 0 to 1"),
         (lambda: Cyclic(1, (0,), (0.0,)), "every period must be positive"),
         (lambda: FillSequence(1, (0,), "nearest"), "method is 'nearest'; allowed is one of forward, backward"),
-        (lambda: Interpolate(1, (0,), ((0.0,),), (0.0,), "gamma"), "distribution is 'gamma'; allowed is uniform"),
+        (
+            lambda: Interpolate(1, (0,), ((0.0,),), (0.0,), distribution="gamma"),
+            "distribution is 'gamma'; allowed is uniform",
+        ),
         (lambda: PowerTransform(1, (0,), (1.0,), means=(1.0,)), "there are 0 scales for 1 columns"),
         (lambda: PowerTransform(1, (0,), (1.0,), means=(1.0,), scales=(0.0,)), "every scale must be positive"),
     ],
