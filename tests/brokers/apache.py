@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
 import uuid
@@ -88,10 +89,11 @@ class ApacheKafka:
         for node in self._nodes:
             node.folder.mkdir(parents=True)
             self._write_properties(node)
-        formatting = [self._format(node, cluster) for node in self._nodes]
-        for node, process in zip(self._nodes, formatting, strict=True):
-            if process.wait(_START_TIMEOUT_S) != 0:
-                raise RuntimeError(f"Kafka's storage could not be formatted:\n{_tail(node.log_path)}")
+        first, *others = self._nodes
+        if self._format(first, cluster).wait(_START_TIMEOUT_S) != 0:
+            raise RuntimeError(f"Kafka's storage could not be formatted:\n{_tail(first.log_path)}")
+        for node in others:
+            self._copy_format(first, node)
         for node in self._nodes:
             self._spawn(node)
         for node in self._nodes:
@@ -197,6 +199,22 @@ class ApacheKafka:
                 options=["-XX:TieredStopAtLevel=1", "-Xmx128m"],
             ),
         )
+
+    def _copy_format(self, formatted: _Node, node: _Node) -> None:
+        """Format the storage of a node like another's, without a Java process: only the ids differ."""
+        source, folder = formatted.folder / "data", node.folder / "data"
+        folder.mkdir()
+        shutil.copy(source / "bootstrap.checkpoint", folder)
+        directory = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        lines = [
+            f"node.id={node.id}"
+            if line.startswith("node.id=")
+            else f"directory.id=k{directory[1:]}"
+            if line.startswith("directory.id=")
+            else line
+            for line in (source / "meta.properties").read_text().splitlines()
+        ]
+        (folder / "meta.properties").write_text("\n".join(lines) + "\n")
 
     def _spawn(self, node: _Node) -> None:
         properties = str(node.folder / "server.properties")
