@@ -32,7 +32,7 @@ MIN_ABORTED_SLOW = 2
 """The same with a slow model, behind which a partition's commits wait: there are fewer transactions that could be hit."""
 
 
-@pytest.mark.slow
+@pytest.mark.exactness
 @pytest.mark.timeout(480)
 async def test_a_moderate_storm(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from tests.exactness.proof import REPORT_VARIABLE
 
+FILES = ("tests/faults", "tests/worker/test_brokers_away.py")
 WIDTH = 120
 
 
@@ -67,7 +68,7 @@ def main(words: Sequence[str]) -> int:
         lines = asked.json or Path(folder) / "report.jsonl"
         lines.write_text("")
         # An empty -m includes the tests that `make test` leaves out.
-        command = [sys.executable, "-m", "pytest", "tests/faults", "-m", "", *asked.pytest]
+        command = [sys.executable, "-m", "pytest", *FILES, "-m", "", *asked.pytest]
         environment = os.environ | {REPORT_VARIABLE: str(lines.absolute())}
         status = subprocess.run(command, env=environment, check=False).returncode
         faults = [json.loads(line) for line in lines.read_text().splitlines()]

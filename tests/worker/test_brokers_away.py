@@ -19,6 +19,7 @@ from tests.worker.harness import OUTPUTS, WorkerGroup
 from tests.worker.structured_log import check_client_lines
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(480)  # four starts of three brokers, on a possibly busy machine
 async def test_brokers_unreachable_at_the_start_and_later(
