@@ -14,6 +14,8 @@ BIN := .venv/bin
 SETUP := .ci/setup-venv
 VERSION = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
 IMAGE_ARGS ?=
+# Each process of the tests would compile all modules again if the environment says that no compiled ones are written.
+KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
 .PHONY: help demo test test-exactness test-faults test-mutations test-simulation test-trees test-training test-fuzz check bench chart dist image clean constraints
@@ -25,7 +27,7 @@ demo: .venv/.ready-demo ## Run a worker on real flight data with an embedded bro
 	@$(BIN)/forebay demo $(ARGS)
 
 test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and Maven, or Docker, are available
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(KEEP_BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 20 minutes
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
