@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from forebay.models.data.opening import open_source
-from forebay.models.data.table_options import TableOptions
+from forebay.models.data.table_options import TableFormat, TableOptions
 from forebay.schemas.errors import ConfigError, DataError
 
 TABLE = pa.table(
@@ -179,3 +180,14 @@ def test_a_missing_pyarrow_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError) as caught:
         open_source(str(tmp_path))
     assert "forebay[files]" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv"])
+def test_a_pipe_is_read_once(monkeypatch: pytest.MonkeyPatch, file_format: TableFormat) -> None:
+    data = b'{"x":1}\n{"x":2}\n' if file_format == "jsonl" else b"x\n1\n2\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    source = open_source("-", TableOptions(format=None if file_format == "jsonl" else file_format))
+    assert pa.Table.from_batches(source.batches()).to_pydict() == {"x": [1, 2]}
+    assert source.fraction() is None
+    with pytest.raises(DataError, match="a pipe can be read only once"):
+        next(source.batches())
