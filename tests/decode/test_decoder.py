@@ -19,18 +19,8 @@ from forebay.stream.core.records import HEADER_OBJECT_BYTES, Chunk, record_bytes
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.features import MAX_FLOAT32
 from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, event, signature, unreadable
-from tests.decode.build import (
-    CATEGORIES,
-    F32,
-    GRID,
-    IMAGE,
-    TEXTS,
-    TIMES,
-    documents_of,
-    numbers,
-    values,
-    without_fast_path,
-)
+from tests.decode import build
+from tests.decode.build import CATEGORIES, F32, GRID, IMAGE, TEXTS, documents_of, numbers, values, without_fast_path
 
 
 def decoder(of: Signature | None = None) -> Decoder:
@@ -315,7 +305,7 @@ payloads = (
 
 @given(
     st.lists(payloads, min_size=1, max_size=8),
-    st.sampled_from([signature(), signature(names=True), CATEGORIES, TEXTS, TIMES, GRID]),
+    st.sampled_from([signature(), signature(names=True), CATEGORIES, TEXTS, build.TIMES, GRID]),
 )
 def test_decode_never_raises_and_its_fast_path_agrees_with_the_validator(poll: list[bytes], of: Signature) -> None:
     records = [FakeRecord(offset, value) for offset, value in enumerate(poll)]
