@@ -108,6 +108,8 @@ def _run_child(source: Source, result: Result, cases: range, stop: Event) -> int
                 if stop.is_set():
                     process.kill()
                     return cases.start
+                if not line.startswith(("begin ", "done ", "fault ")):  # ONNX Runtime writes something there
+                    continue
                 word, text, *rest = line.rstrip("\n").split(" ", 2)
                 number, end = int(text), word != "begin"
                 if word == "done":

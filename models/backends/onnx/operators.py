@@ -54,6 +54,7 @@ _WINDOWS: Final = {
 _NUMBERS: Final = {
     ("DepthToSpace", "blocksize"): (1, MAX_WINDOW),
     ("SpaceToDepth", "blocksize"): (1, MAX_WINDOW),
+    ("GatherND", "batch_dims"): (0, 16),  # ONNX Runtime ends the process for some negative numbers
     ("LRN", "size"): (1, MAX_WINDOW),
     ("GRU", "hidden_size"): (1, MAX_ELEMENTS),
     ("LSTM", "hidden_size"): (1, MAX_ELEMENTS),

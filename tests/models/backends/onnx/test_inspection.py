@@ -179,6 +179,7 @@ def test_random_results_are_refused() -> None:
         (helper.make_node("Conv", ["rows", "w"], ["x"], strides=[0, 1]), [], "Conv: strides is 0; allowed is from 1"),
         (helper.make_node("MaxPool", ["rows"], ["x"], kernel_shape=[2, 2], pads=[0, 0, 0, 2**40]), [], "MaxPool: pads"),
         (helper.make_node("DepthToSpace", ["rows"], ["x"], blocksize=0), [], "blocksize is 0"),
+        (helper.make_node("GatherND", ["rows", "x"], ["y"], batch_dims=-(2**63)), [], "batch_dims is -9223372036854775808"),
     ],
 )  # fmt: skip
 def test_constants_that_would_fill_the_memory_are_refused(
