@@ -156,7 +156,7 @@ def scan(name: str, batches: Iterable[pa.RecordBatch], data: DataSection) -> Ite
             notes.append(f"column {column.name!r} is left out: it has no value")
     if not features:
         raise DataError(f"{name}: no column is a feature", kind="column", remedy="check data.columns and data.exclude")
-    yield ScannedTable(name, rows, tuple(features), label, tuple(notes))
+    yield ScannedTable(name, rows, tuple(features), label=label, notes=tuple(notes))
 
 
 def signature_of(table: ScannedTable, task: Task, classes: tuple[str, ...], shape: tuple[int, ...] | None) -> Signature:

@@ -149,7 +149,7 @@ def _read(recipe: Recipe, source: TableSource, folder: Path) -> tuple[CodedTable
     with pa.memory_map(str(spool)) as file:
         reader = pa.ipc.open_file(file)
         batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-        table = code_table_rows(source.name, batches, signature, recipe.data, folder)
+        table = code_table_rows(source.name, batches, signature, data=recipe.data, folder=folder)
     spool.unlink()
     notes = [*scanned.notes]
     notes += [f"{count:,} of {scanned.rows:,} rows are not used: {why}" for why, count in table.dropped.items()]

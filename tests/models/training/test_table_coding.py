@@ -31,7 +31,7 @@ def coded(table: Any, data: DataSection, folder: Path, task: Any = "regression")
     found = scanned(table, data)
     classes = () if task == "regression" else found.classes(data.classes)
     signature = signature_of(found, task, classes, None)
-    return code_table_rows("rows.csv", MemoryTable(table).batches(50), signature, data, folder)
+    return code_table_rows("rows.csv", MemoryTable(table).batches(50), signature, data=data, folder=folder)
 
 
 def test_columns_become_features_as_their_values_are() -> None:
