@@ -45,7 +45,7 @@ IMPORTED_ONLY_BY = {
         "models/backends/torch",
         "models/distributed",
         "models/registration/own_torch.py",
-        "models/registration/sklearn_nets.py",
+        "models/registration/sklearn_torch.py",
         "models/registration/torch_export.py",
         "models/training",
         "stream/bench/setup.py",
