@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
@@ -130,12 +131,10 @@ def command(recipe: Path | None, init: bool, as_json: bool, **options: Unpack[Tr
         return
     if recipe is None:
         raise click.UsageError("name a recipe; `forebay train --init` prints an example")
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
+    if find_spec("pyarrow") is None:
         raise ConfigError(
             "training needs pyarrow, which is not installed", kind="training_missing", remedy=install_hint("training")
-        ) from None
+        )
     from forebay.models.distributed.errors import LOST_STATUS, RankLost
 
     try:

@@ -55,17 +55,24 @@ def parse_topic_location(location: str, *, now_ms: int) -> TopicLocation:
             problem = "is given twice" if key in given else f"is not known; allowed are {_ALLOWED}"
             raise ConfigError(f"{location}: {key!r} {problem}", kind="topic_location", remedy=_EXAMPLE)
         given[key] = unquote(value)
-    from_ms, from_offset = _bound(location, "from", given.get("from", "earliest"), "earliest", now_ms)
-    until_ms, until_offset = _bound(location, "to", given.get("to", "now"), "now", now_ms)
+    from_ms, from_offset = _bound(location, "from", given.get("from", "earliest"), open_end="earliest", now_ms=now_ms)
+    until_ms, until_offset = _bound(location, "to", given.get("to", "now"), open_end="now", now_ms=now_ms)
     is_empty = (from_ms is not None and until_ms is not None and from_ms >= until_ms) or (
         from_offset is not None and until_offset is not None and from_offset >= until_offset
     )
     if is_empty:
         raise ConfigError(f"{location}: the end is not after the start", kind="topic_location", remedy=_EXAMPLE)
-    return TopicLocation(topic, _partitions(location, given), from_ms, from_offset, until_ms, until_offset)
+    return TopicLocation(
+        topic,
+        _partitions(location, given),
+        from_ms=from_ms,
+        from_offset=from_offset,
+        until_ms=until_ms,
+        until_offset=until_offset,
+    )
 
 
-def _bound(location: str, name: str, text: str, open_end: str, now_ms: int) -> tuple[int | None, int | None]:
+def _bound(location: str, name: str, text: str, *, open_end: str, now_ms: int) -> tuple[int | None, int | None]:
     if text == open_end:
         return None, None
     if match := _OFFSET.fullmatch(text):

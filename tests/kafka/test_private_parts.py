@@ -130,9 +130,20 @@ def receiver(node: ast.expr) -> str:
 
 
 def private_accesses(source: str) -> Iterator[str]:
-    """Yield each use of a private attribute of an object other than self, cls and super(), including by getattr and similar."""
-    for node in ast.walk(ast.parse(source)):
+    """Yield each use of a private attribute of an object other than self, cls and super(), including by getattr and similar.
+
+    Attributes that a class of the same file sets on itself are left out: they are read when two of its objects are merged.
+    """
+    tree = ast.parse(source)
+    own = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if node.attr in own:
+                continue
             target, name = node.value, node.attr
         elif (
             isinstance(node, ast.Call)
