@@ -108,7 +108,7 @@ BEHIND_THEM: dict[str, type | UnionType | list[str]] = {
 
 # Names with an underscore that are not private parts of a library: documented methods of named tuples, and parts of Forebay.
 NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
-NOT_A_LIBRARY_S = {"os._exit", "decoder._models", "child()._values"}
+NOT_A_LIBRARY_S = {"os._exit", "decoder._models"}
 BY_NAME = {"delattr", "getattr", "hasattr", "setattr"}
 MISSING = object()
 TP = TopicPartition("features", 0)
