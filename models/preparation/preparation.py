@@ -33,6 +33,7 @@ class FittedPreparation:
     notes: what the training report says of each step, with its place in the recipe.
     required: the names of the features that must have a value.
     embeddings: triples of a column, its number of codes and the width of the vectors that the net learns for them.
+    codes: the names of the other columns that hold codes of texts, which no step encoded.
     """
 
     preprocessing: Preprocessing
@@ -42,6 +43,7 @@ class FittedPreparation:
     notes: tuple[str, ...]
     required: frozenset[str]
     embeddings: tuple[tuple[int, int, int], ...] = ()
+    codes: tuple[str, ...] = ()
 
     def features(self, features: Sequence[Feature]) -> tuple[Feature, ...]:
         """Return the features of the signature: those that must have a value are not nullable."""
@@ -98,6 +100,7 @@ class Preparation:
             notes=tuple(notes),
             required=required,
             embeddings=_embeddings(embeddings, rows, self.place),
+            codes=tuple(name for name in rows.names if name in rows.texts and name not in embeddings),
         )
 
     def to_dict(self) -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from forebay.models.training.fit import fit_preprocessing
 from forebay.models.training.recipe import Recipe
 from forebay.models.training.row_files import row_blocks, write_rows
 from forebay.models.training.table_coding import CodedTable
+
+_ENCODE: Final = 'encode them, such as by the step "one_hot", "target" or "embedding"'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +75,15 @@ def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int6
         seed=recipe.training.seed,
     )
     fitted = read_preparation(list(recipe.prepare), "recipe").fit(training)
+    notes = fitted.notes
+    if fitted.codes and recipe.model.is_net:
+        notes += (f"{', '.join(fitted.codes)}: a net takes the codes of texts as numbers; {_ENCODE}",)
     is_single = signature.window is None
     return RecipePreparation(
         replace(signature, features=fitted.features(signature.features)),
         fitted.preprocessing,
         fitted.names,
-        notes=fitted.notes,
+        notes=notes,
         keep_R=fitted.keep_N if is_single else None,
         x_KG=fitted.x_KG if is_single else None,
         embeddings=fitted.embeddings,

@@ -11,6 +11,7 @@ import pytest
 from forebay.models.artefacts.repository import find_version, read_manifest_file
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.serving.load_gate import load_model
+from forebay.models.training.prepared_data import prepare_data
 from forebay.models.training.run import TrainingOutcome, run_recipe, training_folder
 from forebay.schemas.errors import ConfigError, DataError, ModelError
 from tests.models.training.tables import MemoryTable, recipe_with, weather
@@ -217,6 +218,19 @@ def test_missing_values_after_the_preparation_are_refused_by_name(tmp_path: Path
     with pytest.raises(ModelError, match="humidity has missing or infinite values") as caught:
         run_recipe(recipe, MemoryTable(weather(600)), tmp_path, created_at=NOW)
     assert "impute" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoded", "noted"),
+    [("mlp", False, True), ("mlp", True, False), ("hist_gradient_boosting", False, False)],
+)
+def test_a_net_that_takes_codes_of_texts_as_numbers_is_noted(
+    tmp_path: Path, architecture: str, encoded: bool, noted: bool
+) -> None:
+    steps = ({"step": "impute", "strategy": "mean"}, *([{"step": "one_hot", "columns": ["site"]}] if encoded else []))
+    recipe = recipe_with(tmp_path, model={"architecture": architecture}).model_copy(update={"prepare": steps})
+    notes = prepare_data(recipe, MemoryTable(weather()), tmp_path).notes
+    assert any(note.startswith("site: a net takes the codes of texts as numbers") for note in notes) is noted
 
 
 def test_the_preparation_is_fitted_on_a_stated_number_of_rows(tmp_path: Path) -> None:
