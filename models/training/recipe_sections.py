@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -36,9 +37,14 @@ class DataSection(_Section):
     )
     columns: tuple[Text, ...] = Field(default=(), description="The features. [default: all other columns]")
     exclude: tuple[Text, ...] = Field(default=(), description="Columns that are not features.")
-    id: Text | None = Field(default=None, description="The column that identifies a row; it is not a feature.")
+    id: Text | None = Field(
+        default=None, description="The column that identifies a row; it is not a feature. [default: `id` for a topic]"
+    )
     key: Text | None = Field(default=None, description="The column of the record key, for a split by key.")
-    time: Text | None = Field(default=None, description="The column with the time of a row; it is not a feature.")
+    time: Text | None = Field(
+        default=None,
+        description="The column with the time of a row; it is not a feature. [default: `timestamp` for a topic]",
+    )
     task: Literal["auto", "regression", "binary", "multiclass"] = "auto"
     classes: tuple[str, ...] = Field(default=(), description="The values of the label in the order of the outputs.")
     types: dict[str, Literal["float32", "category", "hashed"]] = Field(
@@ -68,6 +74,13 @@ class DataSection(_Section):
         default=None, description="gru: the length of a window of a key's events; its label is that of its last event."
     )
     max_rows: Count | None = Field(default=None, description="Read at most this many rows.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _events_have_ids_and_times(cls, values: object) -> object:
+        if isinstance(values, Mapping) and values.get("topic") is not None:
+            return {"id": "id", "time": "timestamp", **values}
+        return values
 
     @model_validator(mode="after")
     def _has_one_source(self) -> DataSection:

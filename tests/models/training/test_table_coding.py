@@ -181,3 +181,20 @@ def test_dates_that_cannot_be_read_are_refused(data: dict[str, Any], says: str) 
     with pytest.raises(DataError) as caught:
         scanned(table, section(**data))
     assert says in caught.value.message
+
+
+def test_the_id_key_and_timestamp_of_a_topics_events_are_not_features() -> None:
+    count = 40
+    table = pa.table(
+        {
+            "id": [str(number) for number in range(count)],
+            "timestamp": list(range(count)),
+            "key": pa.nulls(count),
+            "x": [number / 7 for number in range(count)],
+            "y": [number * 1.5 for number in range(count)],
+        }
+    )
+    data = DataSection(topic="topic://features", label="y")
+    assert (data.id, data.time) == ("id", "timestamp")
+    assert [feature.name for feature in scanned(table, data).features] == ["x"]
+    assert DataSection(topic="topic://features", label="y", time="at").time == "at"
