@@ -101,8 +101,10 @@ def _run_child(source: Source, result: Result, cases: range, stop: Event) -> int
     command = [*child_command(source), str(cases.start), str(cases.stop)]
     environ = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     number, end = -1, True
-    with tempfile.TemporaryFile("w+") as stderr:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ) as process:
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:  # what ends a process may write any bytes
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, errors="replace", env=environ
+        ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if stop.is_set():
