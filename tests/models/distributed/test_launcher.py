@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -109,6 +109,15 @@ def test_the_others_continue_without_a_rank_if_asked_to() -> None:
     assert message.startswith("rank 0 ended")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts background processes with SIGINT ignored, which they and their children would otherwise keep."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("status", [0, 130])
 def test_ctrl_c_reaches_all_ranks(status: int) -> None:
     """It ends the launcher too, unless all ranks ended early with a result."""

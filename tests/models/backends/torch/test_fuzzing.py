@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.statistics.reference import reference_statistics
 from forebay.schemas.errors import ModelError
 from tests.models.artefacts.test_old_format import OLD
 from tests.models.build import load_artefact, make_net, publish, serve_artefact
@@ -42,12 +43,14 @@ def good(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     repository = tmp_path_factory.mktemp("repository")
     features = (Feature("a", "category", ("x", "y"), nullable=True), Feature("b", nullable=True))
     steps = (Impute(2, (1,), (0.5,)), Standardise(2, (1,), (0.5,), (2.0,)), OneHot(2, (0,), (2,)))
+    signature = Signature(features, (2,), "multiclass", 2, labels=("no", "yes"))
+    rows = np.array([[0, 1.5], [1, np.nan], [0, -2]], dtype=np.float32)
     publish(
         repository,
         net=make_net(3, 2),
-        signature=Signature(features, (2,), "multiclass", 2, labels=("no", "yes")),
+        signature=signature,
         preprocessing=Preprocessing(steps),
-        reference_statistics={"version": 1, "counts": [1, 2]},
+        reference_statistics=reference_statistics(signature, [rows]).to_dict(),
     )
     return repository
 
