@@ -15,7 +15,7 @@ EVERY_S = 0.05
 
 
 @overload
-async def eventually(  # type: ignore[overload-overlap]  # an awaitable is awaited
+async def eventually(  # type: ignore[overload-overlap, unused-ignore]  # an awaitable is awaited
     look: Callable[[], Awaitable[T]],
     awaited: str,
     *,
