@@ -171,13 +171,15 @@ class Launcher:
         """Start all ranks and wait until they have ended. Returns the failure that came first, if any."""
         start = self._clock()
         # The socket exists before any rank does, so that no other process can take the port.
-        with socket.create_server((_HOST, 0)) as listener:
-            processes = [self._start(rank, attempt, listener, server) for rank in range(self._options.nproc)]
+        processes: list[_Process] = []
         try:
+            with socket.create_server((_HOST, 0)) as listener:
+                for rank in range(self._options.nproc):
+                    processes.append(self._start(rank, attempt, listener, server))
             return self._wait(processes, start)
         except KeyboardInterrupt:
             self._stop(processes, signal.SIGINT, self._options.stop_s)
-            if any(process.process.poll() != 0 for process in processes):
+            if len(processes) < self._options.nproc or any(process.process.poll() != 0 for process in processes):
                 raise
             return None  # they ended early, with a result
         finally:

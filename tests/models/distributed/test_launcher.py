@@ -131,6 +131,7 @@ def test_ctrl_c_reaches_all_ranks(status: int) -> None:
 
     def interrupt() -> None:
         assert ready.wait(60)
+        time.sleep(0.2)  # until the launcher waits; a KeyboardInterrupt in the test itself would end the test process
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
