@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,21 @@ def test_the_others_continue_without_a_rank_if_asked_to() -> None:
     assert message.startswith("rank 0 ended")
 
 
+class InterruptedQueue(queue.Queue[Any]):
+    """Raises KeyboardInterrupt once in `get`, where the launcher waits, when `is_due`."""
+
+    def __init__(self, is_due: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_due = is_due
+        self._was_interrupted = False
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if self._is_due() and not self._was_interrupted:
+            self._was_interrupted = True
+            raise KeyboardInterrupt
+        return super().get(block, timeout)
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """A shell starts background processes with SIGINT ignored, which they and their children would otherwise keep."""
@@ -122,24 +138,11 @@ def interruptible() -> Iterator[None]:
 def test_ctrl_c_reaches_all_ranks(status: int) -> None:
     """It ends the launcher too, unless all ranks ended early with a result."""
     lines: list[str] = []
-    ready = threading.Event()
-
-    def report(line: str) -> None:
-        lines.append(line)
-        if sum("ready" in line for line in lines) == 2:
-            ready.set()
-
-    def interrupt() -> None:
-        assert ready.wait(60)
-        time.sleep(0.2)  # until the launcher waits; a KeyboardInterrupt in the test itself would end the test process
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
     program = f"try: say('ready'); wait()\nexcept KeyboardInterrupt: say('saved'); sys.exit({status})"
+    launch = launcher(program, LaunchOptions(2), lines.append)
+    launch._ended = InterruptedQueue(lambda: sum("ready" in line for line in lines) == 2)
     with pytest.raises(KeyboardInterrupt) if status else nullcontext():
-        launcher(program, LaunchOptions(2), report).run()
-    thread.join()
+        launch.run()
     assert {"[rank 0] saved", "[rank 1] saved"} <= set(lines)
     assert not any("waited" in line for line in lines)
 
