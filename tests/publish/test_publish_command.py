@@ -10,6 +10,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from forebay.models.artefacts.signature import Feature, Signature
@@ -116,7 +118,6 @@ def test_an_unusable_header_is_refused_even_if_bad_lines_are_skipped(
 def test_times_without_an_offset_need_a_zone_in_csv_and_parquet(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     text, parquet = tmp_path / "a.csv", tmp_path / "a.parquet"
     text.write_text("timestamp,x\n2026-01-02 03:04:05,1\n")
     pq.write_table(pa.table({"timestamp": [datetime(2026, 1, 2, 3, 4, 5)], "x": [1]}), parquet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from forebay.models.backends.torch.save import save_artefact
 from forebay.schemas.errors import ModelError
 from tests.models.build import CREATED_AT, load_artefact, serve_artefact
 
-pandas = pytest.importorskip("pandas")
+pandas = import_module("pandas")
 
 TIME = Feature("left", "timestamp", nullable=True, parts=PARTS, reference="2013-07-01T00:00:00Z")
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import fsspec
 import orjson
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
 import pytest
 
 from forebay.models.data.input_row import InputRow, InvalidRow
@@ -88,8 +91,6 @@ def test_a_missing_or_cut_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_parquet_with_every_type_that_becomes_an_event(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
     moment = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
     path = tmp_path / "a.parquet"
     table = pa.table(
@@ -111,8 +112,6 @@ def test_parquet_with_every_type_that_becomes_an_event(tmp_path: Path) -> None:
 
 
 def test_parquet_with_the_features_in_one_column(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": [7], "timestamp": [5], "features": [[1.0, 2.0]]}), path)
     (row,) = rows_of(path)
@@ -121,7 +120,6 @@ def test_parquet_with_the_features_in_one_column(tmp_path: Path) -> None:
 
 
 def test_invalid_parquet_and_missing_pyarrow_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyarrow")
     path = tmp_path / "a.parquet"
     path.write_bytes(b"no parquet at all")
     with pytest.raises(DataError, match=r"a\.parquet: the file cannot be read as Parquet"):
@@ -139,7 +137,6 @@ def test_a_missing_column_is_reported_before_any_row_is_read(tmp_path: Path, fil
     if file_format == "csv":
         path.write_bytes(b"tailnum,x\nN1,1\n")
     else:
-        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
         pq.write_table(pa.table({"tailnum": ["N1"], "x": [1]}), path)
     with (
         open_rows(str(path), ReadOptions(), Columns(key="tailnm").check) as source,
@@ -163,8 +160,6 @@ def test_a_missing_file_is_reported_as_missing_whatever_its_name(tmp_path: Path)
 
 
 def test_arrow_files_have_the_same_rows_as_parquet(tmp_path: Path) -> None:
-    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    ipc = pytest.importorskip("pyarrow.ipc")
     table = pa.table({"x": [1, None], "c": pa.array(["UA", "AA"]).dictionary_encode(), "l": [[1.5], []]})
     pq.write_table(table, tmp_path / "a.parquet")
     with ipc.new_file(tmp_path / "a.feather", table.schema) as file:
@@ -194,7 +189,6 @@ def test_a_pattern_reads_all_files_and_rows_name_theirs(tmp_path: Path) -> None:
 
 
 def test_urls_and_zstandard_are_read(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/rows/a.jsonl.zst", pa.Codec("zstd").compress(b'{"x":1}\n' * 3, asbytes=True))
     try:

@@ -18,6 +18,7 @@ import pytest
 
 from forebay.models.distributed.launcher import Launcher, LaunchOptions, RankFailure, first_cause
 from forebay.schemas.errors import ModelError
+from tests.eventually import eventually_sync
 from tests.source_files import ROOT
 
 PRELUDE = """
@@ -169,17 +170,11 @@ Launcher(command, LaunchOptions(2), environ=os.environ, report=print).run()
         process.kill()
         process.wait()
     for pid in pids:
-        deadline = time.monotonic() + 60
-        while is_running(pid):
-            assert time.monotonic() < deadline, "the rank still runs"
-            time.sleep(0.02)
+        eventually_sync(lambda pid=pid: is_running(pid), "the end of the rank", until=lambda running: not running)
 
 
 def eventually_read(path: Path) -> str:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} did not start"
-        time.sleep(0.02)
+    eventually_sync(path.exists, f"the file of rank {path.name}")
     return path.read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from forebay.schemas.errors import ModelError
 from forebay.stream.decode import DecodedModel, Decoder
 from tests.core.build import EPOCH, MODEL, P0, FakeRecord, event
 
-pandas = pytest.importorskip("pandas")
-selection = pytest.importorskip("sklearn.model_selection")
-encoders = pytest.importorskip("sklearn.preprocessing")
+pandas = import_module("pandas")
+selection = import_module("sklearn.model_selection")
+encoders = import_module("sklearn.preprocessing")
 
 CITIES = ("Basel", "Bern", "Chur", "Genf", "Zug")
 CITY = Feature("city", "category", CITIES, nullable=True, other=True)
