@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 FEATURE_FIELDS: Final = ("features", "input")
+ENVELOPE_FIELDS: Final = frozenset({"id", "key", "timestamp"})
+"""The columns that describe an event and are not its features."""
+EVENT_ROWS: Final = {b"forebay.rows": b"events"}
+"""The metadata of a table's schema if its rows are events whose features became columns."""
 
 
 def flat_event(values: Mapping[str, object]) -> Mapping[str, object]:

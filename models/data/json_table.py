@@ -17,7 +17,7 @@ from forebay.models.data import line_readers
 from forebay.models.data.blocks import ParsedBlock, Task
 from forebay.models.data.columns import Expected
 from forebay.models.data.encoding import BOM, check_encoding
-from forebay.models.data.event_columns import FEATURE_FIELDS, flat_event
+from forebay.models.data.event_columns import EVENT_ROWS, FEATURE_FIELDS, flat_event
 from forebay.models.data.input_row import InputRow, InvalidRow
 from forebay.models.data.line_readers import json_rows, read_lines
 from forebay.models.data.object_columns import ObjectColumns, infer_schema
@@ -57,11 +57,7 @@ class JsonTable:
                 kind="empty",
                 remedy="write one JSON object per line",
             )
-        self.schema: pa.Schema = (
-            infer_schema([flat_event(values) for values in sample], place, options)
-            if expected is None
-            else expected.schema
-        )
+        self.schema: pa.Schema = expected.schema if expected is not None else _infer_schema(sample, place, options)
         self._columns = ObjectColumns(self.schema, self._ignores_others)
         # The fields that Arrow parses: features are in an object, None if they are not always there.
         self._features = next((field for field in FEATURE_FIELDS if field in sample[0]), None)
@@ -178,3 +174,9 @@ class JsonTable:
             else:
                 good.append(values)
         return ParsedBlock(self._columns.batch(good), invalid)
+
+
+def _infer_schema(sample: list[Mapping[str, object]], place: str, options: TableOptions) -> pa.Schema:
+    flat = [flat_event(values) for values in sample]
+    schema = infer_schema(flat, place, options)
+    return schema.with_metadata(EVENT_ROWS) if flat[0] is not sample[0] else schema

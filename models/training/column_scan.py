@@ -16,13 +16,12 @@ import pyarrow.compute as pc
 
 from forebay.models.artefacts.date_parts import MISSING, NEEDS_REFERENCE
 from forebay.models.artefacts.signature import Feature, Signature, Task
+from forebay.models.data.event_columns import ENVELOPE_FIELDS, EVENT_ROWS
 from forebay.models.training.recipe_sections import DataSection
 from forebay.models.training.table_dates import dates_of
 from forebay.schemas.errors import DataError, ModelError
 
 MAX_CLASSES: Final = 1000
-EVENT_FIELDS: Final = frozenset({"id", "key", "timestamp"})
-"""The columns of a topic that describe the event and are not features, unless the recipe lists them."""
 _SHOWN: Final = 12
 
 
@@ -199,8 +198,8 @@ def _columns(name: str, schema: pa.Schema, data: DataSection, notes: list[str]) 
             f"{name}: there is no column {', '.join(problems)}", kind="column", remedy=f"the columns are {shown}"
         )
     left_out = {*data.exclude, data.label, *(role for role in (data.id, data.time) if role is not None)}
-    if data.topic is not None:
-        left_out |= EVENT_FIELDS
+    if data.topic is not None or EVENT_ROWS.items() <= (schema.metadata or {}).items():
+        left_out |= ENVELOPE_FIELDS
     if data.key is not None and data.key not in data.columns:
         left_out.add(data.key)
     features = data.columns or tuple(column for column in known if column not in left_out)

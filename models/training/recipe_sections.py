@@ -66,7 +66,7 @@ class DataSection(_Section):
         default=1000, description="A text with more distinct values is hashed."
     )
     unknown: Literal["reject", "other"] = Field(
-        "reject",
+        default="reject",
         description="What a worker does with a text that the data does not have: a dead letter, or a code of its own.",
     )
     buckets: Annotated[int, Ge(2), Le(16_777_216)] = Field(default=4096, description="Of hashed texts.")

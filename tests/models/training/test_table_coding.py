@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 
 from forebay.models.artefacts.signature import Feature
+from forebay.models.data.opening import open_source
+from forebay.models.data.table_options import TableOptions
 from forebay.models.training.column_scan import ScannedTable, scan, signature_of
 from forebay.models.training.recipe_sections import DataSection
 from forebay.models.training.table_coding import CodedTable, code_table_rows
@@ -198,3 +201,20 @@ def test_the_id_key_and_timestamp_of_a_topics_events_are_not_features() -> None:
     assert (data.id, data.time) == ("id", "timestamp")
     assert [feature.name for feature in scanned(table, data).features] == ["x"]
     assert DataSection(topic="topic://features", label="y", time="at").time == "at"
+
+
+def test_the_id_key_and_timestamp_of_events_in_a_file_are_not_features(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    events = [
+        {"id": str(n), "key": "k", "timestamp": n, "features": {"x": n / 7, "city": "a"}, "y": n * 1.5}
+        for n in range(40)
+    ]
+    path.write_bytes(b"".join(orjson.dumps(event) + b"\n" for event in events))
+    *_, found = scan("events.jsonl", open_source(str(path), TableOptions()).batches(16), section())
+    assert isinstance(found, ScannedTable)
+    assert [feature.name for feature in found.features] == ["x", "city"]
+    plain = tmp_path / "plain.jsonl"
+    plain.write_bytes(b"".join(orjson.dumps({"id": n, "x": n / 7, "y": n * 1.5}) + b"\n" for n in range(40)))
+    *_, found = scan("plain.jsonl", open_source(str(plain), TableOptions()).batches(16), section())
+    assert isinstance(found, ScannedTable)
+    assert [feature.name for feature in found.features] == ["id", "x"]
