@@ -103,7 +103,9 @@ class ScannedTable:
         elif label.texts is not None:
             found = sorted(label.texts)
         if not 2 <= len(found) <= MAX_CLASSES:
-            what = f"{len(found)} classes" if found else "no classes: numbers that are not whole, or too many values"
+            what = "no classes: numbers that are not whole, or too many values"
+            if found:
+                what = "one class" if len(found) == 1 else f"{len(found)} classes"
             raise DataError(
                 f"{self.name}: the label {label.name!r} has {what}",
                 kind="label",

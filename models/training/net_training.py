@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from forebay.models.artefacts.backend_files import MAX_WEIGHTS_BYTES
 from forebay.models.artefacts.preparation import prepared_shape
 from forebay.models.artefacts.signature import Task
-from forebay.models.backends.torch.architectures import Net, build_net
+from forebay.models.backends.torch.architectures import Net, build_net, outline
 from forebay.models.training.distribution import AgreedStop, CheckpointObserver, Distribution, resume
 from forebay.models.training.fitted_model import FittedModel
 from forebay.models.training.loop import LoopObserver, LoopOptions, NullObserver, Rows, TrainingLoop, outputs
@@ -73,21 +74,38 @@ def train_net(
 
 
 def new_net(recipe: Recipe, data: PreparedData) -> Net:
-    """Return the recipe's net with random weights. Raises ModelError or ConfigError if the data does not fit it."""
-    model, signature = recipe.model, data.signature
+    """Return the recipe's net with random weights.
+
+    Raises ModelError or ConfigError if the data does not fit it, or its weights are larger than those of a version may be.
+    """
+    model = recipe.model
     if data.embeddings and model.architecture != "mlp":
         raise ConfigError(
             f"prepare has the step embedding, and model.architecture is {model.architecture}; only mlp learns vectors",
             remedy='use another step for texts, such as "one_hot" or "target"',
         )
+    architecture, params = _architecture(recipe, data)
+    num_bytes = sum(4 * weight.numel() for weight in outline(architecture, params).state_dict().values())
+    if num_bytes > MAX_WEIGHTS_BYTES:
+        raise ModelError(
+            f"the weights of this {model.architecture} are {num_bytes:,} bytes; allowed are {MAX_WEIGHTS_BYTES:,}",
+            kind="params",
+            remedy="lower the sizes in [model], or encode texts in fewer columns",
+        )
+    return build_net(architecture, params)
+
+
+def _architecture(recipe: Recipe, data: PreparedData) -> tuple[str, dict[str, object]]:
+    """Return the architecture and the parameters of the recipe's net for this data."""
+    model, signature = recipe.model, data.signature
     shape, outputs_ = prepared_shape(signature, data.preprocessing), signature.output_dim
     match model.architecture:
         case "linear":
-            return build_net("linear_regression", {"input_dim": math.prod(shape), "output_dim": outputs_})
+            return "linear_regression", {"input_dim": math.prod(shape), "output_dim": outputs_}
         case "logistic":
-            return build_net("logistic_regression", {"input_dim": math.prod(shape), "output_dim": outputs_})
+            return "logistic_regression", {"input_dim": math.prod(shape), "output_dim": outputs_}
         case "mlp":
-            return build_net(
+            return (
                 "mlp",
                 {
                     "input_dim": math.prod(shape),
@@ -100,7 +118,7 @@ def new_net(recipe: Recipe, data: PreparedData) -> Net:
             )
         case "cnn":
             params: dict[str, object] = {"in_channels": shape[0], "image_size": shape[1], "num_classes": outputs_}
-            return build_net("cnn", params | {"dropout_rate": model.dropout_rate})
+            return "cnn", params | {"dropout_rate": model.dropout_rate}
         case "gru":
             params = {
                 "input_dim": shape[1] - 1,
@@ -109,7 +127,7 @@ def new_net(recipe: Recipe, data: PreparedData) -> Net:
                 "output_dim": outputs_,
                 "num_layers": model.num_layers,
             }
-            return build_net("gru", params | {"dropout_rate": model.dropout_rate})
+            return "gru", params | {"dropout_rate": model.dropout_rate}
     raise ModelError(f"{model.architecture} is not a net", kind="architecture")
 
 

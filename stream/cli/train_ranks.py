@@ -39,6 +39,11 @@ def launch(recipe: Recipe, arguments: Sequence[str], *, nproc: int, max_restarts
             f"model.architecture is {recipe.model.architecture!r}, which is trained in one process",
             remedy="omit --nproc: the library of these trees uses all cores by itself",
         )
+    if recipe.data.path == "-":
+        raise ConfigError(
+            "data.path is -, and each of the processes of --nproc reads the data itself",
+            remedy="write the rows to a file, or omit --nproc",
+        )
     section = recipe.distributed
     needs_server = section.strategy in ("parameter_server", "auto")
     server = ("--timeout", str(section.timeout_s), "--lost-rank", section.lost_rank)

@@ -32,6 +32,11 @@ def test_trees_are_trained_in_one_process(tmp_path: Path, capsys: pytest.Capture
     assert "'xgboost', which is trained in one process" in failing(tmp_path, capsys, recipe, "--nproc", "2")
 
 
+def test_a_pipe_is_read_by_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPE.replace("rows.csv", "-")
+    assert "each of the processes of --nproc reads the data itself" in failing(tmp_path, capsys, recipe, "--nproc", "2")
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

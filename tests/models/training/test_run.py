@@ -261,3 +261,10 @@ def test_a_net_learns_vectors_for_texts_and_takes_the_parts_of_times(tmp_path: P
     linear = recipe.model_copy(update={"model": recipe.model.model_copy(update={"architecture": "logistic"})})
     with training_folder(tmp_path / "cache") as cache, pytest.raises(ConfigError, match="only mlp learns vectors"):
         run_recipe(linear, MemoryTable(table), cache, created_at=NOW)
+
+
+def test_a_net_of_an_absurd_size_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"the weights of this mlp are 4,00\d,\d{3},\d{3},\d{3} bytes; allowed are 4,294,967,296"
+    ):
+        run(tmp_path, model={"hidden_dims": (1_000_000, 1_000_000)})
