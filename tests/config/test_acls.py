@@ -123,7 +123,13 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
             assert json.loads(said)["replayed"] == 1
             assert len(await read(reader, 1, timeout_s=PATIENCE_S)) == 1  # which is still garbage
         async with consumer(secure.bootstrap, f"{prefix}alerts") as reader:
-            assert json.loads((await read(reader, 1, timeout_s=PATIENCE_S))[0].value)["status"] == "firing"
+            try:
+                alerts = await read(reader, 1, timeout_s=PATIENCE_S)
+            except TimeoutError as error:
+                aggregator.kill()
+                error.add_note(f"the aggregator said:\n{(aggregator.communicate()[0])}")
+                raise
+            assert json.loads(alerts[0].value)["status"] == "firing"
         assert await worker.stop() == 0, worker.log
         aggregator.terminate()
         counted, _ = await asyncio.to_thread(aggregator.communicate, timeout=PATIENCE_S)
