@@ -37,11 +37,47 @@ class ModelState(msgspec.Struct, frozen=True):
     now: CurrentRates = CurrentRates()
 
 
+class CanaryState(msgspec.Struct, frozen=True):
+    """A canary that a worker serves. weight: its share of the keys in percent."""
+
+    version: int
+    weight: float
+
+
+class ShadowState(msgspec.Struct, frozen=True):
+    """A shadow that a worker runs. sample: its share of the events, at most 1."""
+
+    version: int
+    sample: float
+
+
+class RolloutState(msgspec.Struct, frozen=True):
+    """The rollout of one model in a worker.
+
+    accepted: the revision that is in force according to the topic `rollouts`, as far as the worker has read it.
+    applied: the revision that the worker serves; `stable`, `canaries` and `shadows` are those of it.
+    loading: the version that the worker is loading; None if it loads nothing.
+    error: why the worker cannot apply the accepted revision; None if it can.
+    resident: versions in memory, which can be served without loading them.
+    """
+
+    model: str
+    accepted: int
+    applied: int
+    stable: int
+    canaries: tuple[CanaryState, ...] = ()
+    shadows: tuple[ShadowState, ...] = ()
+    loading: int | None = None
+    error: str | None = None
+    resident: tuple[int, ...] = ()
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """The status that a worker reports.
 
     worker: instance id of the worker that answers, which may differ from the announced one.
     models: empty if the worker is of an older release.
+    rollouts: empty if rollouts are disabled or the worker is of an older release.
     """
 
     worker: str
@@ -49,6 +85,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     now: CurrentRates = CurrentRates()
     uptime_s: _Measure | None = None
     models: tuple[ModelState, ...] = ()
+    rollouts: tuple[RolloutState, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(WorkerStatus)
