@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from forebay.models.artefacts.preprocessing import RowCheck, Step
+from forebay.models.artefacts.preprocessing import Step
 from forebay.models.artefacts.preprocessing.bounds import NullOutside
 from forebay.models.artefacts.preprocessing.step import FLOAT32_MAX
 from forebay.models.artefacts.preprocessing.transform import Clip
 from forebay.models.preparation.errors import fit_error
+from forebay.models.preparation.missing import refuse_in_sequences, row_check
 from forebay.models.preparation.training_rows import BoolArray, TrainingRows, columns_with_any, listed, rows_with_any
 
 OUTSIDE: Final = ("refuse", "null", "clip", "reject")
@@ -28,7 +29,12 @@ class Domain(NamedTuple):
 
 
 def restrict(rows: TrainingRows, places: Sequence[int], above: float, outside: str) -> Domain:
-    """Return how values are kept above a limit. Raises ModelError(kind="fit") if the option refuses training rows."""
+    """Return how values are kept above a limit.
+
+    Raises ModelError(kind="fit") if the option refuses training rows, or would drop events of sequences.
+    """
+    if outside == "reject":
+        refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
     columns = tuple(places)
     lowest = float(np.nextafter(np.float32(above), np.float32(np.inf)))
     x_NK = rows.x_NF[:, list(columns)]
@@ -53,13 +59,6 @@ def restrict(rows: TrainingRows, places: Sequence[int], above: float, outside: s
                 raise fit_error(f"a column has no value above {above:g}", "drop it")
             step = Clip(rows.width, columns, minima, (FLOAT32_MAX,) * count)
         case _:
-            step = RowCheck(
-                rows.width,
-                columns,
-                minima=(lowest,) * count,
-                maxima=(None,) * count,
-                allow_missing=(True,) * count,
-                names=tuple(rows.names[place] for place in columns),
-            )
+            step = row_check(rows, columns, minima=(lowest,) * count)
     keep_N = ~rows_with_any(is_outside_NK) if found and outside == "reject" else None
     return Domain((step,), keep_N, notes)

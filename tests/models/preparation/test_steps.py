@@ -181,6 +181,15 @@ def test_logarithms_and_their_domain() -> None:
         fitted.preprocessing.apply(np.zeros((1, 1), dtype=np.float32), checked=True)
 
 
+@pytest.mark.parametrize("table", [{"step": "log"}, {"step": "power", "method": "box-cox"}], ids=str)
+def test_events_without_a_logarithm_are_not_dropped_from_sequences(table: dict[str, Any]) -> None:
+    x_NF, sequences_N = [[-2.0], [1.0], [2.0], [3.0]], np.array([0, 0, 1, 1])
+    with pytest.raises(ModelError, match="cannot be dropped from the middle of a sequence"):
+        fit({**table, "outside": "reject"}, x_NF=x_NF, names="a", sequences_N=sequences_N)
+    replaced = fit({**table, "outside": "clip"}, x_NF=x_NF, names="a", sequences_N=sequences_N)
+    assert replaced.keep_N.all()
+
+
 def test_limits_are_numbers_or_quantiles() -> None:
     assert column(-5, 1, 9, step="clip", minimum=0, maximum=2) == [0, 1, 2]
     found = fit({"step": "clip", "lower_quantile": 0.05, "upper_quantile": 0.9}, x_NF=WITH_GAPS_NF)
