@@ -23,7 +23,7 @@ from forebay.stream.admin.predict_requests import (
 )
 from forebay.stream.admin.predict_window import build_rejection_response, build_window, build_window_response
 from forebay.stream.admin.responses import encode_json
-from forebay.stream.admin.served_model import ServedModel
+from forebay.stream.admin.served_model import ServedModel, ServedModels
 from forebay.stream.admin.time_slices import TimeSlices
 from forebay.stream.core.circuit_breaker import BreakerState
 from forebay.stream.core.clock import Clock
@@ -74,13 +74,13 @@ class Predictor:
 
     For a model that takes windows, the events of a request are one window.
 
-    models: at least one; the first is for events that name no model.
+    models: the loaded versions. Those that the decoder decodes for answer.
     max_bytes: limit of a request after decompression.
     """
 
-    def __init__(self, decoder: Decoder, models: Sequence[ServedModel], *, max_bytes: int, clock: Clock) -> None:
+    def __init__(self, decoder: Decoder, models: ServedModels, *, max_bytes: int, clock: Clock) -> None:
         self._decoder = decoder
-        self._models = {served.ref: served for served in models}
+        self._models = models
         self._max_bytes = max_bytes
         self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
@@ -98,8 +98,8 @@ class Predictor:
         read_body: is called only if the request is admitted.
         model: name of the model for events that do not name one themselves.
         """
-        named = [served for served in self._models.values() if served.ref.name == model]
-        candidates = named or list(self._models.values())
+        named = [served for served in self._models if served.ref.name == model]
+        candidates = named or list(self._models)
         if all(served.breaker.state is BreakerState.OPEN for served in candidates):
             raise self._breaker_open(candidates[0])
         if self._num_pending >= MAX_PENDING:
@@ -131,7 +131,7 @@ class Predictor:
             raise NotReady(FailureKind.MODEL_ERROR.value, f"the model fails on any input: {fault}") from None
 
     def _breaker_open(self, served: ServedModel) -> NotReady:
-        name = "the model" if len(self._models) == 1 else f"the model {served.ref.name!r}"
+        name = "the model" if len(self._models.stable()) == 1 else f"the model {served.ref.name!r}"
         return NotReady("breaker_open", f"the circuit breaker of {name} is open")
 
     # ---- on the thread
@@ -146,7 +146,7 @@ class Predictor:
                 headers,
                 time_slices,
                 now_ms=self._clock.wall_ms(),
-                max_events=max(served.max_batch_size for served in self._models.values()),
+                max_events=max(served.max_batch_size for served in self._models),
                 model=model,
             )
             chunks = decode_request(request, self._decoder, time_slices)

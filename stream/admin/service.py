@@ -95,9 +95,8 @@ class WorkerAdmin:
 
     def user_data(self) -> bytes:
         """Return the metadata that this worker announces to its group."""
-        models = tuple(served.ref for served in self._components.models)
         return WorkerMetadata(
-            worker=self._worker, url=self._view.url, models=models, release=version("forebay")
+            worker=self._worker, url=self._view.url, models=self._components.models.stable(), release=version("forebay")
         ).encode()
 
     async def run(self) -> None:

@@ -40,23 +40,32 @@ class StatusObserver(NullObserver):
     """An `Observer` that keeps what `/status` and the probes report.
 
     models: the served models. `activities` has an entry for each of them.
+    is_fixed: whether no version is added or removed while the worker runs.
     commit_failed_s: monotonic time of the last failed commit; None if a commit has succeeded since.
     """
 
-    def __init__(self, models: Sequence[ModelRef], *, clock: Clock) -> None:
+    def __init__(self, models: Sequence[ModelRef], *, clock: Clock, is_fixed: bool = True) -> None:
         self._clock = clock
         self._partial_sizes: dict[tuple[ModelRef, int], int] = {}
         self.batches_finished = 0
         self.commit_failed_s: float | None = None
         self.window_statuses: Mapping[TopicPartition, WindowStatus] = {}
         self.samples = SampleHistory()
-        self.activities: Mapping[ModelRef, ModelActivity] = {
+        self.activities: dict[ModelRef, ModelActivity] = {
             # The samples of an only model are those of the worker. For others the seconds of the summary suffice.
-            model: ModelActivity(self.samples if len(models) == 1 else SampleHistory(history_s=SUMMARY_S + 2))
+            model: ModelActivity(self.samples) if is_fixed and len(models) == 1 else _new_activity()
             for model in models
         }
         self.errors = ErrorSummary()
         self.warnings = RecentWarnings()
+
+    def add_model(self, model: ModelRef) -> None:
+        """Keep what is committed for another version from now on."""
+        self.activities.setdefault(model, _new_activity())
+
+    def remove_model(self, model: ModelRef) -> None:
+        """Drop what was kept for a version, of which nothing is in flight any more."""
+        self.activities.pop(model, None)
 
     def on_result(self, result: BatchResult) -> None:
         self.batches_finished += 1
@@ -110,6 +119,10 @@ class StatusObserver(NullObserver):
 
     def on_window_status(self, statuses: Mapping[TopicPartition, WindowStatus]) -> None:
         self.window_statuses = statuses
+
+
+def _new_activity() -> ModelActivity:
+    return ModelActivity(SampleHistory(history_s=SUMMARY_S + 2))
 
 
 def _size(batch: MicroBatch) -> int:

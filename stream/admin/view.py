@@ -23,7 +23,7 @@ from forebay.stream.admin.health import (
 )
 from forebay.stream.admin.member_metadata import decode_member_metadata
 from forebay.stream.admin.model_status import breaker_status, describe_model, model_status, window_status
-from forebay.stream.admin.served_model import ServedModel
+from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
@@ -54,11 +54,10 @@ class StatusSource(Protocol):
 class WorkerComponents:
     """The components whose state is reported.
 
-    models: at least one; the first is the default model.
     lanes_status: returns the status of the lane of each model.
     """
 
-    models: Sequence[ServedModel]
+    models: ServedModels
     lanes_status: Callable[[], Sequence[LaneStatus]]
     pipeline: Pipeline
     breakers: Breakers
@@ -153,7 +152,7 @@ class WorkerView:
         """Return the `/status` document. since: add the samples after that second since 1970; None adds none."""
         now_ms, snapshot = self._clock.wall_ms(), self.snapshot()
         live, ready = self.liveness(), self.readiness()
-        default, lanes = self._components.models[0], {lane.model: lane for lane in self._components.lanes_status()}
+        default, lanes = self._components.models.default, {lane.model: lane for lane in self._components.lanes_status()}
         document: dict[str, Any] = {
             "format": STATUS_FORMAT,
             "at": now_ms,
@@ -244,6 +243,7 @@ class WorkerView:
         return [
             model_status(served, lanes[served.ref], activities[served.ref], now_s=now_s, now_ms=now_ms)
             for served in self._components.models
+            if served.ref in lanes
         ]
 
     def _in_flight(self, lanes: Mapping[ModelRef, LaneStatus]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,14 +61,19 @@ class Stages:
 class Breakers:
     """The circuit breakers around model calls and commits. While the cluster's is open, nothing is read.
 
-    models: by model; while one is open, the topics that feed it are not read.
+    models: by version; while one is open, the topics that feed it are not read. Rollouts add and remove some.
     """
 
     cluster: CircuitBreaker
-    models: Mapping[ModelRef, CircuitBreaker]
+    models: dict[ModelRef, CircuitBreaker]
 
     def by_name(self) -> Mapping[str, CircuitBreaker]:
-        """Return the breakers by their names in metrics and status."""
+        """Return the breakers by their names in metrics and status: several versions of a model are named by version."""
         if len(self.models) == 1:
             return {"model": next(iter(self.models.values())), "cluster": self.cluster}
-        return {**{f"model:{model.name}": breaker for model, breaker in self.models.items()}, "cluster": self.cluster}
+        num_versions = Counter(model.name for model in self.models)
+        by_name = {
+            f"model:{model.name}" + (f":{model.version}" if num_versions[model.name] > 1 else ""): breaker
+            for model, breaker in self.models.items()
+        }
+        return {**by_name, "cluster": self.cluster}

@@ -38,12 +38,16 @@ class MetricsRecorder:
         self._exemplar_of = exemplar_of
         self.last_read_ms: dict[TopicPartition, int] = {}
         for model in models:
-            for outcome in Outcome:  # a rate needs a first value of 0
-                store.add(_counter_of(outcome), 0, (outcome.value, *model_labels(model)))
+            self.add_model(model)
         for result in ("committed", "refused", "timeout", "failed", "given_up"):
             store.add(c.COMMITS, 0, (result,))
             if transactional and result != "committed":
                 store.add(c.TRANSACTION_ABORTS, 0, (result,))
+
+    def add_model(self, model: ModelRef) -> None:
+        """Record the outcomes of a model from 0: a rate needs a first value."""
+        for outcome in Outcome:
+            self._store.add(_counter_of(outcome), 0, (outcome.value, *model_labels(model)))
 
     def on_polled(self, chunks: Sequence[Chunk], *, received_s: float, decoded_s: float) -> None:
         num_records: Counter[ModelRef] = Counter()

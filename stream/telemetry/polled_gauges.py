@@ -37,14 +37,14 @@ class PolledTotals(Protocol):
 class PolledComponents:
     """Components of the worker that are polled.
 
-    breakers: by name (see `pipeline.lane_status`).
+    breakers: returns the circuit breakers by name (see `pipeline.stages`).
     lanes_status: returns the status of each lane.
     is_ready: returns the verdict of `/readyz`.
     """
 
     source: GaugeSource
     in_flight: InFlight
-    breakers: Mapping[str, CircuitBreaker]
+    breakers: Callable[[], Mapping[str, CircuitBreaker]]
     totals: PolledTotals
     lanes_status: Callable[[], Sequence[LaneStatus]]
     is_ready: Callable[[], bool]
@@ -79,8 +79,10 @@ class GaugePoller:
         store.set(c.IN_FLIGHT_BYTES, components.in_flight.bytes)
         store.set(c.IN_FLIGHT_BATCHES, components.in_flight.batches)
         store.set(c.PAUSED, int(components.source.paused))
-        for name, breaker in components.breakers.items():
-            store.set(c.BREAKER_STATE, _STATES[breaker.state], (name,))
+        states: dict[Labels, float] = {
+            (name,): _STATES[breaker.state] for name, breaker in components.breakers().items()
+        }
+        store.replace(c.BREAKER_STATE, states)
         store.set_total(c.REBALANCES, components.source.assignments)
         store.set_total(c.REWINDS, components.totals.rewinds)
         self._record_lanes(components.lanes_status())

@@ -22,7 +22,7 @@ from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
 from forebay.stream.telemetry.log_setup import share_rate_limits
-from forebay.stream.telemetry.metric_store import Exemplar, MetricStore
+from forebay.stream.telemetry.metric_store import Exemplar, Labels, MetricStore
 from forebay.stream.telemetry.metrics_observer import MetricsRecorder, model_labels
 from forebay.stream.telemetry.otlp_logs import OtlpHandler, TraceIds
 from forebay.stream.telemetry.otlp_metrics import to_metrics_data
@@ -103,8 +103,8 @@ class Telemetry:
             logging.getLogger().addHandler(self._log_handler)
         self._store.set(c.READY, 0)
         self._store.set(c.IN_FLIGHT_LIMIT, identity.max_in_flight_events)
-        for served in identity.models:
-            self._store.set(c.MODEL_INFO, 1, (*model_labels(served.model), served.device))
+        self._devices = {served.model: served.device for served in identity.models}
+        self._record_models()
         record_build(self._store)
 
     # ---- for the admin server and the worker's assembly
@@ -118,6 +118,21 @@ class Telemetry:
             clock=self._clock,
             gpus=GpuMeter(self._store, visible=visible_gpus()),
         )
+
+    def add_model(self, served: ModelOnDevice) -> None:
+        """Record metrics of another version."""
+        self._recorder.add_model(served.model)
+        self._devices[served.model] = served.device
+        self._record_models()
+
+    def remove_model(self, model: ModelRef) -> None:
+        """Record that a version is no longer served. Its counters remain, because totals never decrease."""
+        self._devices.pop(model, None)
+        self._record_models()
+
+    def _record_models(self) -> None:
+        info: dict[Labels, float] = {(*model_labels(model), device): 1 for model, device in self._devices.items()}
+        self._store.replace(c.MODEL_INFO, info)
 
     def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
         """Record the lag of the assigned partitions. Call `attach` before."""

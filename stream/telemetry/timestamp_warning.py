@@ -20,8 +20,12 @@ class TimestampWarning(NullObserver):
     """
 
     def __init__(self, models: Iterable[ModelRef]) -> None:
-        self._models = frozenset(models)
+        self._models = set(models)
         self._warned = False
+
+    def add_model(self, model: ModelRef) -> None:
+        """Check the events of another model without windows."""
+        self._models.add(model)
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         for chunk in chunks:

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from forebay.models.backends.protocol import Model
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.group_warnings import GroupWarnings
+from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.admin.view import WorkerComponents
@@ -138,9 +139,9 @@ class WorkerAssembly:
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         components = WorkerComponents(
-            models=[
+            models=ServedModels(
                 lane.served_model(None if windows is None else windows.stages.get(lane.ref)) for lane in self._lanes
-            ],
+            ),
             lanes_status=pipeline.lanes_status,
             pipeline=pipeline,
             breakers=self._breakers,
@@ -179,7 +180,7 @@ class WorkerAssembly:
         return PolledComponents(
             source,
             pipeline.in_flight,
-            breakers=self._breakers.by_name(),
+            breakers=self._breakers.by_name,
             totals=pipeline.totals,
             lanes_status=pipeline.lanes_status,
             is_ready=is_ready,

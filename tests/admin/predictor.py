@@ -15,7 +15,7 @@ import orjson
 
 from forebay.models.backends.protocol import Scores
 from forebay.stream.admin.predictor import Predictor
-from forebay.stream.admin.served_model import ServedModel, WindowLane
+from forebay.stream.admin.served_model import ServedModel, ServedModels, WindowLane
 from forebay.stream.admin.time_slices import TimeSlices
 from forebay.stream.config.models_section import BatchSection
 from forebay.stream.config.sections import Settings
@@ -107,7 +107,7 @@ async def running_models(
     for device in devices:
         await device.start([1])
     decoder = Decoder([DecodedModel(ref, model.signature) for ref, model in models.items()], max_event_bytes=1000)
-    predictor = Predictor(decoder, list(served.values()), max_bytes=limits.max_bytes, clock=clock)
+    predictor = Predictor(decoder, ServedModels(served.values()), max_bytes=limits.max_bytes, clock=clock)
     try:
         yield predictor, served
     finally:

@@ -10,7 +10,7 @@ import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.member_metadata import WorkerMetadata
-from forebay.stream.admin.served_model import ServedModel, WindowLane
+from forebay.stream.admin.served_model import ServedModel, ServedModels, WindowLane
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.admin.view import WorkerComponents, WorkerView
 from forebay.stream.config.sections import Settings, TelemetrySection
@@ -79,8 +79,9 @@ class Worker:
         self.telemetry = Telemetry(TelemetrySection(), IDENTITY, clock=clock, environ={})
         self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
         self.status_observer = StatusObserver(models, clock=clock)
+        self.models = ServedModels(served(model, breakers.models[model]) for model in models)
         components = WorkerComponents(
-            models=[served(model, breakers.models[model]) for model in models],
+            models=self.models,
             lanes_status=self.lanes_status,
             pipeline=self.pipeline,
             breakers=breakers,
@@ -95,7 +96,7 @@ class Worker:
             PolledComponents(
                 self.source,
                 in_flight,
-                breakers.by_name(),
+                breakers.by_name,
                 totals=self.pipeline.totals,
                 lanes_status=self.lanes_status,
                 is_ready=lambda: self.view.readiness().ok,
@@ -289,3 +290,28 @@ def test_the_members_of_the_group_are_listed_with_all_of_their_models() -> None:
     (member,) = worker.view.status(since=None)["group"]["members"]
     assert member["model"] == {"name": "wide", "version": 2}
     assert member["models"] == [{"name": "wide", "version": 2}, {"name": "m", "version": 1}]
+
+
+def test_a_version_that_is_added_while_the_worker_runs_is_listed_and_measured_until_it_is_removed() -> None:
+    worker, canary = Worker(), ModelRef(MODEL.name, MODEL.version + 1)
+    breaker = worker.breakers.models[canary] = _breaker()
+    worker.lanes[canary] = lane(canary, breaker)
+    worker.models.add(served(canary, breaker))
+    worker.status_observer.add_model(canary)
+    worker.telemetry.add_model(ModelOnDevice(canary, "cpu"))
+    document = worker.view.status(since=None)
+    assert [model["version"] for model in document["models"]] == [MODEL.version, canary.version]
+    assert document["model"]["version"] == MODEL.version
+    assert list(document["breakers"]) == [f"model:m:{MODEL.version}", f"model:m:{canary.version}", "cluster"]
+    assert [model["version"] for model in worker.view.models()] == [MODEL.version, canary.version]
+    assert len(worker.metric("forebay_model_info")) == 3
+    assert len(worker.metric("forebay_breaker_state")) == 3
+    worker.models.set_stable(canary)
+    assert worker.view.status(since=None)["model"]["version"] == canary.version
+    for part in (worker.models.remove, worker.status_observer.remove_model, worker.telemetry.remove_model):
+        part(MODEL)
+    del worker.breakers.models[MODEL], worker.lanes[MODEL]
+    document = worker.view.status(since=None)
+    assert [model["version"] for model in document["models"]] == [canary.version]
+    assert list(document["breakers"]) == ["model", "cluster"]
+    assert len(worker.metric("forebay_breaker_state")) == 2

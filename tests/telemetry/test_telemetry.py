@@ -76,7 +76,7 @@ def telemetry(
         PolledComponents(
             Source(),
             in_flight,
-            Breakers(breaker, {model: breaker for model, _ in IDENTITY.models}).by_name(),
+            Breakers(breaker, {model: breaker for model, _ in IDENTITY.models}).by_name,
             totals=SimpleNamespace(rewinds=1),
             lanes_status=lambda: [lane(ModelRef("m", 7), None, breaker), lane(ModelRef("wide", 2), blocked, breaker)],
             is_ready=is_ready,
