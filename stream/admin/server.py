@@ -33,6 +33,7 @@ ASSETS: Final = {
     "charts.js": "text/javascript",
     "models.js": "text/javascript",
     "outcomes.js": "text/javascript",
+    "rollouts.js": "text/javascript",
     "scale.js": "text/javascript",
     "sections.js": "text/javascript",
     "summary.js": "text/javascript",

@@ -1,6 +1,7 @@
 // The models of a worker: their names, why one of them is blocked, and a table if there are several.
 
 import { eventOutcomes, label, windowOutcomes } from "./outcomes.js";
+import { roleOf } from "./rollouts.js";
 import { cell, fill, span } from "./sections.js";
 import { short } from "./scale.js";
 
@@ -41,7 +42,7 @@ function state({ blocked, breaker, ...model }) {
 }
 
 // Fills the table of models. It is hidden for an only model, whose values are those of the worker.
-export function showModels(models) {
+export function showModels(models, rollouts) {
   $("models").hidden = models.length < 2;
   $("models").querySelector(".total").textContent = `${models.length}`;
   if (models.length < 2) return;
@@ -49,8 +50,10 @@ export function showModels(models) {
     const { topics, now, in_flight: flight, window: batching } = model;
     const numbers = [now.events_per_s, now.latency_p50_ms, now.latency_p99_ms];
     const size = `${short(now.batch_mean)} of ${short(batching.max_batch_size)}`;
+    const name = cell(span(modelName(model), "strong"), "name"), role = roleOf(rollouts, model);
+    if (role) name.append(span(role, "remedy"));
     return [
-      cell(span(modelName(model), "strong"), "name"), state(model), cell(topics.join(" ") || "events that name it"),
+      name, state(model), cell(topics.join(" ") || "events that name it"),
       ...numbers.map((number) => cell(short(number), "number")), cell(size, "number"),
       cell(short(flight.events), "number"), cell(short(flight.waiting_batches), "number"),
       cell(outcomes(model), "counts"),

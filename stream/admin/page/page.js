@@ -3,6 +3,7 @@
 import { Chart } from "./charts.js";
 import { blockedNote, isWindowed as anyWindowed, modelName, showModels } from "./models.js";
 import { eventOutcomes, numEvents, series, showLedger, windowOutcomes } from "./outcomes.js";
+import { showRollouts } from "./rollouts.js";
 import { showErrors, showFacts, showMembers, showPartitions, showWarnings } from "./sections.js";
 import { showBanner, showHealth, showPill, showTiles } from "./summary.js";
 
@@ -80,14 +81,15 @@ function askToken() {
 }
 
 function show(status) {
-  const more = status.models.length - 1;
+  const more = status.models.length - 1, { rollouts = [] } = status; // absent if rollouts are not enabled
   document.title = `${modelName(status.model)}${more ? ` and ${more} more` : ""} · Forebay`;
   text("model", status.models.map(modelName).join(" · "));
   text("worker", status.worker);
   showHealth(status);
   showTiles(status, anyWindowed(status.models));
   text("flight-note", blockedNote(status.models));
-  showModels(status.models);
+  showModels(status.models, rollouts);
+  showRollouts(rollouts);
   showLedgers(status);
   showErrors(status.errors);
   showPartitions(status);

@@ -28,6 +28,10 @@ export function clusterProblem({ health }) {
 // The name of a breaker in a sentence: `model:late` is that of one of several models.
 const ofBreaker = (name) => name.replace(/^model:/, "model ");
 
+// Why revisions of models cannot be applied.
+const rolloutProblems = (rollouts) => rollouts.filter(({ error }) => error)
+  .map(({ model, applied, error }) => `${model} continues with revision ${applied}: ${error}`);
+
 const openBreakers = (breakers) => Object.entries(breakers).filter(([, breaker]) => breaker.state !== "closed");
 
 export function showHealth(status) {
@@ -38,6 +42,7 @@ export function showHealth(status) {
   if (open.length) remarks.push(`the circuit breaker of the ${open.map(ofBreaker).join(" and the ")} is open: ${effect}, nothing is lost`);
   if (problem) remarks.push(`${problem}: nothing is lost, and work continues when the cluster recovers`);
   if (health.paused) remarks.push("reading is paused by an operator");
+  remarks.push(...rolloutProblems(status.rollouts || []));
   if (!health.live) showPill("bad", "stuck");
   else if (!health.started) showPill("warn", "warming up");
   else if (!health.ready) showPill("warn", "not ready");
