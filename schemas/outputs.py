@@ -198,7 +198,7 @@ def _kinds() -> str:
 
 
 def outcome_delta() -> Schema:
-    """Return the schema of the value of an outcome delta. All its properties are required."""
+    """Return the schema of the value of an outcome delta. All its properties except `performance` are required."""
     properties: dict[str, Schema] = {
         "format": {"const": DELTA_FORMAT, "description": "The version of this format."},
         "window_start": {"type": "integer", "description": "The start of the minute, ms since the Unix epoch."},
@@ -229,6 +229,8 @@ def outcome_delta() -> Schema:
         "exemplar": _exemplar(),
         "worker": text("The worker process that counted them."),
     }
+    required = list(properties)
+    properties["performance"] = _performance()
     return schema(
         "outcome-delta",
         "Outcome delta",
@@ -236,8 +238,40 @@ def outcome_delta() -> Schema:
         "window_start|model|version, so that all outcomes of a minute are in one partition. Records of one minute, "
         "outcome, stage, kind, model and version add up: counts are summed, "
         "first_seen is the minimum, last_seen the maximum. All times are timestamps of the input records.",
-        {"type": "object", "required": list(properties), "properties": properties},
+        {"type": "object", "required": required, "properties": properties},
     )
+
+
+def _histogram(description: str) -> Schema:
+    return {
+        "type": "object",
+        "propertyNames": {"pattern": "^[0-9]{1,3}$"},
+        "additionalProperties": {"type": "integer", "minimum": 1},
+        "description": f"{description}: numbers of rows by bucket. Bucket n ends at 1 µs x 2^(n/8), inclusive.",
+    }
+
+
+def _performance() -> Schema:
+    seconds: Schema = {"type": "number", "minimum": 0}
+    properties: dict[str, Schema] = {
+        "rows": count("Rows that went through the model, whether they failed or not."),
+        "calls": count("Micro-batches with rows."),
+        "not_finite": count("Rows with an output that is NaN or infinite."),
+        "cpu_s": {**seconds, "description": "CPU seconds of the thread that runs the model, in calls."},
+        "queue_delay_s": {**seconds, "description": "How long a micro-batch may wait for more rows, in seconds."},
+        "latency": _histogram("From the arrival of a micro-batch's first row to its result"),
+        "model_time": _histogram("The duration of the model's call"),
+    }
+    required = list(properties)
+    properties["gpu_s"] = {**seconds, "description": "Seconds in which a call occupied a GPU, if there is one."}
+    properties["memory_bytes"] = count("Memory of the model version in this worker, if it is known.")
+    return {
+        "type": "object",
+        "description": "The performance of all calls of this model version in one commit, if rollouts are enabled: of all its "
+        "minutes and outcomes. Only one of the commit's deltas has it.",
+        "required": required,
+        "properties": properties,
+    }
 
 
 def _exemplar() -> Schema:

@@ -11,6 +11,7 @@ from forebay.schemas.aggregates import LATE, MAX_SAMPLES
 from forebay.schemas.definitions import DELTA_FORMAT
 from forebay.schemas.failures import GOOD_KINDS, FailureKind, Outcome, Stage
 from forebay.stream.core.redaction import redact_again, redact_stack_again
+from forebay.stream.rollouts.performance import Performance
 
 MAX_SAMPLE_CHARS: Final = 200
 MAX_MODEL_CHARS: Final = 128
@@ -73,6 +74,18 @@ def parse_delta(value: bytes | None) -> Delta | None:
         return _delta(document) if document["format"] == DELTA_FORMAT else None
     except (LookupError, TypeError, ValueError, AttributeError):
         return None
+
+
+def parse_measured_delta(value: bytes | None) -> tuple[Delta, Performance | None] | None:
+    """Parse a record's value like `parse_delta`, with the performance of the model's calls if it is valid."""
+    delta = parse_delta(value)
+    if delta is None:
+        return None
+    document = orjson.loads(value or b"").get("performance")
+    try:
+        return delta, None if document is None else Performance.from_json(document)
+    except ValueError:
+        return delta, None
 
 
 def _delta(document: dict[str, Any]) -> Delta | None:

@@ -377,10 +377,9 @@ class BatchResult:
 
     With several models, parts of a micro-batch may be committed separately, as results with the same sequence number.
 
-    values_BO: float32 [B, O].
-    classes_B: int64 [B] or None.
+    values_BO, classes_B: float32 [B, O]; int64 [B] or None.
     confidences_B: float32 [B] or None. In all three arrays the entries of failed rows are undefined.
-    model_s: duration on the device, including prepare_s for the preprocessing.
+    model_s, cpu_s: duration on the device and its thread's CPU time, including prepare_s for the preprocessing.
     started_s: monotonic time at which the device began.
     is_last_part: False if other parts of the micro-batch are committed later.
     """
@@ -393,6 +392,7 @@ class BatchResult:
     model_s: float
     started_s: float = 0.0
     prepare_s: float = 0.0
+    cpu_s: float = 0.0
     is_last_part: bool = True
 
     @property

@@ -14,6 +14,7 @@ import contextlib
 import math
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -46,6 +47,7 @@ class DeviceThread:
 
     A micro-batch is returned as `Deferred` if the model could not run. Then there is no capacity for the time of `backoff` and,
     if `breaker` opens, until it permits a call. on_fatal is called if the thread dies of an error not caused by the data.
+    cpu_time: returns the CPU seconds of the calling thread.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class DeviceThread:
         breaker: CircuitBreaker,
         backoff: Backoff,
         on_fatal: OnFatal,
+        cpu_time: Callable[[], float] = time.thread_time,
     ) -> None:
         self._model = TimedModel(model, clock)
+        self._cpu_time = cpu_time
         self._clock = clock
         self._loop = loop
         self._breaker = breaker
@@ -184,6 +188,7 @@ class DeviceThread:
                 self._post(self._ready.set)
 
     def _infer(self, batch: MicroBatch, started_s: float) -> BatchResult | Deferred:
+        cpu_started_s = self._cpu_time()
         try:
             inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
         except ModelFault as fault:
@@ -197,6 +202,7 @@ class DeviceThread:
             model_s=self._clock.monotonic_s() - started_s,
             started_s=started_s,
             prepare_s=self._model.take_prepare_s(),
+            cpu_s=self._cpu_time() - cpu_started_s,
         )
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:

@@ -19,6 +19,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
 from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
+from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.encoder import (
     PredictionEncoder,
     dead_letter,
@@ -119,6 +120,7 @@ class ModelEmitter(ABC):
     of_windows: whether the rows are windows, whose state is committed as metadata.
     feature_names: names that stay in the messages of outcome deltas, which contain no values of events.
     clock: supplies the time for outcomes of records without a timestamp.
+    measured: given if outcome deltas carry the performance of the model's calls, which rollouts are judged by.
     """
 
     of_windows: ClassVar[bool] = False
@@ -134,6 +136,7 @@ class ModelEmitter(ABC):
         worker: str,
         feature_names: Sequence[str] = (),
         clock: Clock | None = None,
+        measured: MeasuredLane | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._redactor = Redactor((model, *feature_names))
@@ -142,6 +145,7 @@ class ModelEmitter(ABC):
         self._topics = topics
         self._placer = placer
         self._worker = worker
+        self._measured = measured
 
     def emit(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """Build and return an emission without yielding."""
@@ -172,13 +176,27 @@ class ModelEmitter(ABC):
         """Return the model's ledger in the emission."""
         return emission.ledger.of(self.ref, self._redactor)
 
+    def _measure(self, result: BatchResult, ledger: ModelLedger) -> None:
+        """Add the model's call to the ledger if its performance is measured."""
+        if self._measured is None:
+            return
+        if ledger.calls is None:
+            ledger.calls = CallLog(self._measured)
+        ledger.calls.add(result)
+
     def finish(self, emission: Emission, delta_headers: Headers) -> Emission:
-        """Add the deltas of all models, placed by key so that all outcomes of a minute are in one partition."""
+        """Add the deltas of all models, placed by key so that all outcomes of a minute are in one partition.
+
+        The performance of a model's calls is in the first of its deltas, so that it is counted once.
+        """
         topic = self._topics.outcome_deltas
-        for key, delta in emission.ledger.deltas.items():
-            record_key, value = encode_delta(key, delta, worker=self._worker)
-            partition = self._placer.by_key(topic, record_key)
-            emission.records_of(partition).append(record_key, value, delta_headers, offset=0)
+        for ledger in emission.ledger.models.values():
+            performance = None if ledger.calls is None else ledger.calls.performance()
+            for key, delta in ledger.deltas.items():
+                record_key, value = encode_delta(key, delta, worker=self._worker, performance=performance)
+                partition = self._placer.by_key(topic, record_key)
+                emission.records_of(partition).append(record_key, value, delta_headers, offset=0)
+                performance = None
         return emission
 
 
@@ -188,6 +206,7 @@ class Emitter(ModelEmitter):
     def add(self, result: BatchResult, emission: Emission) -> Generator[None, None, None]:
         """Add the outputs of a micro-batch of this model to an emission, in slices. Never raises for data."""
         ledger, first_row = self._ledger(emission), 0
+        self._measure(result, ledger)
         for chunk in result.batch.chunks:
             assert isinstance(chunk, Chunk)
             yield from self._emit_chunk(result, chunk, first_row=first_row, emission=emission, ledger=ledger)

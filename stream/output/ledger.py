@@ -22,6 +22,8 @@ from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.core.redaction import Redactor
+from forebay.stream.output.call_log import CallLog
+from forebay.stream.rollouts.performance import Performance
 
 DELTA_BUCKET_MS = 60_000
 MAX_SAMPLES = 5
@@ -65,6 +67,7 @@ class ModelLedger:
     passed, decided: numbers of records and of their outcomes, by input partition; they must be equal.
     closed, closed_decided: the same for windows.
     num_without_letter: for dead letters that represent several records, the number of records after the first.
+    calls: the model's calls, if their performance is measured.
     """
 
     def __init__(self, model: ModelRef, redactor: Redactor, *, now_ms: int) -> None:
@@ -79,6 +82,7 @@ class ModelLedger:
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
         self.num_without_letter = 0
+        self.calls: CallLog | None = None
         self._good_timestamps: list[npt.NDArray[np.int64]] = []
         self._failed_timestamps: list[int] = []
 
@@ -312,9 +316,11 @@ def _ages_ms(timestamps: npt.NDArray[np.int64], wall_ms: int) -> npt.NDArray[np.
     return ages_ms.astype(np.float64)
 
 
-def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, bytes]:
-    """Return the record key and JSON value of a delta."""
-    value = {
+def encode_delta(
+    key: DeltaKey, delta: Delta, *, worker: str, performance: Performance | None = None
+) -> tuple[bytes, bytes]:
+    """Return the record key and JSON value of a delta. performance: of all calls of the model in the commit, in one delta."""
+    value: dict[str, object] = {
         "format": 1,
         "window_start": key.window_start,
         "window_end": key.window_start + DELTA_BUCKET_MS,
@@ -330,5 +336,7 @@ def encode_delta(key: DeltaKey, delta: Delta, *, worker: str) -> tuple[bytes, by
         "exemplar": delta.exemplar,
         "worker": worker,
     }
+    if performance is not None:
+        value["performance"] = performance.to_json()
     # Outcome and kind are not in the key, so that all counts of a rate are in one partition.
     return f"{key.window_start}|{key.model}|{key.version}".encode(), orjson.dumps(value)

@@ -110,6 +110,7 @@ def test_bad_examples_fail_their_schema_if_it_can_detect_them(example: Example) 
         ("outcome-delta", {"outcome": "lost"}),
         ("outcome-delta", {"sample_ids": ["1", "2", "3", "4", "5", "6"]}),
         ("outcome-delta", {"exemplar": {"message": "…"}}),
+        ("outcome-delta", {"performance": {"rows": 1}}),
         ("error-aggregate", {"outcome": "lost"}),
         ("error-aggregate", {"count": 0}),
         ("error-aggregate", {"rate": -1}),
