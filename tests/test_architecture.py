@@ -56,7 +56,12 @@ IMPORTED_ONLY_BY = {
     "numpy": ("models", "stream"),
     "onnxruntime": ("models/backends",),
     "xgboost": ("models/registration/xgboost_reader.py", "models/training/tree_training.py"),
-    "xxhash": ("models/artefacts/text_codes.py", "models/statistics", "models/training"),
+    "xxhash": (
+        "models/artefacts/text_codes.py",
+        "models/statistics",
+        "models/training",
+        "stream/rollouts/allocation.py",
+    ),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/prometheus.py",),
     "psutil": ("stream/telemetry/process_usage.py",),
