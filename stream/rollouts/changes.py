@@ -200,7 +200,7 @@ def abort(current: Revision, proposal: Proposal, version: int | None = None) -> 
     if not canaries and not shadows:
         what = "it has no canary and no shadow" if version is None else f"version {version} is not a canary or shadow"
         raise _impossible(current, what, "`rollback` returns to an earlier stable version")
-    fields: dict[str, Any] = _NO_STEPS if canaries else {}
+    fields: Mapping[str, Any] = _NO_STEPS if canaries else {}
     return _next(
         current,
         Action.ABORT,
