@@ -64,7 +64,7 @@ class StatusObserver(NullObserver):
         self.activities.setdefault(model, _new_activity())
 
     def remove_model(self, model: ModelRef) -> None:
-        """Drop what was kept for a version, of which nothing is in flight any more."""
+        """Drop what was kept for a version. Nothing of it is in flight any more."""
         self.activities.pop(model, None)
 
     def on_result(self, result: BatchResult) -> None:

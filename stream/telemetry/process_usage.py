@@ -1,4 +1,4 @@
-"""CPU time and memory of a process. The only module that uses psutil."""
+"""CPU time and memory of a process, and the memory of the machine. The only module that uses psutil."""
 
 from __future__ import annotations
 
@@ -41,3 +41,8 @@ class ProcessMeter:
         except psutil.Error:
             return None
         return Usage(times.user + times.system, memory.rss, memory.rss - getattr(memory, "shared", 0))
+
+
+def free_memory_bytes() -> int:
+    """Return how much memory processes can still take on this machine without swapping."""
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,218 @@
+"""Load versions of models while the worker serves others: on a thread of low priority, with every check of a start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+from forebay.models.artefacts.artefact import StoredVersion, read_version
+from forebay.models.backends.protocol import Model
+from forebay.models.serving.load_budget import Meter
+from forebay.models.serving.served_model import ServedModel
+from forebay.models.serving.warm_up import warm_up_sizes
+from forebay.schemas.errors import ForebayError, ModelError
+from forebay.stream.config.models_section import ServedModelSettings
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.retry import Deadline, Sleep, retry, warn_sparsely
+from forebay.stream.inference.loading import ModelLoader
+
+log = logging.getLogger("forebay.rollouts")
+
+T = TypeVar("T")
+
+NICENESS: Final = 10
+"""How much lower than the worker's other threads the priority of a load is. With 19, a load that holds the interpreter lock
+would hardly get a core while the others are busy, and the event loop would wait for it."""
+RETRY_S: Final = 60.0
+"""How long a repository may be unreachable before a load fails."""
+MEMORY_FACTOR: Final = 2.0
+"""How much memory a load takes at least, in sizes of the version's files: they are read into memory, and the model is built
+from them."""
+_MIB: Final = 1 << 20
+_TEMPORARY: Final = frozenset({"unreadable", "repository_not_found", "version_not_found", "storage"})
+"""Kinds of errors of a repository that is unreachable, or to which a version is still being copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTools:
+    """What a `VersionLoader` works with.
+
+    meter: measures the memory of this process.
+    available_bytes: returns how much more memory this process can take.
+    """
+
+    loader: ModelLoader
+    meter: Meter
+    available_bytes: Callable[[], int]
+    clock: Clock
+    backoff: Backoff = field(default_factory=lambda: Backoff(1.0, 10.0))
+    sleep: Sleep = asyncio.sleep
+
+
+class VersionLoader:
+    """Loads versions of models, one at a time. Rollouts and shadows share it."""
+
+    def __init__(self, tools: LoadTools, *, retry_s: float = RETRY_S) -> None:
+        self._tools = tools
+        self._retry_s = retry_s
+        self._one_at_a_time = asyncio.Lock()
+        self._last_growth: dict[str, int] = {}
+
+    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> Model:
+        """Return a version that has passed the load gate and run batches of all sizes; other threads keep running.
+
+        settings: those of the model. Their version is not used.
+        digest: the SHA-256 that the manifest must have; None accepts any.
+
+        Raises ModelError or another ForebayError that says why the version cannot serve.
+        """
+        ref = ModelRef(settings.model.name, version)
+        async with self._one_at_a_time:
+            log.info("loading %s", ref)
+            began_s = self._tools.clock.monotonic_s()
+            stored = await self._read_manifest(settings, ref)
+            _check_manifest(stored, digest)
+            model = await self._retry(lambda: self._load(stored, settings), ref)
+            log.info("loaded %s in %.1f s", ref, self._tools.clock.monotonic_s() - began_s)
+            return model
+
+    async def _read_manifest(self, settings: ServedModelSettings, ref: ModelRef) -> StoredVersion:
+        repository = settings.model.repository
+        return await self._retry(lambda: read_version(repository, ref.name, ref.version), ref)
+
+    async def _retry(self, work: Callable[[], T], ref: ModelRef) -> T:
+        """Return the result of work on the thread. Temporary errors of the repository are retried for a while."""
+        return await retry(
+            lambda: on_low_priority_thread(work),
+            should_retry=lambda error, _failures: isinstance(error, ForebayError) and error.kind in _TEMPORARY,
+            wait_s=self._tools.backoff.wait_s,
+            on_retry=warn_sparsely(log, f"cannot load {ref} yet, trying again: %s"),
+            deadline=Deadline(self._tools.clock, self._retry_s),
+            sleep=self._tools.sleep,
+        )
+
+    # ---- on the thread
+
+    def _load(self, stored: StoredVersion, settings: ServedModelSettings) -> ServedModel:
+        name, num_bytes = stored.manifest.name, _size(stored)
+        self._check_memory(stored, num_bytes)
+        before = self._tools.meter.resident_bytes()
+        model = self._tools.loader.load_version(stored, _with_version(settings, stored.manifest.version))
+        if not settings.model.has_budget:  # a budget is measured with the same batches
+            _warm_up(model, settings.batch.max_batch_size)
+        self._last_growth[name] = self._tools.meter.resident_bytes() - before
+        return model
+
+    def _check_memory(self, stored: StoredVersion, num_bytes: int) -> None:
+        manifest, available = stored.manifest, self._tools.available_bytes()
+        measured = self._last_growth.get(manifest.name, 0)
+        needed = max(round(num_bytes * MEMORY_FACTOR), measured)
+        if needed > available:
+            source = (
+                "as at the last load of the model" if needed == measured else "estimated from the size of its files"
+            )
+            raise ModelError(
+                f"model {manifest.name} version {manifest.version}: it needs about {_mib(needed)} MiB ({source}), and this "
+                f"process can take only {_mib(available)} MiB beside the versions that it serves",
+                kind="memory",
+                remedy="give the worker more memory, publish a smaller model, or lower rollouts.keep_previous_s so that "
+                "earlier versions leave sooner",
+            )
+
+
+def _check_manifest(stored: StoredVersion, digest: str | None) -> None:
+    manifest = stored.manifest
+    if digest is not None and digest != stored.manifest_sha256:
+        raise ModelError(
+            f"{stored.manifest_file}: the manifest has the SHA-256 {stored.manifest_sha256}, but the revision names {digest}",
+            kind="digest",
+            remedy="the version was changed after it was rolled out: versions are immutable. Publish the change as a new "
+            "version, and check that all workers read the same repository",
+        )
+    if manifest.signature.window is not None:
+        raise ModelError(
+            f"{stored.place}: it takes windows over event time, and rollouts do not support such models",
+            kind="windows",
+            remedy="set model.version in the configuration and restart the workers instead",
+        )
+
+
+def _with_version(settings: ServedModelSettings, version: int) -> ServedModelSettings:
+    return replace(settings, model=settings.model.model_copy(update={"version": version}))
+
+
+def _size(stored: StoredVersion) -> int:
+    return sum(entry.num_bytes for entry in stored.manifest.files.values())
+
+
+def _warm_up(model: Model, max_batch_size: int) -> None:
+    try:
+        model.warm_up(warm_up_sizes(max_batch_size))
+    except ForebayError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"model {model.name} version {model.version}: it cannot run micro-batches: {type(error).__name__}: {error}"[
+                :500
+            ],
+            kind="warm_up",
+            remedy="correct the model and publish it again, or serve it with the libraries that it was published with",
+        ) from error
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{max(0, num_bytes) / _MIB:,.0f}"
+
+
+async def on_low_priority_thread(work: Callable[[], T]) -> T:
+    """Return the result of work on a new thread of low priority.
+
+    It is a daemon thread: a store that does not answer must not keep the process alive.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        lower_priority()
+        try:
+            result = work()
+        except BaseException as error:
+            _post(loop, _fail, future, error)
+        else:
+            _post(loop, _succeed, future, result)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await future
+
+
+def lower_priority() -> None:
+    """Lower the priority of the calling thread, where the platform has priorities of threads."""
+    if sys.platform != "linux":  # elsewhere the identifier would be taken for that of a process
+        return
+    thread = threading.get_native_id()
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
+
+
+def _post(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the event loop is closed: the worker has ended
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+def _succeed(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
