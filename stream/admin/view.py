@@ -34,6 +34,7 @@ from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers
+from forebay.stream.rollouts.rollout_status import RolloutStatus
 
 STATUS_FORMAT: Final = 1
 
@@ -55,6 +56,7 @@ class WorkerComponents:
     """The components whose state is reported.
 
     lanes_status: returns the status of the lane of each model.
+    rollouts: returns the status of the rollouts; none if they are not enabled.
     """
 
     models: ServedModels
@@ -64,6 +66,7 @@ class WorkerComponents:
     source: StatusSource
     lag: LagPoller
     status_observer: StatusObserver
+    rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
 
 
 @dataclass(slots=True)
@@ -191,6 +194,8 @@ class WorkerView:
             "errors": self._components.status_observer.errors.to_list(),
             "last_warnings": self._components.status_observer.warnings.to_list(),
         }
+        if rollouts := self._components.rollouts():
+            document["rollouts"] = [rollout.to_dict() for rollout in rollouts]
         if since is not None:
             document["history"] = self._components.status_observer.samples.columns(now_ms=now_ms, since=since)
         return document

@@ -19,6 +19,8 @@ LATENCY_S: Final = (
     *(60.0, 300.0, 1800.0, 3600.0),
 )
 """Bounds for the latency of events: a backlog may be an hour old."""
+LOADS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Bounds for loading a model."""
 SIZES: Final = tuple(float(1 << power) for power in range(0, 17))
 
 
@@ -205,7 +207,7 @@ BREAKER_STATE: Final = Gauge(
     "forebay.breaker.state",
     "{state}",
     "Circuit breaker of a model or the cluster: 0 closed, 1 half open, 2 open. The breaker is `cluster` or `model`; "
-    "with several models it is `model:` and the name for each of them",
+    "with several models it is `model:` and the name for each of them, and with several versions also the version",
     ("breaker",),
 )
 LANE_IN_FLIGHT_EVENTS: Final = Gauge(
@@ -223,6 +225,56 @@ LANE_BLOCKED: Final = Gauge(
 MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for each served model version", (*_MODEL, "device"))
 BUILD_INFO: Final = Gauge(
     "forebay.build.info", "{build}", "1 for the running release and Python", ("release", "python")
+)
+
+# ---- rollouts, if they are enabled
+
+ROLLOUT_REVISION: Final = Gauge(
+    "forebay.rollout.revision",
+    "{revision}",
+    "Number of a model's revision: `accepted` is the newest that the worker has read, `applied` the one that it serves",
+    ("model", "state"),
+)
+ROLLOUT_SHARE: Final = Gauge(
+    "forebay.rollout.share",
+    "1",
+    "Share of the keys that a version serves, by role: `stable` or `canary`. For `shadow`, the share of the events that it "
+    "gets in addition",
+    (*_MODEL, "role"),
+)
+ROLLOUT_RESIDENT: Final = Gauge(
+    "forebay.rollout.resident", "{version}", "Versions of a model that are loaded", ("model",)
+)
+ROLLOUT_LOADING: Final = Gauge(
+    "forebay.rollout.loading", "{version}", "1 while a version is loaded, else 0", ("model",)
+)
+ROLLOUT_BLOCKED: Final = Gauge(
+    "forebay.rollout.blocked",
+    "{model}",
+    "1 while the worker cannot apply the accepted revision and serves an older one, else 0. The status has the error",
+    ("model",),
+)
+ROLLOUT_REVISIONS: Final = Counter(
+    "forebay.rollout.revisions",
+    "{revision}",
+    "Revisions that were accepted since the worker started, by action and by author: `person`, or `automatic`",
+    ("model", "action", "author"),
+)
+ROLLOUT_LOADS: Final = Counter(
+    "forebay.rollout.loads", "{load}", "Loads of versions by result: loaded or failed", ("model", "result")
+)
+ROLLOUT_LOAD_DURATION: Final = Histogram(
+    name="forebay.rollout.load.duration",
+    unit="s",
+    description="Duration of loading, checking and warming up a version",
+    labels=("model",),
+    bounds=LOADS_S,
+)
+ROLLOUT_SWITCHES: Final = Counter(
+    "forebay.rollout.switches",
+    "{partition}",
+    "Switches of partitions to another revision whose commit succeeded",
+    ("model",),
 )
 
 # ---- the process and its GPU

@@ -10,7 +10,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +100,13 @@ class MetricStore:
         with self._lock:
             self._gauges[metric] = {_check_labels(metric, labels): value for labels, value in values.items()}
 
+    def remove(self, labels: Mapping[str, str]) -> None:
+        """Remove the values of all metrics that have all of these labels with these values."""
+        with self._lock:
+            for families in (self._counters, self._gauges, self._histograms):
+                for metric, values in families.items():
+                    _remove_matching(metric, values, labels)
+
     def observe(
         self, metric: Histogram, value: float, labels: Labels = (), *, exemplar: Exemplar | None = None
     ) -> None:
@@ -159,6 +166,14 @@ class MetricStore:
                     for metric, states in self._histograms.items()
                 },
             )
+
+
+def _remove_matching(metric: Counter | Gauge | Histogram, values: dict[Labels, Any], labels: Mapping[str, str]) -> None:
+    if not labels.keys() <= set(metric.labels):
+        return
+    wanted = [(metric.labels.index(name), value) for name, value in labels.items()]
+    for key in [key for key in values if all(key[index] == value for index, value in wanted)]:
+        del values[key]
 
 
 def _check_labels(metric: Counter | Gauge | Histogram, labels: Labels) -> Labels:

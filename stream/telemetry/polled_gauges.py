@@ -11,11 +11,13 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
+from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import Labels, MetricStore
 from forebay.stream.telemetry.metrics_observer import MetricsRecorder, model_labels
 from forebay.stream.telemetry.resources import GpuMeter, ProcessGauges
+from forebay.stream.telemetry.rollout_metrics import RolloutRecorder
 
 _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
@@ -40,6 +42,7 @@ class PolledComponents:
     breakers: returns the circuit breakers by name (see `pipeline.stages`).
     lanes_status: returns the status of each lane.
     is_ready: returns the verdict of `/readyz`.
+    rollouts: returns the status of the rollouts; none if they are not enabled.
     """
 
     source: GaugeSource
@@ -48,6 +51,7 @@ class PolledComponents:
     totals: PolledTotals
     lanes_status: Callable[[], Sequence[LaneStatus]]
     is_ready: Callable[[], bool]
+    rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
 
 
 class GaugePoller:
@@ -61,8 +65,10 @@ class GaugePoller:
         *,
         clock: Clock,
         gpus: GpuMeter,
+        rollouts: RolloutRecorder,
     ) -> None:
         self._store = store
+        self._rollouts = rollouts
         self._recorder = recorder
         self._components = components
         self._clock = clock
@@ -86,6 +92,8 @@ class GaugePoller:
         store.set_total(c.REBALANCES, components.source.assignments)
         store.set_total(c.REWINDS, components.totals.rewinds)
         self._record_lanes(components.lanes_status())
+        if rollouts := components.rollouts():
+            self._rollouts.record(rollouts)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})

@@ -29,6 +29,7 @@ from forebay.stream.telemetry.otlp_metrics import to_metrics_data
 from forebay.stream.telemetry.polled_gauges import GaugePoller, PolledComponents
 from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import GpuMeter, record_build, visible_gpus
+from forebay.stream.telemetry.rollout_metrics import RolloutRecorder
 from forebay.stream.telemetry.shutdown import close_with_timeout
 from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
@@ -60,6 +61,8 @@ class WorkerIdentity:
 class Telemetry:
     """An `Observer` that records metrics and traces of one worker.
 
+    rollouts: the observer of its rollouts.
+
     Call `run`, `page` and `attach` on the event loop's thread.
     """
 
@@ -74,6 +77,7 @@ class Telemetry:
         self._section = section
         self._clock = clock
         self._store = MetricStore()
+        self.rollouts = RolloutRecorder(self._store)
         self._recorder = MetricsRecorder(
             self._store,
             models=[served.model for served in identity.models],
@@ -117,6 +121,7 @@ class Telemetry:
             components,
             clock=self._clock,
             gpus=GpuMeter(self._store, visible=visible_gpus()),
+            rollouts=self.rollouts,
         )
 
     def add_model(self, served: ModelOnDevice) -> None:
@@ -126,8 +131,10 @@ class Telemetry:
         self._record_models()
 
     def remove_model(self, model: ModelRef) -> None:
-        """Record that a version is no longer served. Its counters remain, because totals never decrease."""
+        """Remove the metrics of a version that is no longer loaded, so that a worker with many rollouts does not grow."""
         self._devices.pop(model, None)
+        name, number = model_labels(model)
+        self._store.remove({"model": name, "version": number})
         self._record_models()
 
     def _record_models(self) -> None:

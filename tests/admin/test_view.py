@@ -10,9 +10,11 @@ import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.member_metadata import WorkerMetadata
+from forebay.stream.admin.responses import encode_json
 from forebay.stream.admin.served_model import ServedModel, ServedModels, WindowLane
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.admin.view import WorkerComponents, WorkerView
+from forebay.stream.admin.worker_status import decode_status
 from forebay.stream.config.sections import Settings, TelemetrySection
 from forebay.stream.config.window_section import WindowSection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
@@ -26,10 +28,14 @@ from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.observer import CommitTimes, NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers
+from forebay.stream.rollouts.revision import Canary, Shadow, StepPolicy
+from forebay.stream.rollouts.rollout_status import RolloutStatus, ShadowAgreement
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from tests.core.build import JULY, MODEL, P0, P1, ManualClock, chunk, finish, signature
 from tests.eventtime.build import plan
+from tests.rollouts.build import MODEL as ROLLOUT_MODEL
+from tests.rollouts.build import configured
 
 WIDE = ModelRef("wide", 2)
 IDENTITY = WorkerIdentity(
@@ -79,6 +85,7 @@ class Worker:
         self.telemetry = Telemetry(TelemetrySection(), IDENTITY, clock=clock, environ={})
         self.lag = LagPoller(self.source, self.telemetry.record_lag, clock=clock)
         self.status_observer = StatusObserver(models, clock=clock)
+        self.rollouts: list[RolloutStatus] = []
         self.models = ServedModels(served(model, breakers.models[model]) for model in models)
         components = WorkerComponents(
             models=self.models,
@@ -88,6 +95,7 @@ class Worker:
             source=self.source,
             lag=self.lag,
             status_observer=self.status_observer,
+            rollouts=lambda: self.rollouts,
         )
         self.view = WorkerView(Settings(), components, worker="me", clock=clock)
         self.view.polled.warm = True
@@ -100,6 +108,7 @@ class Worker:
                 totals=self.pipeline.totals,
                 lanes_status=self.lanes_status,
                 is_ready=lambda: self.view.readiness().ok,
+                rollouts=lambda: self.rollouts,
             )
         )
 
@@ -315,3 +324,37 @@ def test_a_version_that_is_added_while_the_worker_runs_is_listed_and_measured_un
     assert [model["version"] for model in document["models"]] == [canary.version]
     assert list(document["breakers"]) == ["model", "cluster"]
     assert len(worker.metric("forebay_breaker_state")) == 2
+
+
+def test_rollouts_are_reported_if_they_are_enabled() -> None:
+    worker = Worker()
+    assert "rollouts" not in worker.view.status(since=None) and worker.metric("forebay_rollout") == []
+    steps = StepPolicy((5.0, 25.0), every_s=600.0, min_events=1000)
+    revision = replace(
+        configured(3),
+        number=12,
+        canaries=(Canary(4, ((0, 2500),)),),
+        shadows=(Shadow(5, 0.5), Shadow(6, 1.0)),
+        steps=steps,
+        step=1,
+        reason="a better recall",
+    )
+    agreements = {5: ShadowAgreement(rows=400, share=0.9925)}
+    worker.rollouts = [RolloutStatus(revision, 13, loading=7, resident=(3, 4), agreements=agreements)]
+    document = worker.view.status(since=None)
+    (rollout,) = document["rollouts"]
+    assert rollout["canaries"] == [{"version": 4, "weight": 25.0}]
+    assert rollout["shadows"] == [
+        {"version": 5, "sample": 0.5, "rows": 400, "agreement": 0.9925},
+        {"version": 6, "sample": 1.0, "rows": 0, "agreement": None},
+    ]
+    assert rollout["steps"] == {"weights": [5.0, 25.0], "every_s": 600.0, "min_events": 1000}
+    assert (rollout["author"], rollout["reason"]) == ("configuration", "a better recall")
+    read = decode_status(encode_json(document))  # as commands read it
+    assert read is not None
+    assert [(state.accepted, state.applied, state.loading, state.resident) for state in read.rollouts] == [
+        (13, 12, 7, (3, 4))
+    ]
+    assert f'forebay_rollout_share_ratio{{model="{ROLLOUT_MODEL}",role="canary",version="4"}} 0.25' in worker.metric(
+        "forebay_rollout_share"
+    )
