@@ -21,6 +21,7 @@ from forebay.stream.aggregate.state import Timing
 from forebay.stream.aggregate.topic_layout import Layout
 from forebay.stream.aggregate.topics import prepare_topics
 from forebay.stream.aggregate.webhook import Webhook, webhook_post
+from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.stop_request import StopRequest
@@ -206,8 +207,3 @@ class Aggregator:
         """Record the first fatal error, which ends the process; later ones are ignored."""
         if not self._fatal.done():
             self._fatal.set_exception(error)
-
-
-def aggregator_group(settings: Settings) -> str:
-    """Return the group id of the aggregators."""
-    return settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate"

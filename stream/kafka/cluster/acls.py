@@ -20,6 +20,7 @@ from forebay.schemas.topics import (
     PREDICTIONS,
     topic_name,
 )
+from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.sections import Settings
 
 Resource = Literal["topic", "group", "transactional-id"]
@@ -87,7 +88,7 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
         yield from (Acl("topic", name, "READ") for name in (aggregates, alerts))
     yield from (Acl("topic", name, "WRITE") for name in own)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))
-    yield Acl("group", settings.aggregate.group_id or f"{settings.kafka.group_id}-aggregate", "READ")
+    yield Acl("group", aggregator_group(settings), "READ")
 
 
 def _replay(settings: Settings) -> Iterator[Acl]:
