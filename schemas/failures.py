@@ -90,6 +90,7 @@ class FailureKind(StrEnum):
     NOT_FINITE = "not_finite"
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_MODEL = "unknown_model"
+    DUPLICATE = "duplicate"
     MISSING_KEY = "missing_key"
     TIMESTAMP_AHEAD = "timestamp_ahead"
     TIMESTAMP_BEHIND = "timestamp_behind"
@@ -222,6 +223,11 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "the event asks for a model that this worker does not serve",
             "name a model that the message lists, send it to a topic whose worker serves that model, or omit the field model "
             "and the header forebay-model",
+        ),
+        FailureKind.DUPLICATE: _rejected(
+            "the event's id is that of an earlier event of the same partition and model",
+            "nothing, if the producer sends events again; give different events different ids, or shorten "
+            "input.duplicate_window_events",
         ),
         FailureKind.MISSING_KEY: _rejected(
             "the event has no key, but events are gathered into windows by key",

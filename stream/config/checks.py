@@ -81,6 +81,11 @@ def _sizes(settings: Settings) -> Iterator[Conflict]:
             (*size_bytes, *event),
         ]
     ordered.append(("input.max_partition_fetch_bytes", source.max_partition_fetch_bytes, *event))
+    if source.duplicate_window_ms and not source.duplicate_window_events:
+        yield Conflict(
+            ("input.duplicate_window_ms", "input.duplicate_window_events"),
+            "requires input.duplicate_window_events, which limits the memory",
+        )
     if source.max_unpacked_batch_bytes is not None:
         ordered.append(("input.max_unpacked_batch_bytes", source.max_unpacked_batch_bytes, *event))
     # Models that inherit the same setting would repeat its error.

@@ -22,6 +22,7 @@ def model_conflicts(settings: Settings) -> Iterator[Conflict]:
         yield from _window(served.window, prefix)
         if served.window.kind != "none":
             yield from _topic_of_windows(settings, index)
+            yield from _duplicates_of_windows(settings, prefix, served.window.kind)
 
 
 def effective_key(settings: Settings, index: int, key: str) -> str:
@@ -110,6 +111,15 @@ def _window(window: WindowSection, prefix: str) -> Iterator[Conflict]:
         yield Conflict(
             (f"{prefix}.gap_ms", f"{prefix}.max_session_ms"),
             f"must be at most {prefix}.max_session_ms ({window.max_session_ms})",
+        )
+
+
+def _duplicates_of_windows(settings: Settings, prefix: str, kind: str) -> Iterator[Conflict]:
+    if settings.input.duplicate_window_events:
+        yield Conflict(
+            ("input.duplicate_window_events", f"{prefix}.kind"),
+            f"must be 0 with {prefix}.kind {kind}: a restart rebuilds open windows from their events, and would not know "
+            "which of them were duplicates",
         )
 
 

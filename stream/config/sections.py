@@ -80,6 +80,20 @@ class InputSection(Section):
         le=_GIB,
         description="Maximum bytes that one fetch request returns from one partition.",
     )
+    duplicate_window_events: int = Field(
+        default=0,
+        ge=0,
+        le=100_000_000,
+        description="An event is rejected as a duplicate if its id is that of one of the last this many events of its "
+        "partition and model. They are kept in memory: about 200 bytes each, in each partition. 0: off.",
+    )
+    duplicate_window_ms: int = Field(
+        default=0,
+        ge=0,
+        le=365 * DAY_MS,
+        description="With duplicate_window_events, events that are older than this, by the timestamps of the records, are "
+        "forgotten. 0: no limit in time.",
+    )
 
 
 class OutputSection(Section):

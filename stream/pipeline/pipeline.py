@@ -225,8 +225,10 @@ class Pipeline:
 
     def _process(self, records: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        windows = self._stages.windows
+        windows, duplicates = self._stages.windows, self._stages.duplicates
         chunks = self._stages.decoder.decode(records, epoch)
+        if duplicates is not None:
+            chunks = duplicates.filter(chunks)
         self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)
         # A poll that only replays known events to rebuild windows has no parts.
         for part in chunks if windows is None else windows.take(chunks):
@@ -274,6 +276,8 @@ class Pipeline:
                     break
                 self.totals.add(ledger, sum(result.is_last_part for result in batches))
                 self._uncommitted.record_committed(batches)
+                if self._stages.duplicates is not None:
+                    self._stages.duplicates.on_committed(batches)
                 if num_drops == self._recovery.num_drops:
                     self._release(batches)
 

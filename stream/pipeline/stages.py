@@ -12,6 +12,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import Epoch, Record, TopicPartition
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.lane import Lane
@@ -46,6 +47,7 @@ class Stages:
     lanes: one for each served model, at least one.
     topics: the input topics.
     windows: None if no model takes windows.
+    duplicates: None if events that are sent again are predicted again.
     """
 
     source: PolledSource
@@ -55,6 +57,7 @@ class Stages:
     committer: Committer
     producer: RecordProducer
     windows: LaneWindows | None = None
+    duplicates: DuplicateFilter | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.duplicates import DuplicateFilter
+from forebay.stream.decode.seen_ids import DuplicateWindow
 from forebay.stream.eventtime.emitter import WindowEmitter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.restore import WithoutWindows
@@ -135,6 +137,7 @@ class WorkerAssembly:
                 committer=committer,
                 producer=producer,
                 windows=windows,
+                duplicates=self._duplicates(),
             )
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
@@ -330,6 +333,12 @@ class WorkerAssembly:
             max_event_bytes=entry.max_event_bytes,
             max_key_bytes=entry.max_key_bytes,
         )
+
+    def _duplicates(self) -> DuplicateFilter | None:
+        entry = self._settings.input
+        if not entry.duplicate_window_events:
+            return None
+        return DuplicateFilter(DuplicateWindow(entry.duplicate_window_events, entry.duplicate_window_ms))
 
     def _emission_builder(self, layout: Layout, windows: LaneWindows | None) -> EmissionBuilder:
         return LanesEmitter(

@@ -53,6 +53,12 @@ def report(overrides: dict[str, object]) -> list[tuple[str, str]]:
             "input.max_event_bytes (1048576)",
         ),
         ({"topics.prefix": "p" * 200, "input.topics": "t" * 50}, "input.topics", "topics.prefix"),
+        ({"input.duplicate_window_ms": 1}, "input.duplicate_window_ms", "requires input.duplicate_window_events"),
+        (
+            {"input.duplicate_window_events": 1, "window.kind": "tumbling", "window.size_ms": 1000},
+            "input.duplicate_window_events",
+            "must be 0 with window.kind tumbling",
+        ),
     ],
 )
 def test_times_and_sizes(overrides: dict[str, object], key: str, other: str) -> None:

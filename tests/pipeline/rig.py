@@ -17,6 +17,7 @@ from forebay.stream.core.errors import CommitRefused
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
 from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.producer.producer import explain_refusal
@@ -203,6 +204,7 @@ class Rig:
         )
         self.max_batch_size = max_batch_size
         self.windows: LaneWindows | None = None
+        self.duplicates: DuplicateFilter | None = None
         self.deaths: list[BaseException] = []
 
     def breaker(self, name: str) -> CircuitBreaker:
@@ -252,6 +254,7 @@ class Rig:
                 committer=committer,
                 producer=self.producer,  # type: ignore[arg-type]
                 windows=self.windows,
+                duplicates=self.duplicates,
             )
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())

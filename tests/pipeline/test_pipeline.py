@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
@@ -14,6 +15,8 @@ from forebay.schemas.failures import Outcome
 from forebay.stream.core.errors import CommitTimeout, TopicRecreated
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import Epoch, FloatMatrix, Record, TopicPartition
+from forebay.stream.decode.duplicates import DuplicateFilter
+from forebay.stream.decode.seen_ids import DuplicateWindow
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.recovery import MAX_COMMIT_BATCHES
 from tests.core.build import P0, P1
@@ -43,6 +46,26 @@ async def test_a_failed_commit_rewinds_and_loses_nothing() -> None:
     assert rig.source.rewinds == rig.producer.restarts == rig.pipeline.totals.rewinds == 3
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 100}, "outcomes count only after a known success"
     assert rig.pipeline.num_in_flight == 0
+
+
+async def test_events_that_are_sent_again_are_rejected_but_not_events_that_are_read_again() -> None:
+    rig = Rig([40, 40])
+    for number, record in enumerate(rig.log[P0][20:], 20):
+        rig.log[P0][number] = replace(record, value=rig.log[P0][number - 20].value)
+    rig.duplicates = DuplicateFilter(DuplicateWindow(20))
+    failures = iter([False, True, False, True, True, False, True])
+
+    def fail() -> None:
+        if next(failures, False):
+            raise KafkaConnectionError("gone")
+
+    rig.producer.fail = fail
+    async with rig.running():
+        await rig.until(rig.all_committed)
+    assert rig.source.rewinds >= 3
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 60, Outcome.REJECTED: 20}
+    letters = [value for place, value in rig.producer.sent if place.topic == "dead-letters"]
+    assert letters == [record.value for record in rig.log[P0][20:]]
 
 
 async def test_a_permanent_refusal_ends_the_worker() -> None:

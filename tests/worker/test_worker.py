@@ -123,6 +123,25 @@ async def test_a_model_that_fails_on_some_rows(worker_group: WorkerGroup, mode: 
     assert total(await worker_group.outputs("outcome-deltas"), kind=kind) == 7
 
 
+async def test_events_that_are_sent_again_become_dead_letters_of_their_own_kind(worker_group: WorkerGroup) -> None:
+    await worker_group.create()
+    await worker_group.publish(300)
+    again = [
+        [orjson.dumps(GOOD | {"id": event_id}) for event_id, _, _ in part[-10:]] for part in worker_group.published
+    ]
+    await worker_group.send(again)
+    worker = worker_group.start(input={"duplicate_window_events": 1000, "duplicate_window_ms": 3_600_000})
+    await worker_group.settled()
+    assert await worker.stop() == 0, worker.log
+    worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
+    letters = await worker_group.outputs("dead-letters")
+    sent_again = len(letters)
+    assert kinds(letters) == {"duplicate": sent_again}
+    assert sorted(letter.value for letter in letters) == sorted(value for part in again for value in part)
+    deltas = await worker_group.outputs("outcome-deltas")
+    assert total(deltas, kind="duplicate") == sent_again and total(deltas) == 300 + sent_again
+
+
 async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_nothing(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(20)
