@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from forebay.stream.rollouts.revision import Revision, Shadow
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowAgreement:
-    """How often a shadow gave the stable version's answer. share: of the compared rows, from 0 to 1."""
-
-    rows: int
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +15,20 @@ class RolloutStatus:
 
     revision: the revision that the worker serves.
     accepted: number of the newest revision that the worker has read.
+    since_ms: when the worker began to serve the revision.
     loading: the version that is being loaded; None if nothing is.
     error: why the accepted revision cannot be applied; None if it can.
     resident: the versions in memory, in ascending order.
-    agreements: by shadow, as far as something was compared.
+    comparisons: by version of a shadow, what its comparison reports: at least `rows` and `agreement`.
     """
 
     revision: Revision
     accepted: int
+    since_ms: int
     loading: int | None = None
     error: str | None = None
     resident: tuple[int, ...] = ()
-    agreements: Mapping[int, ShadowAgreement] = field(default_factory=dict)
+    comparisons: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -52,6 +46,7 @@ class RolloutStatus:
             "model": revision.model,
             "accepted": self.accepted,
             "applied": revision.number,
+            "since": self.since_ms,
             "stable": revision.stable,
             "previous": revision.previous,
             "canaries": [{"version": canary.version, "weight": canary.weight} for canary in revision.canaries],
@@ -73,10 +68,15 @@ class RolloutStatus:
         }
 
     def _shadow(self, shadow: Shadow) -> dict[str, Any]:
-        agreement = self.agreements.get(shadow.version)
         return {
             "version": shadow.version,
             "sample": shadow.sample,
-            "rows": 0 if agreement is None else agreement.rows,
-            "agreement": None if agreement is None else agreement.share,
+            "rows": 0,
+            "agreement": None,
+            **self.comparisons.get(shadow.version, {}),
         }
+
+
+def revision_of(rollouts: Sequence[RolloutStatus], model: str) -> int | None:
+    """Return the number of the revision that serves a model; None if it has no rollout."""
+    return next((rollout.applied for rollout in rollouts if rollout.model == model), None)

@@ -9,7 +9,7 @@ span.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
@@ -64,7 +64,10 @@ _BatchKey = tuple[ModelRef, int]
 
 
 class BatchTraces:
-    """Makes the spans of one worker. Use it on the event loop's thread."""
+    """Makes the spans of one worker. Use it on the event loop's thread.
+
+    revision_of: returns the revision that serves a model; None if rollouts are not enabled.
+    """
 
     def __init__(self, tracer: Tracer, *, group_id: str, clock: Clock) -> None:
         self._tracer = tracer
@@ -72,6 +75,7 @@ class BatchTraces:
             "messaging.system": "kafka",
             "messaging.consumer.group.name": group_id,
         }
+        self.revision_of: Callable[[str], int | None] = lambda model: None
         self._clock = clock
         self._offset_ns = self._measure_offset_ns()
         self._waiting: dict[tuple[ModelRef, TopicPartition], deque[SampledEvent]] = {}
@@ -115,6 +119,8 @@ class BatchTraces:
         )
         span.set_attributes(_model_attributes(batch.model))
         span.set_attribute("forebay.batch.reason", batch.reason)
+        if (number := self.revision_of(batch.model.name)) is not None:
+            span.set_attribute("forebay.model.revision", number)
         self._traced[_key(batch)] = _TracedBatch(span, events, tuple(decodings))
 
     def on_commit_started(self, batches: Sequence[BatchResult]) -> None:
@@ -167,6 +173,12 @@ class BatchTraces:
             self._abandon(key, "abandoned at a rewind or a rebalance: its events will be read again")
         self._waiting.clear()
         self._decodings.clear()
+
+    def remove_model(self, model: ModelRef) -> None:
+        """Drop what is kept for a version that is no longer loaded."""
+        self._decodings.pop(model, None)
+        for key in [key for key in self._waiting if key[0] == model]:
+            del self._waiting[key]
 
     def exemplar_of(self, batch: MicroBatch, value: float) -> Exemplar | None:
         """Return an exemplar for a value of this batch; None if it is not traced."""

@@ -19,6 +19,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
+from forebay.stream.rollouts.rollout_status import revision_of
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
 from forebay.stream.telemetry.log_setup import share_rate_limits
@@ -115,6 +116,8 @@ class Telemetry:
 
     def attach(self, components: PolledComponents) -> None:
         """Poll these components from now on."""
+        if self._traces is not None:
+            self._traces.revision_of = lambda model: revision_of(components.rollouts(), model)
         self._gauge_poller = GaugePoller(
             self._store,
             self._recorder,
@@ -133,6 +136,8 @@ class Telemetry:
     def remove_model(self, model: ModelRef) -> None:
         """Remove the metrics of a version that is no longer loaded, so that a worker with many rollouts does not grow."""
         self._devices.pop(model, None)
+        if self._traces is not None:
+            self._traces.remove_model(model)
         name, number = model_labels(model)
         self._store.remove({"model": name, "version": number})
         self._record_models()

@@ -22,6 +22,7 @@ def rollout(**changes: Any) -> Document:
         "model": "late",
         "accepted": 12,
         "applied": 12,
+        "since": JULY,
         "stable": 3,
         "canaries": [{"version": 4, "weight": 12.5}],
         "shadows": [{"version": 5, "sample": 0.1, "agreement": 0.9925, "rows": 1_234}],

@@ -29,7 +29,7 @@ from forebay.stream.pipeline.observer import CommitTimes, NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers
 from forebay.stream.rollouts.revision import Canary, Shadow, StepPolicy
-from forebay.stream.rollouts.rollout_status import RolloutStatus, ShadowAgreement
+from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from tests.core.build import JULY, MODEL, P0, P1, ManualClock, chunk, finish, signature
@@ -339,13 +339,21 @@ def test_rollouts_are_reported_if_they_are_enabled() -> None:
         step=1,
         reason="a better recall",
     )
-    agreements = {5: ShadowAgreement(rows=400, share=0.9925)}
-    worker.rollouts = [RolloutStatus(revision, 13, loading=7, resident=(3, 4), agreements=agreements)]
+    worker.rollouts = [
+        RolloutStatus(
+            revision,
+            13,
+            since_ms=JULY,
+            loading=7,
+            resident=(3, 4),
+            comparisons={5: {"rows": 400, "agreement": 0.9925, "state": "running"}},
+        )
+    ]
     document = worker.view.status(since=None)
     (rollout,) = document["rollouts"]
     assert rollout["canaries"] == [{"version": 4, "weight": 25.0}]
     assert rollout["shadows"] == [
-        {"version": 5, "sample": 0.5, "rows": 400, "agreement": 0.9925},
+        {"version": 5, "sample": 0.5, "rows": 400, "agreement": 0.9925, "state": "running"},
         {"version": 6, "sample": 1.0, "rows": 0, "agreement": None},
     ]
     assert rollout["steps"] == {"weights": [5.0, 25.0], "every_s": 600.0, "min_events": 1000}

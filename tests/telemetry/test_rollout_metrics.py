@@ -20,7 +20,7 @@ CANARY = replace(
     canaries=(Canary(4, ((0, 500), (700, 1450))),),
     shadows=(Shadow(5, 0.1),),
 )
-LOADING = RolloutStatus(CANARY, 13, loading=6, error="no such version", resident=(3, 4, 5))
+LOADING = RolloutStatus(CANARY, 13, since_ms=0, loading=6, error="no such version", resident=(3, 4, 5))
 
 
 def test_the_status_of_a_rollout_is_recorded() -> None:
@@ -41,7 +41,7 @@ def test_versions_that_are_no_longer_in_force_have_no_share() -> None:
     store = MetricStore()
     recorder = RolloutRecorder(store)
     recorder.record([LOADING])
-    recorder.record([RolloutStatus(replace(configured(4), number=13), 13, resident=(4,))])
+    recorder.record([RolloutStatus(replace(configured(4), number=13), 13, since_ms=0, resident=(4,))])
     gauges = store.snapshot().gauges
     assert gauges[c.ROLLOUT_SHARE] == {(MODEL, "4", "stable"): 1}
     assert (gauges[c.ROLLOUT_LOADING], gauges[c.ROLLOUT_BLOCKED]) == ({(MODEL,): 0}, {(MODEL,): 0})

@@ -92,6 +92,28 @@ def test_a_batch_is_linked_to_its_own_sampled_events_only() -> None:
     assert first_span.attributes["forebay.batch.rejected"] == 1
 
 
+def test_a_batch_names_its_version_and_the_revision_that_serves() -> None:
+    stages = TracedStages(ratio=1.0)
+    canary = ModelRef(MODEL.name, MODEL.version + 1)
+    for number in (None, 12):
+        stages.traces.revision_of = {MODEL.name: number}.get
+        stages.poll(chunk([1]), chunk([2], model=canary))
+        stages.traces.on_committed([stages.close(chunk([1])), stages.close(chunk([2], model=canary))], TIMES)
+    names = ("forebay.model.version", "forebay.model.revision")
+    found = [tuple((span.attributes or {}).get(name) for name in names) for span in stages.spans("process features")]
+    assert found == [(1, None), (2, None), (1, 12), (2, 12)]
+
+
+def test_nothing_is_kept_of_a_removed_version() -> None:
+    stages = TracedStages()
+    stages.poll(sampled_chunk([1], [1]), sampled_chunk([2], [2], model=ModelRef(MODEL.name, 2)))
+    stages.traces.remove_model(MODEL)
+    stages.traces.on_committed(
+        [stages.close(chunk([1])), stages.close(chunk([2], model=ModelRef(MODEL.name, 2)))], TIMES
+    )
+    assert [linked_traces(span) for span in stages.spans("process features")] == [[2]]
+
+
 def test_a_batch_has_a_child_span_with_the_times_of_each_stage() -> None:
     stages = TracedStages(ratio=1.0)
     stages.poll(chunk([1]))
