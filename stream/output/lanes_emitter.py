@@ -18,6 +18,8 @@ from forebay.stream.output.emitter import NO_HEADERS, Emission, EmissionSteps, M
 
 CombineMetadata = Callable[[TopicPartition, int, Mapping[ModelRef, str]], str]
 """Returns the metadata to commit with the position of a partition, from that of the window lanes in the commit, by model."""
+RecordSwitches = Callable[[Emission], None]
+"""Adds the switches of rollouts that a commit passes to its records, and the revisions to its metadata."""
 
 
 class LanesEmitter:
@@ -25,17 +27,32 @@ class LanesEmitter:
 
     emitters: one for each model; they share their topics, placement and clock.
     combine_metadata: called once for each partition of each commit, if a model takes windows and there are others.
+    record_switches: called for each commit, once its positions are known, if emitters may be added and removed.
     """
 
     def __init__(
-        self, emitters: Mapping[ModelRef, ModelEmitter], *, combine_metadata: CombineMetadata | None = None
+        self,
+        emitters: Mapping[ModelRef, ModelEmitter],
+        *,
+        combine_metadata: CombineMetadata | None = None,
+        record_switches: RecordSwitches | None = None,
     ) -> None:
         self._emitters = dict(emitters)
         self._first, *others = self._emitters.values()
-        self._only = None if others else self._first
+        self._only = None if others or record_switches is not None else self._first
         self._combine_metadata = combine_metadata
+        self._record_switches = record_switches
         if others and combine_metadata is None and any(emitter.of_windows for emitter in self._emitters.values()):
             raise ValueError("models of windows beside others need combine_metadata")
+
+    def add(self, emitter: ModelEmitter) -> None:
+        """Add the emitter of a version that gets events later."""
+        assert self._record_switches is not None, "the emitters are fixed"
+        self._emitters[emitter.ref] = emitter
+
+    def remove(self, model: ModelRef) -> None:
+        """Remove the emitter of a version for which nothing is in flight."""
+        del self._emitters[model]
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build the emission of these micro-batches; those of each model are in commit order. Never raises for data."""
@@ -64,6 +81,8 @@ class LanesEmitter:
                     model: lane.metadata[partition] for model, lane in lanes.items() if partition in lane.metadata
                 }
                 emission.metadata[partition] = self._combine_metadata(partition, next_offset, states)
+        if self._record_switches is not None:
+            self._record_switches(emission)
         return self._first.finish(emission, delta_headers)
 
 

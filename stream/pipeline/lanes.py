@@ -3,17 +3,20 @@
 A blocked lane blocks only the topics that feed it: those that are configured for it, and those with events in flight for it.
 They are not polled until the lane is free again. Within one topic, order demands that later events wait, whatever their
 model.
+
+While rollouts are enabled, lanes come and go: a version has its lane before it gets events, and keeps it for a while after.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from forebay.schemas.errors import ModelError
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchPart, BatchResult
 from forebay.stream.pipeline.device_feed import DeviceFeed, ResultBuffer
 from forebay.stream.pipeline.in_flight import InFlight
@@ -28,15 +31,24 @@ from forebay.stream.pipeline.topic_shares import TopicShares
 
 @dataclass(slots=True)
 class _LaneState:
-    """A lane with its feed, and counts of what is in flight for it. topics: events in flight by input topic."""
+    """A lane with its feed, and counts of what is in flight for it.
+
+    topics: events in flight by input topic.
+    serves: whether later events may come to it.
+    running: the task of the feed, while the lanes run.
+    """
 
     lane: Lane
     feed: DeviceFeed
     num_bytes: int = 0
     topics: Counter[str] = field(default_factory=Counter)
+    serves: bool = True
+    running: asyncio.Task[None] | None = None
 
-    def feeds_from(self) -> frozenset[str]:
-        return self.lane.topics.union(topic for topic, events in self.topics.items() if events)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in flight for it."""
+        return not (self.num_bytes or self.topics.total() or self.feed.num_unfinished or any(self.feed.waiting()))
 
 
 class Lanes:
@@ -45,6 +57,7 @@ class Lanes:
     lanes: at least one.
     reorder: the buffer that puts their results into order.
     result_ready: set after each result, for the committing task.
+    may_change: whether lanes may be added and removed. A single lane then costs as much as one of several.
     """
 
     def __init__(
@@ -57,30 +70,61 @@ class Lanes:
         result_ready: asyncio.Event,
         clock: Clock,
         router: Router | None = None,
+        may_change: bool = False,
     ) -> None:
         self._topics = topics
         self._in_flight = in_flight
+        self._observer = observer
+        self._result_ready = result_ready
         self._clock = clock
-        self._router = router or ModelRouter(lane.model for lane in lanes)
-        several = len(lanes) > 1
-        self.reorder: ResultBuffer = MergingReorderBuffer(self._waiting) if several else ReorderBuffer()
-        # A single lane or topic may use all that the limits permit.
-        self._shares = TopicShares(in_flight.bounds) if several and len(topics) > 1 else None
-        self._states = {
-            lane.model: _LaneState(
-                lane,
-                DeviceFeed(
-                    lane.batcher,
-                    lane.executor,
-                    self.reorder,
-                    in_flight=in_flight,
-                    observer=observer,
-                    result_ready=result_ready,
-                    bypass=several,
-                ),
-            )
-            for lane in lanes
-        }
+        self._merges = may_change or len(lanes) > 1
+        self.reorder: ResultBuffer = MergingReorderBuffer(self._waiting) if self._merges else ReorderBuffer()
+        self._states: dict[ModelRef, _LaneState] = {}
+        self._group: asyncio.TaskGroup | None = None
+        for lane in lanes:
+            self.add_lane(lane)
+        self._router = router or ModelRouter(self._states)
+        # A single model or topic may use all that the limits permit.
+        self._has_several_models = len({lane.model.name for lane in lanes}) > 1
+        self._shares = TopicShares(in_flight.bounds) if self._has_several_models and len(topics) > 1 else None
+
+    # ---- the lanes
+
+    def add_lane(self, lane: Lane, *, serves: bool = True) -> None:
+        """Add a lane, whose executor is started. serves: whether events may come to it from now on (see `serve`)."""
+        assert lane.model not in self._states, f"there is a lane for {lane.model} already"
+        feed = DeviceFeed(
+            lane.batcher,
+            lane.executor,
+            self.reorder,
+            in_flight=self._in_flight,
+            observer=self._observer,
+            result_ready=self._result_ready,
+            bypass=self._merges,
+        )
+        state = self._states[lane.model] = _LaneState(lane, feed, serves=serves)
+        if self._group is not None:
+            self._run_feed(state, self._group)
+
+    def serve(self, name: str, models: Collection[ModelRef]) -> None:
+        """Set which lanes of a model get events: while another one is blocked, it blocks nothing."""
+        for ref, state in self._states.items():
+            if ref.name == name:
+                state.serves = ref in models
+
+    def has_lane(self, model: ModelRef) -> bool:
+        """Return whether a version has a lane."""
+        return model in self._states
+
+    def remove_lane(self, model: ModelRef) -> bool:
+        """Remove a lane, and return True; False as long as it serves or something is in flight for it."""
+        state = self._states[model]
+        if state.serves or not state.is_empty:
+            return False
+        del self._states[model]
+        if state.running is not None:
+            state.running.cancel()
+        return True
 
     # ---- feeding
 
@@ -129,10 +173,19 @@ class Lanes:
         """Keep the executors busy. Never returns. Raises the error that ends the worker."""
         try:
             async with asyncio.TaskGroup() as group:
+                self._group = group
                 for state in self._states.values():
-                    group.create_task(state.feed.run(), name=f"feed-{state.lane.model.name}")
+                    self._run_feed(state, group)
+                await asyncio.Event().wait()  # feeds come and go
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        finally:
+            self._group = None
+
+    def _run_feed(self, state: _LaneState, group: asyncio.TaskGroup) -> None:
+        state.running = group.create_task(
+            state.feed.run(), name=f"feed-{state.lane.model.name}-{state.lane.model.version}"
+        )
 
     def close_at_s(self) -> float:
         """Return the monotonic time at which the next open micro-batch closes by itself; infinity without one."""
@@ -156,7 +209,10 @@ class Lanes:
         return frozenset() if self._in_flight.room() else self._topics
 
     def _fed_by(self, state: _LaneState) -> frozenset[str]:
-        return self._topics if len(self._states) == 1 else state.feeds_from()
+        in_flight = frozenset(topic for topic, events in state.topics.items() if events)
+        if not state.serves:
+            return in_flight
+        return in_flight | state.lane.topics if self._has_several_models else self._topics
 
     def _blocked(self, state: _LaneState, now_s: float) -> str | None:
         if not state.lane.breaker.allows(now_s):
@@ -189,8 +245,8 @@ class Lanes:
 
         Raises ModelError if a call hangs: a thread cannot be stopped, so the process has to stop.
         """
-        shortest_s = min(state.lane.call_limits.timeout_s for state in self._states.values())
         while True:
+            shortest_s = min(state.lane.call_limits.timeout_s for state in self._states.values())
             await asyncio.sleep(min(1.0, shortest_s / 4))
             for state in self._states.values():
                 self._check_call(state.lane)

@@ -16,12 +16,18 @@ from aiokafka.errors import KafkaError
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.errors import TopicRecreated
-from forebay.stream.core.records import BatchPart, BatchResult, Epoch, Record, TopicPartition
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import BatchPart, BatchResult, Chunk, Epoch, Record, TopicPartition
+from forebay.stream.decode import DecodedModel
+from forebay.stream.output.emitter import ModelEmitter
 from forebay.stream.pipeline.in_flight import InFlight
+from forebay.stream.pipeline.lane import Lane
 from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.lanes import Lanes
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.recovery import InFlightWork, Recovery
+from forebay.stream.pipeline.rollouts import Rollouts
+from forebay.stream.pipeline.served_revision import ServedRevision
 from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.pipeline.totals import Totals
 from forebay.stream.pipeline.uncommitted import Uncommitted
@@ -82,6 +88,7 @@ class Pipeline:
             observer=self._observer,
             result_ready=self._results_ready,
             clock=self._clock,
+            may_change=stages.rollouts is not None,
         )
         self._work = InFlightWork(
             self._in_flight, self._uncommitted, self._lanes, self._lanes.reorder, room=self._room, idle=self._idle
@@ -225,10 +232,13 @@ class Pipeline:
 
     def _process(self, records: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        windows, duplicates = self._stages.windows, self._stages.duplicates
-        chunks = self._stages.decoder.decode(records, epoch)
-        if duplicates is not None:
-            chunks = duplicates.filter(chunks)
+        stages = self._stages
+        windows = stages.windows
+        chunks: Sequence[Chunk] = stages.decoder.decode(records, epoch)
+        if stages.rollouts is not None:
+            chunks = stages.rollouts.route(chunks)
+        if stages.duplicates is not None:
+            chunks = stages.duplicates.filter(chunks)
         self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)
         # A poll that only replays known events to rebuild windows has no parts.
         for part in chunks if windows is None else windows.take(chunks):
@@ -258,6 +268,48 @@ class Pipeline:
                 await self._room.wait()
         except TimeoutError:
             pass
+
+    # ---- rollouts
+
+    def add_lane(self, lane: Lane, emitter: ModelEmitter, decoded: DecodedModel) -> None:
+        """Add a version of a served model. It gets no events until a revision that names it is switched to.
+
+        lane: its executor is started and warm, and stays the caller's to stop.
+
+        Raises ConfigError if the version cannot take part in rollouts.
+        """
+        self._rollouts().add(emitter, decoded)
+        self._lanes.add_lane(lane, serves=False)
+
+    def switch(self, served: ServedRevision) -> None:
+        """Route the events of a model by this revision from the next poll on.
+
+        Each of its versions must have a lane. Raises ConfigError if the model takes no part in rollouts.
+        """
+        rollouts = self._rollouts()
+        rollouts.require(served.model)
+        if missing := [ref for ref in sorted(served.refs) if not self._lanes.has_lane(ref)]:
+            raise RuntimeError(f"revision {served.number} of {served.model} needs a lane for {missing[0]}")
+        rollouts.switch(served)
+        self._lanes.serve(served.model, served.refs)
+
+    def remove_lane(self, ref: ModelRef) -> bool:
+        """Remove the lane of a version, and return True; False as long as the version may get events or has some in flight."""
+        rollouts = self._rollouts()
+        if not self._lanes.remove_lane(ref):
+            return False
+        rollouts.remove(ref)
+        return True
+
+    def revisions(self) -> Mapping[str, int]:
+        """Return the number of the revision by which the events of each model are routed, 0 for the configuration."""
+        rollouts = self._stages.rollouts
+        return {} if rollouts is None else dict(rollouts.numbers())
+
+    def _rollouts(self) -> Rollouts:
+        if self._stages.rollouts is None:
+            raise RuntimeError("rollouts are not enabled")
+        return self._stages.rollouts
 
     # ---- the commit
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from typing import Protocol
 
 from forebay.stream.core.model_ref import ModelRef
@@ -17,10 +17,13 @@ class Router(Protocol):
 
 
 class ModelRouter:
-    """Routes each part to the lane of its model: decoding has divided the events already, since each model has its own row."""
+    """Routes each part to the lane of its model: decoding has divided the events already, since each model has its own row.
 
-    def __init__(self, models: Iterable[ModelRef]) -> None:
-        self._models = frozenset(models)
+    models: those that have a lane.
+    """
+
+    def __init__(self, models: Container[ModelRef]) -> None:
+        self._models = models
 
     def route(self, part: BatchPart) -> Sequence[tuple[ModelRef, BatchPart]]:
         assert part.model in self._models, f"no lane for {part.model}"

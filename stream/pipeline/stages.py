@@ -16,6 +16,7 @@ from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.lane import Lane
+from forebay.stream.pipeline.rollouts import Rollouts
 
 
 class PolledSource(Protocol):
@@ -48,6 +49,7 @@ class Stages:
     topics: the input topics.
     windows: None if no model takes windows.
     duplicates: None if events that are sent again are predicted again.
+    rollouts: None if the versions are those of the configuration for ever.
     """
 
     source: PolledSource
@@ -58,6 +60,7 @@ class Stages:
     producer: RecordProducer
     windows: LaneWindows | None = None
     duplicates: DuplicateFilter | None = None
+    rollouts: Rollouts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.kafka.producer.producer import explain_refusal
+from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.pipeline.committer import AtLeastOnce, Committer
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
@@ -28,6 +29,7 @@ from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.rollouts import Rollouts
 from forebay.stream.pipeline.stages import Breakers, Stages
 from tests.core.build import MODEL, P0, P1, FakeRecord, ManualClock, event, signature
 from tests.eventually import eventually
@@ -214,6 +216,15 @@ class Rig:
             on_change=lambda state, _reason: self.breaker_changes.append((name, state.value)),
         )
 
+    def emission_builder(self) -> EmissionBuilder:
+        return emitter()
+
+    def decoder(self) -> Decoder:
+        return Decoder([DecodedModel(MODEL, self.model.signature)], max_event_bytes=1000)
+
+    def rollouts(self) -> Rollouts | None:
+        return None
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
         device = DeviceThread(
@@ -227,7 +238,7 @@ class Rig:
         await device.start([1])
         guard = DeadLetterLimit(DeadLetterLimits(1.0, 100, None))
         committer = Committer(
-            emitter(),
+            self.emission_builder(),
             self.producer,
             transaction=AtLeastOnce(self.source),
             dead_letter_limit=guard,
@@ -238,7 +249,7 @@ class Rig:
         self.pipeline.connect(
             Stages(
                 source=self.source,
-                decoder=Decoder([DecodedModel(MODEL, self.model.signature)], max_event_bytes=1000),
+                decoder=self.decoder(),
                 lanes=[
                     Lane(
                         MODEL,
@@ -255,6 +266,7 @@ class Rig:
                 producer=self.producer,  # type: ignore[arg-type]
                 windows=self.windows,
                 duplicates=self.duplicates,
+                rollouts=self.rollouts(),
             )
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())

@@ -71,9 +71,14 @@ class StepExecutor:
 
 class Scene:
     def __init__(
-        self, models: Sequence[ModelRef] = (A, B), *, max_events: int = 300, topics: frozenset[str] = TOPICS
+        self,
+        models: Sequence[ModelRef] = (A, B),
+        *,
+        max_events: int = 300,
+        topics: frozenset[str] = TOPICS,
+        may_change: bool = False,
     ) -> None:
-        self.in_flight = InFlight(Bounds(max_events, 10**9, 4), limit_batches=len(models) == 1)
+        self.in_flight = InFlight(Bounds(max_events, 10**9, 4), limit_batches=len(models) == 1 and not may_change)
         self.clock = ManualClock()
         self.executors = {model: StepExecutor() for model in models}
         self.breakers = {
@@ -82,23 +87,32 @@ class Scene:
         }
         own = {A: frozenset(["only-a", "mixed"]), B: frozenset(["only-b"])}
         self.lanes = Lanes(
-            [
-                Lane(
-                    model,
-                    executor=self.executors[model],
-                    batcher=MicroBatcher(max_batch_size=10, max_batch_bytes=10**6, max_queue_delay_ms=5),
-                    breaker=self.breakers[model],
-                    call_limits=CallLimits(1.0, 5.0),
-                    topics=own[model] if len(models) > 1 else TOPICS,
-                )
-                for model in models
-            ],
+            [self.lane(model, own[model] if len(models) > 1 else TOPICS) for model in models],
             topics=topics,
             in_flight=self.in_flight,
             observer=NullObserver(),
             result_ready=asyncio.Event(),
             clock=self.clock,
+            may_change=may_change,
         )
+
+    def lane(self, model: ModelRef, topics: frozenset[str]) -> Lane:
+        return Lane(
+            model,
+            executor=self.executors[model],
+            batcher=MicroBatcher(max_batch_size=10, max_batch_bytes=10**6, max_queue_delay_ms=5),
+            breaker=self.breakers[model],
+            call_limits=CallLimits(1.0, 5.0),
+            topics=topics,
+        )
+
+    def add_lane(self, model: ModelRef) -> None:
+        """Add the lane of another version of the first model."""
+        self.executors[model] = StepExecutor()
+        self.breakers[model] = CircuitBreaker(
+            failure_threshold=1, reset_timeout_s=30, on_change=lambda state, reason: None
+        )
+        self.lanes.add_lane(self.lane(model, TOPICS), serves=False)
 
     def poll(self, *parts: Chunk) -> None:
         for part in parts:
@@ -235,3 +249,110 @@ async def test_the_error_of_a_feed_is_raised_as_it_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr(scene.executors[B], "wait", fail)
     with pytest.raises(ValueError, match="for this test"):
         await scene.lanes.run()
+
+
+A2 = ModelRef("a", 2)
+
+
+def finish_all(scene: Scene) -> list[BatchResult]:
+    scene.lanes.flush()
+    for executor in scene.executors.values():
+        executor.finish_all()
+    results = scene.take()
+    scene.lanes.release(results)
+    return results
+
+
+async def test_two_versions_share_a_partition_and_are_committed_together() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.lanes.serve("a", [A, A2])
+    scene.poll(chunk([0, 2], partition=MIXED, model=A), chunk([1, 3], partition=MIXED, model=A2))
+    scene.lanes.flush()
+    scene.executors[A].finish_all()
+    assert [[part.next_offset for part in result.batch.chunks] for result in scene.take()] == [[1]]
+    scene.executors[A2].finish_all()
+    results = scene.take()
+    assert sorted(part.next_offset for result in results for part in result.batch.chunks) == [3, 4]
+
+
+async def test_a_resident_lane_blocks_nothing_and_a_serving_one_everything() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.breakers[A2].trip(scene.clock.now_s, "too slow")
+    assert scene.readable() == TOPICS
+    scene.lanes.serve("a", [A, A2])
+    assert scene.readable() == frozenset()
+    scene.lanes.serve("a", [A])
+    scene.breakers[A].trip(scene.clock.now_s, "too slow")
+    assert scene.readable() == frozenset()
+
+
+async def test_a_lane_that_serves_no_more_blocks_only_topics_with_its_events() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.lanes.serve("a", [A2])
+    scene.poll(chunk([0], partition=TOPIC_B, model=A2))
+    scene.lanes.serve("a", [A])
+    scene.breakers[A2].trip(scene.clock.now_s, "too slow")
+    assert scene.readable() == {"only-a", "mixed"}
+
+
+async def test_a_lane_is_removed_once_nothing_is_in_flight_for_it() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.lanes.serve("a", [A2])
+    assert not scene.lanes.remove_lane(A2), "it serves"
+    scene.poll(chunk([0], partition=MIXED, model=A2), chunk([1], partition=MIXED, model=A2, rejected=[1]))
+    scene.lanes.serve("a", [A])
+    assert not scene.lanes.remove_lane(A2), "its events are waiting"
+    scene.lanes.flush()
+    assert not scene.lanes.remove_lane(A2), "its events are on the device"
+    scene.executors[A2].finish_all()
+    results = scene.take()
+    assert not scene.lanes.remove_lane(A2), "its events are not committed"
+    scene.lanes.release(results)
+    assert scene.lanes.remove_lane(A2) and not scene.lanes.has_lane(A2)
+    scene.poll(chunk([2], partition=MIXED, model=A))
+    assert [result.model for result in finish_all(scene)] == [A]
+
+
+async def test_a_purge_makes_a_lane_removable_and_its_late_results_harm_nothing() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.lanes.serve("a", [A2])
+    scene.poll(chunk([0], partition=MIXED, model=A2))
+    scene.lanes.flush()
+    scene.lanes.purge()
+    scene.lanes.reorder.purge()
+    scene.lanes.serve("a", [A])
+    assert scene.lanes.remove_lane(A2)
+    scene.add_lane(A2)
+    scene.lanes.serve("a", [A2])
+    scene.poll(chunk([0], partition=MIXED, model=A2))
+    assert [result.batch.num_records for result in finish_all(scene)] == [1]
+
+
+async def test_feeds_come_and_go_with_their_lanes() -> None:
+    scene = Scene([A], may_change=True)
+    running = asyncio.create_task(scene.lanes.run())
+    await asyncio.sleep(0)
+    scene.add_lane(A2)
+    feeds = {task.get_name() for task in asyncio.all_tasks()}
+    assert {"feed-a-1", "feed-a-2"} <= feeds
+    assert scene.lanes.remove_lane(A2)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    feeds = {task.get_name() for task in asyncio.all_tasks()}
+    assert "feed-a-1" in feeds and "feed-a-2" not in feeds and not running.done()
+    scene.add_lane(A2)
+    _fail_waiting(scene.executors[A2])
+    with pytest.raises(ValueError, match="for this test"):
+        await running
+
+
+def _fail_waiting(executor: StepExecutor) -> None:
+    async def fail(timeout_s: float | None = None) -> None:
+        raise ValueError("for this test")
+
+    executor.wait = fail  # type: ignore[method-assign]

@@ -1,0 +1,123 @@
+"""The rig of the pipeline with rollouts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from forebay.models.artefacts.signature import Signature
+from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode.versioned_decoder import VersionedDecoder
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.output.emitter import EmissionBuilder, Emitter, Placer
+from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.output.lanes_emitter import LanesEmitter
+from forebay.stream.pipeline.in_flight import Bounds, InFlight
+from forebay.stream.pipeline.lane import Lane
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.pipeline.observer import NullObserver
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.rollouts import Rollouts
+from forebay.stream.pipeline.stages import Breakers
+from tests.core.build import MODEL
+from tests.pipeline.rig import ModelOnLeash, Rig
+
+TOPICS = OutputTopics(
+    OutputTopic("predictions", 2, 10_000),
+    OutputTopic("dead-letters", 2, 10_000),
+    OutputTopic("outcome-deltas", 1, 10_000),
+)
+
+
+def emitter(ref: ModelRef) -> Emitter:
+    return Emitter(
+        PredictionEncoder(model=ref.name, version=ref.version, labels=("no", "yes"), num_classes=2),
+        model=ref.name,
+        version=ref.version,
+        topics=TOPICS,
+        placer=Placer({"features": 2}, len),
+        worker="w",
+    )
+
+
+class RolloutRig(Rig):
+    """A pipeline that begins with version 1 of a model. Use `add` for other versions."""
+
+    def __init__(self, counts: Sequence[int], **options: Any) -> None:
+        super().__init__(counts, **options)
+        self.pipeline = Pipeline(
+            InFlight(Bounds(options.get("max_events", 64), 10**6, 100), limit_batches=False),
+            Breakers(self.breaker("cluster"), {MODEL: self.model_breaker}),
+            NullObserver(),
+            revoke_timeout_s=0.05,
+            max_poll_records=options.get("max_poll", 7),
+            clock=self.clock,
+        )
+        self.versioned = VersionedDecoder([DecodedModel(MODEL, self.model.signature)], max_event_bytes=1000)
+        self.emitters = LanesEmitter({MODEL: emitter(MODEL)}, record_switches=lambda emission: None)
+        self.models = {MODEL.version: self.model}
+        self.devices: list[DeviceThread] = []
+
+    def emission_builder(self) -> EmissionBuilder:
+        return self.emitters
+
+    def decoder(self) -> Decoder:
+        return self.versioned
+
+    def rollouts(self) -> Rollouts | None:
+        return Rollouts(self.versioned, self.emitters, [MODEL])
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        async with super().running() as committing:
+            yield committing
+        for device in self.devices:
+            device.stop()
+
+    async def add(self, version: int, takes: Signature | None = None) -> ModelOnLeash:
+        """Load a version and add its lane."""
+        model = self.models[version] = ModelOnLeash()
+        model.version = version
+        if takes is not None:
+            model.signature = takes
+        ref, breaker = ModelRef("m", version), self.breaker(f"model {version}")
+        device = DeviceThread(
+            model,
+            clock=self.clock,
+            loop=asyncio.get_running_loop(),
+            breaker=breaker,
+            backoff=Backoff(jitter=lambda: 0.0),
+            on_fatal=self.deaths.append,
+        )
+        self.devices.append(device)
+        await device.start([1])
+        lane = Lane(
+            ref,
+            executor=device,
+            batcher=MicroBatcher(max_batch_size=self.max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
+            breaker=breaker,
+            call_limits=self.call_limits,
+        )
+        self.pipeline.add_lane(lane, emitter(ref), DecodedModel(ref, model.signature))
+        return model
+
+    def versions_of_outcomes(self) -> dict[TopicPartition, dict[int, list[int]]]:
+        """Return the versions that predicted each offset, by partition of the input."""
+        versions: dict[TopicPartition, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for place, value in self.producer.sent:
+            if place.topic == "predictions":
+                prediction = orjson.loads(value or b"")
+                source = prediction["source"]
+                versions[TopicPartition(source["topic"], source["partition"])][source["offset"]].append(
+                    prediction["version"]
+                )
+        return versions
