@@ -118,7 +118,7 @@ def _operation(name: str, spec: TopicSpec, deployment: Deployment) -> tuple[str,
 
 def _messages() -> Schema:
     schemas = {name: _embedded(schema) for name, schema in definitions().items()}
-    topics = {spec.schema: spec for spec in ALL_TOPICS}
+    topics = {spec.schema: spec for spec in reversed(ALL_TOPICS)}
     trace: Schema = {"type": "string", "description": "W3C trace context, copied unchanged to the outputs."}
     copied: Schema = {"type": "object", "properties": {headers.TRACEPARENT: trace, **replay_headers()}}
     choice: Schema = {
@@ -144,7 +144,14 @@ def _messages() -> Schema:
         "late-event": (original, schemas["late-event"], "application/octet-stream"),
         **{
             name: (schemas[name], {"type": "object"}, headers.JSON_CONTENT_TYPE)
-            for name in ("outcome-delta", "error-aggregate", "alert", "aggregator-changelog")
+            for name in (
+                "rollout",
+                "rollout-switch",
+                "outcome-delta",
+                "error-aggregate",
+                "alert",
+                "aggregator-changelog",
+            )
         },
     }
     return {

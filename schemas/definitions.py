@@ -15,6 +15,7 @@ from forebay.schemas.aggregates import aggregator_changelog, alert, error_aggreg
 from forebay.schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
 from forebay.schemas.outputs import MAX_SAMPLE_IDS as MAX_SAMPLE_IDS
 from forebay.schemas.outputs import dead_letter, late_event, outcome_delta, prediction, replay_headers
+from forebay.schemas.rollouts import rollout, rollout_switch
 from forebay.schemas.shapes import MAX_TIMESTAMP_MS as MAX_TIMESTAMP_MS
 from forebay.schemas.shapes import Schema as Schema
 from forebay.schemas.shapes import milliseconds as _milliseconds
@@ -151,6 +152,8 @@ def definitions() -> Mapping[str, Schema]:
             "prediction": prediction(),
             "dead-letter": dead_letter(),
             "late-event": late_event(),
+            "rollout": rollout(),
+            "rollout-switch": rollout_switch(),
             "outcome-delta": outcome_delta(),
             "error-aggregate": error_aggregate(),
             "alert": alert(),

@@ -16,6 +16,9 @@ TopicKey = Literal[
     "predictions",
     "dead-letters",
     "late-events",
+    "rollouts",
+    "rollout-switches",
+    "shadow-predictions",
     "outcome-deltas",
     "error-aggregates",
     "alerts",
@@ -114,6 +117,54 @@ LATE_EVENTS: Final = TopicSpec(
     owner="forebay worker",
 )
 
+ROLLOUTS: Final = TopicSpec(
+    name="rollouts",
+    description=(
+        "Revisions of the models' rollouts: which version predicts which keys, who changed it, and why. Only needed if "
+        "rollouts.enabled is set. The first record that follows the current revision is valid, so the order of all records "
+        "matters. Kept for ever, because workers read all of it when they start, and a replay must find what served then. Not "
+        "compacted: of two proposals for one revision, compaction would delete the valid one. One partition, so that all "
+        "readers see one order; revisions are few."
+    ),
+    key="The model's name.",
+    schema="rollout",
+    partitions=1,
+    retention_ms=-1,
+    cleanup_policy="delete",
+    owner="forebay models, aggregator and worker",
+)
+
+ROLLOUT_SWITCHES: Final = TopicSpec(
+    name="rollout-switches",
+    description=(
+        "From which offset of an input partition each revision of a rollout was served. Written in the transaction of the "
+        "predictions. Only needed if rollouts.enabled is set. Kept for ever, as long as the revisions: with both, the version "
+        "that predicted an event can be determined later. Not compacted: all switches of a partition are needed. One "
+        "partition, since there are few."
+    ),
+    key="The model's name.",
+    schema="rollout-switch",
+    partitions=1,
+    retention_ms=-1,
+    cleanup_policy="delete",
+    owner="forebay worker",
+)
+
+SHADOW_PREDICTIONS: Final = TopicSpec(
+    name="shadow-predictions",
+    description=(
+        "Predictions of versions that run as shadows, in the format of predictions. No application should act on them. Only "
+        "needed if rollouts.enabled is set. Kept for 7 days, as long as the predictions that they are compared with. Not "
+        "compacted: each answers one event and is not the latest state of a key."
+    ),
+    key="The event's record key; if it has none, the event's field key.",
+    schema="prediction",
+    partitions=None,
+    retention_ms=7 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay worker",
+)
+
 OUTCOME_DELTAS: Final = TopicSpec(
     name="outcome-deltas",
     description=(
@@ -187,10 +238,13 @@ AGGREGATOR_CHANGELOG: Final = TopicSpec(
 CATALOGUE: Final[tuple[TopicSpec, ...]] = (FEATURES, PREDICTIONS, DEAD_LETTERS, OUTCOME_DELTAS)
 """The topics that a worker needs."""
 
+ROLLOUT_TOPICS: Final[tuple[TopicSpec, ...]] = (ROLLOUTS, ROLLOUT_SWITCHES, SHADOW_PREDICTIONS)
+"""The topics that a worker also needs if rollouts are enabled."""
+
 AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
 """The topics that the aggregator writes. A worker runs without them."""
 
-ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, LATE_EVENTS, *AGGREGATOR_TOPICS)
+ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, LATE_EVENTS, *ROLLOUT_TOPICS, *AGGREGATOR_TOPICS)
 
 
 def topic_name(prefix: str, name: str) -> str:

@@ -16,6 +16,8 @@ _NAMES = (
     "prediction",
     "dead-letter",
     "late-event",
+    "rollout",
+    "rollout-switch",
     "outcome-delta",
     "error-aggregate",
     "alert",
@@ -40,8 +42,8 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
     """Print the format of records that Forebay reads and writes, as JSON Schema (2020-12).
 
     NAME is event (its value in JSON), event-f32 (the headers of an event with raw floats), prediction, dead-letter or
-    late-event (its headers), outcome-delta, error-aggregate, alert or aggregator-changelog. Without NAME, all schemas are
-    listed.
+    late-event (its headers), rollout, rollout-switch, outcome-delta, error-aggregate, alert or aggregator-changelog. Without
+    NAME, all schemas are listed.
     """
     if asyncapi:
         if name is not None or show_examples:
@@ -66,7 +68,7 @@ def _list() -> None:
     from forebay.schemas.topics import ALL_TOPICS
     from forebay.stream.terminal.console import stdout_console
 
-    topics = {spec.schema: spec.name for spec in ALL_TOPICS} | {"event-f32": "features"}
+    topics = {spec.schema: spec.name for spec in reversed(ALL_TOPICS)} | {"event-f32": "features"}
     width = max(map(len, _NAMES))
     console = stdout_console()
     for name, schema in definitions().items():

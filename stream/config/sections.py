@@ -16,6 +16,7 @@ from forebay.stream.config.models_section import BatchSection as BatchSection
 from forebay.stream.config.models_section import ModelEntry as ModelEntry
 from forebay.stream.config.models_section import ModelSection as ModelSection
 from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
+from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
 from forebay.stream.config.section import DAY_MS
 from forebay.stream.config.section import Section as Section
 from forebay.stream.config.trust_section import TrustSection as TrustSection
@@ -331,6 +332,7 @@ class Settings(Section):
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()
     limits: LimitsSection = LimitsSection()
+    rollouts: RolloutsSection = RolloutsSection()
     aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
     admin: AdminSection = AdminSection()

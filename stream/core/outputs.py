@@ -38,14 +38,27 @@ class OutputTopic:
 
 @dataclass(frozen=True, slots=True)
 class OutputTopics:
-    """The topics that a worker writes to. late_events: None without event-time windows."""
+    """The topics that a worker writes to.
+
+    late_events: None without event-time windows.
+    rollout_switches, shadow_predictions: None if rollouts are not enabled.
+    """
 
     predictions: OutputTopic
     dead_letters: OutputTopic
     outcome_deltas: OutputTopic
     late_events: OutputTopic | None = None
+    rollout_switches: OutputTopic | None = None
+    shadow_predictions: OutputTopic | None = None
 
     def all(self) -> list[OutputTopic]:
         """Return the topics that are in use."""
-        topics = (self.predictions, self.dead_letters, self.outcome_deltas, self.late_events)
+        topics = (
+            self.predictions,
+            self.dead_letters,
+            self.outcome_deltas,
+            self.late_events,
+            self.rollout_switches,
+            self.shadow_predictions,
+        )
         return [topic for topic in topics if topic is not None]

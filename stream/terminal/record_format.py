@@ -103,6 +103,22 @@ def _dead_letter(record: Record, headers: Mapping[str, bytes]) -> str:
     return f"{why}{model}  from {place}  {_bytes(record.value)}"
 
 
+def _rollout(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    canaries = [f"canary v{canary['version']}" for canary in value["canaries"]]
+    shadows = [f"shadow v{shadow['version']}" for shadow in value["shadows"]]
+    versions = ", ".join([f"stable v{value['stable']}", *canaries, *shadows])
+    author = f"{value['author']}{' (automatic)' if value['automatic'] else ''}"
+    reason = f": {shortened(value['reason'])}" if value["reason"] else ""
+    return f"{value['model']} revision {value['number']}  {value['action']}  {versions}  by {author}{reason}"
+
+
+def _switch(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    place = f"{value['topic']} {value['partition']}@{value['first_offset']}"
+    return f"{value['model']} revision {value['revision']} from {place}  by {value['worker']}"
+
+
 def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
     return f"{_counted(value)}{_ids(value)}"
@@ -149,6 +165,9 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
         "predictions": _prediction,
         "dead-letters": _dead_letter,
         "late-events": _dead_letter,
+        "rollouts": _rollout,
+        "rollout-switches": _switch,
+        "shadow-predictions": _prediction,
         "outcome-deltas": _delta,
         "features": _event,
         "error-aggregates": _aggregate,

@@ -15,6 +15,7 @@ from forebay.stream.config.sections import (
     DeliverySection,
     KafkaSection,
     ModelEntry,
+    RolloutsSection,
     Settings,
     TopicsSection,
     WindowSection,
@@ -80,6 +81,29 @@ def test_names_follow_the_configuration() -> None:
     # Without a rule there are no alerts to write.
     assert not [acl for acl in aggregator if acl.name == "p.alerts"]
     assert Acl("topic", "p.error-aggregates", "READ") not in aggregator
+
+
+def test_rollouts_add_permissions_only_where_they_are_enabled() -> None:
+    off, on = Settings(), Settings(rollouts=RolloutsSection(enabled=True))
+
+    def added(role: Role) -> set[str]:
+        acls = set(required_acls(role, on)) - set(required_acls(role, off))
+        return {str(acl) for acl in acls if acl.operation != "DESCRIBE_CONFIGS"}
+
+    assert added(Role.WORKER) == {
+        "READ on the topic rollouts",
+        "WRITE on the topic rollouts",
+        "WRITE on the topic rollout-switches",
+        "WRITE on the topic shadow-predictions",
+    }
+    assert added(Role.AGGREGATOR) == {"READ on the topic rollouts", "WRITE on the topic rollouts"}
+    assert added(Role.REPLAY) == set()
+    assert {str(acl) for acl in required_acls(Role.ROLLOUTS, on)} == {
+        "READ on the topic rollouts",
+        "READ on the topic rollout-switches",
+        "WRITE on the topic rollouts",
+        "DESCRIBE on the group forebay",
+    }
 
 
 @pytest.mark.parametrize(

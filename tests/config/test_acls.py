@@ -54,6 +54,7 @@ def environment(kafka: SecureKafka, user: str, prefix: str) -> dict[str, str]:
         "FOREBAY_TOPICS__PREFIX": prefix,
         "FOREBAY_TOPICS__PARTITIONS": "1",
         "FOREBAY_AGGREGATE__ALERTS": json.dumps(RULE),
+        "FOREBAY_ROLLOUTS__ENABLED": "true",
     }
 
 
@@ -146,7 +147,9 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
 ALL = [
     (role, acl)
     for role in Role
-    for acl in required_acls(role, Settings.model_validate_json(json.dumps({"aggregate": {"alerts": RULE}})))
+    for acl in required_acls(
+        role, Settings.model_validate_json(json.dumps({"aggregate": {"alerts": RULE}, "rollouts": {"enabled": True}}))
+    )
 ]
 
 

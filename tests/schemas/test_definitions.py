@@ -21,6 +21,8 @@ EXAMPLE_OF = {
     "outcome-delta": "outcome-delta-predicted",
     "error-aggregate": "error-aggregate-failed",
     "alert": "alert-firing",
+    "rollout": "rollout-canary",
+    "rollout-switch": "rollout-switch",
 }
 
 
@@ -119,6 +121,12 @@ def test_bad_examples_fail_their_schema_if_it_can_detect_them(example: Example) 
         ("alert", {"status": "pending"}),
         ("alert", {"severity": "urgent"}),
         ("alert", {"category": "weather"}),
+        ("rollout", {"format": 2}),
+        ("rollout", {"stable": 0}),
+        ("rollout", {"action": "explode"}),
+        ("rollout", {"canaries": [{"version": 4, "slots": []}]}),
+        ("rollout-switch", {"revision": 0}),
+        ("rollout-switch", {"first_offset": -1}),
         ("aggregator-changelog", {"format": 2}),
         ("aggregator-changelog", {"next_offset": -1}),
     ],

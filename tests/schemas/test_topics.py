@@ -11,6 +11,8 @@ from forebay.schemas.topics import (
     ALL_TOPICS,
     FEATURES,
     OUTCOME_DELTAS,
+    ROLLOUT_SWITCHES,
+    ROLLOUTS,
     TopicSpec,
     partitions_of,
     topic_name,
@@ -24,6 +26,9 @@ def test_names_are_unique_and_in_the_order_of_processing() -> None:
         "dead-letters",
         "outcome-deltas",
         "late-events",
+        "rollouts",
+        "rollout-switches",
+        "shadow-predictions",
         "error-aggregates",
         "alerts",
         "aggregator-changelog",
@@ -39,12 +44,16 @@ def test_each_is_described_and_has_a_schema(spec: TopicSpec) -> None:
         assert (spec.cleanup_policy, spec.retention_ms) == ("compact", -1)
         return
     assert spec.cleanup_policy == "delete"
+    if spec in (ROLLOUTS, ROLLOUT_SWITCHES):
+        assert spec.retention_ms == -1 and "Kept for ever" in spec.description and spec.partitions == 1
+        return
     days = spec.retention_ms / 86_400_000
     assert f"{days:g} days" in spec.description, "the description gives the reason for the settings"
 
 
 def test_outputs_are_kept_at_least_as_long_as_the_events() -> None:
-    assert all(spec.retention_ms >= FEATURES.retention_ms for spec in ALL_TOPICS if spec.cleanup_policy == "delete")
+    kept = [spec for spec in ALL_TOPICS if spec.cleanup_policy == "delete" and spec.retention_ms >= 0]
+    assert all(spec.retention_ms >= FEATURES.retention_ms for spec in kept)
 
 
 def test_partitions_follow_the_configuration_unless_fixed() -> None:

@@ -18,13 +18,16 @@ from forebay.schemas.topics import (
     LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
+    ROLLOUT_SWITCHES,
+    ROLLOUTS,
+    SHADOW_PREDICTIONS,
     topic_name,
 )
 from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.sections import Settings
 
 Resource = Literal["topic", "group", "transactional-id"]
-Operation = Literal["READ", "WRITE", "DESCRIBE_CONFIGS"]
+Operation = Literal["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"]
 
 
 class Role(StrEnum):
@@ -33,12 +36,14 @@ class Role(StrEnum):
     WORKER = "worker"
     AGGREGATOR = "aggregator"
     REPLAY = "dlq-replay"
+    ROLLOUTS = "rollouts"
 
 
 ROLES: Final[dict[Role, str]] = {
     Role.WORKER: "forebay run",
     Role.AGGREGATOR: "forebay aggregate",
     Role.REPLAY: "forebay dlq replay",
+    Role.ROLLOUTS: "forebay models rollout, promote, canary, shadow, rollback, pause, resume, abort, history",
 }
 """The command of each role."""
 
@@ -58,7 +63,7 @@ class Acl:
 
 def required_acls(role: Role, settings: Settings) -> tuple[Acl, ...]:
     """Return all access control lists of a role with these settings. Raises ConfigError for an invalid topic name."""
-    acls = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay}[role]
+    acls = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay, Role.ROLLOUTS: _rollouts}[role]
     return tuple(acls(settings))
 
 
@@ -66,7 +71,12 @@ def _worker(settings: Settings) -> Iterator[Acl]:
     inputs, outputs = _inputs(settings), _names(settings, PREDICTIONS.name, DEAD_LETTERS.name, OUTCOME_DELTAS.name)
     if settings.has_late_events_topic():
         outputs += _names(settings, LATE_EVENTS.name)
-    yield from (Acl("topic", name, "READ") for name in inputs)
+    read = inputs
+    if settings.rollouts.enabled:
+        # A worker writes a revision if it must go back from a version that it cannot serve.
+        outputs += _names(settings, ROLLOUTS.name, ROLLOUT_SWITCHES.name, SHADOW_PREDICTIONS.name)
+        read += _names(settings, ROLLOUTS.name)
+    yield from (Acl("topic", name, "READ") for name in read)
     yield from (Acl("topic", name, "WRITE") for name in outputs)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (*inputs, *outputs))
     yield Acl("group", settings.kafka.group_id, "READ")
@@ -81,6 +91,10 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
     )
     yield from (Acl("topic", name, "READ") for name in (deltas, changelog))
     own = [changelog, aggregates]
+    if settings.rollouts.enabled:
+        (rollouts,) = _names(settings, ROLLOUTS.name)
+        own.append(rollouts)
+        yield Acl("topic", rollouts, "READ")
     if settings.aggregate.alerts:
         (alerts,) = _names(settings, ALERTS.name)
         own.append(alerts)
@@ -96,6 +110,14 @@ def _replay(settings: Settings) -> Iterator[Acl]:
     yield from (Acl("topic", name, "READ") for name in _names(settings, DEAD_LETTERS.name))
     yield from (Acl("topic", name, "WRITE") for name in inputs)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in inputs)
+
+
+def _rollouts(settings: Settings) -> Iterator[Acl]:
+    rollouts, switches = _names(settings, ROLLOUTS.name, ROLLOUT_SWITCHES.name)
+    yield from (Acl("topic", name, "READ") for name in (rollouts, switches))
+    yield Acl("topic", rollouts, "WRITE")
+    # Finds the workers, to report which of them have applied a revision.
+    yield Acl("group", settings.kafka.group_id, "DESCRIBE")
 
 
 def _inputs(settings: Settings) -> tuple[str, ...]:

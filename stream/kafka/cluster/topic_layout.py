@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from forebay.schemas.errors import BrokerError
-from forebay.schemas.topics import DEAD_LETTERS, LATE_EVENTS, OUTCOME_DELTAS, PREDICTIONS, topic_name
+from forebay.schemas.topics import (
+    DEAD_LETTERS,
+    LATE_EVENTS,
+    OUTCOME_DELTAS,
+    PREDICTIONS,
+    ROLLOUT_SWITCHES,
+    SHADOW_PREDICTIONS,
+    topic_name,
+)
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.kafka.cluster.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
@@ -64,6 +72,8 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
         output(DEAD_LETTERS.name, bounded=False),
         output(OUTCOME_DELTAS.name, bounded=True),
         output(LATE_EVENTS.name, bounded=False) if settings.has_late_events_topic() else None,
+        rollout_switches=output(ROLLOUT_SWITCHES.name, bounded=True) if settings.rollouts.enabled else None,
+        shadow_predictions=output(SHADOW_PREDICTIONS.name, bounded=True) if settings.rollouts.enabled else None,
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(

@@ -13,12 +13,19 @@ from forebay.schemas.topics import (
     LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
+    ROLLOUT_SWITCHES,
+    ROLLOUT_TOPICS,
+    ROLLOUTS,
+    SHADOW_PREDICTIONS,
     TopicSpec,
     partitions_of,
     topic_name,
 )
 from forebay.stream.config.sections import Settings, WindowSection
 from forebay.stream.core.time_format import duration
+from forebay.stream.kafka.cluster.rollout_topics import RETENTION_BYTES as RETENTION_BYTES
+from forebay.stream.kafka.cluster.rollout_topics import RETENTION_MS as RETENTION_MS
+from forebay.stream.kafka.cluster.rollout_topics import check_kept_forever
 from forebay.stream.kafka.cluster.topic_state import Finding as Finding
 from forebay.stream.kafka.cluster.topic_state import Severity
 from forebay.stream.kafka.cluster.topic_state import TopicState as TopicState
@@ -33,8 +40,6 @@ from forebay.stream.kafka.cluster.topic_timestamps import (
 CLEANUP_POLICY: Final = "cleanup.policy"
 MAX_MESSAGE_BYTES: Final = "max.message.bytes"
 MIN_INSYNC_REPLICAS: Final = "min.insync.replicas"
-RETENTION_BYTES: Final = "retention.bytes"
-RETENTION_MS: Final = "retention.ms"
 COMPACTION_LAG_MS: Final = "min.compaction.lag.ms"
 CONFIGS: Final = (
     CLEANUP_POLICY,
@@ -80,7 +85,8 @@ class Difference:
 def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics to which a worker of this configuration writes."""
     late = (LATE_EVENTS,) if settings.has_late_events_topic() else ()
-    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late)
+    rollouts = ROLLOUT_TOPICS if settings.rollouts.enabled else ()
+    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *rollouts)
 
 
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
@@ -175,6 +181,8 @@ def _check_topic(wanted: WantedTopic, state: TopicState, settings: Settings) -> 
         )
         return
     if state.configs is None:
+        if wanted.spec in (ROLLOUTS, ROLLOUT_SWITCHES):
+            yield from check_kept_forever(state)
         yield Finding(
             severity="note",
             topic=name,
@@ -200,6 +208,9 @@ def _check_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         FEATURES.name: "events would be removed before they are read, and tombstones are not events",
         PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
         DEAD_LETTERS.name: "older dead letters of a key would be removed, and those without a key are refused",
+        ROLLOUTS.name: "of two proposals for one revision, the valid one would be removed",
+        ROLLOUT_SWITCHES.name: "older switches of a model would be removed, so that its history would be lost",
+        SHADOW_PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
         LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
         OUTCOME_DELTAS.name: "outcome deltas would be removed before they are aggregated",
     }[wanted.spec.name]
@@ -213,6 +224,9 @@ def _check_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
 
 
 def _check_retention(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
+    if wanted.spec in (ROLLOUTS, ROLLOUT_SWITCHES):
+        yield from check_kept_forever(state)
+        return
     actual, name = state.number(RETENTION_MS), wanted.name
     if actual is not None and actual != wanted.spec.retention_ms:
         shorter = 0 <= actual < wanted.spec.retention_ms
@@ -317,7 +331,7 @@ def _check_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicSta
         state = states[topic.name]
         if topic.spec is FEATURES and predictions is not None:
             yield from _check_pair(state, states[predictions])
-        if state.num_partitions != topic.num_partitions:
+        if state.num_partitions != topic.num_partitions and topic.spec not in (ROLLOUTS, ROLLOUT_SWITCHES):
             source = "topics.partitions" if topic.spec.partitions is None else "the catalogue"
             message = f"has {state.num_partitions} partitions; {source} has {topic.num_partitions}"
             yield Finding("note", topic.name, "partitions", message)

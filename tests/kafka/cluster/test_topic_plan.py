@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import pytest
 
 from forebay.schemas.errors import ConfigError
-from forebay.schemas.topics import CATALOGUE, FEATURES
+from forebay.schemas.topics import CATALOGUE, FEATURES, ROLLOUT_TOPICS
 from forebay.stream.config.sections import (
     InputSection,
     ModelEntry,
     OutputSection,
+    RolloutsSection,
     Settings,
     TopicsSection,
     WindowSection,
@@ -296,3 +297,44 @@ def test_the_strictest_of_several_models_with_windows_counts() -> None:
     short, enough = {RETENTION_MS: "10800000"}, {RETENTION_MS: "10800001"}
     assert told(changed("features", short, settings=both), both)[0] == ("error", "features", "retention")
     assert told(changed("features", enough, settings=both), both)[0][0] == "warning"
+
+
+ROLLOUTS_ON = Settings(rollouts=RolloutsSection(enabled=True))
+
+
+def test_topics_of_rollouts_are_only_planned_if_rollouts_are_enabled() -> None:
+    plain = [topic.spec for topic in plan_topics(SETTINGS)]
+    assert not any(spec in plain for spec in ROLLOUT_TOPICS)
+    added = [topic for topic in plan_topics(ROLLOUTS_ON) if topic.spec not in plain]
+    assert [(topic.name, topic.num_partitions, topic.configs[RETENTION_MS]) for topic in added] == [
+        ("rollouts", 1, "-1"),
+        ("rollout-switches", 1, "-1"),
+        ("shadow-predictions", 4, "604800000"),
+    ]
+    assert told(as_wanted(ROLLOUTS_ON), ROLLOUTS_ON) == []
+
+
+@pytest.mark.parametrize("name", ["rollouts", "rollout-switches"])
+@pytest.mark.parametrize(
+    ("configs", "partitions", "kind", "remedy"),
+    [
+        ({CLEANUP_POLICY: "compact"}, 1, "compacted", "--add-config cleanup.policy=delete"),
+        ({CLEANUP_POLICY: "compact,delete"}, 1, "compacted", "--add-config cleanup.policy=delete"),
+        ({RETENTION_MS: "604800000"}, 1, "retention", "--add-config retention.ms=-1"),
+        ({RETENTION_BYTES: "1000"}, 1, "retention", "--add-config retention.bytes=-1"),
+        ({}, 4, "partitions", "delete the topic"),
+    ],
+)
+def test_a_topic_of_rollouts_that_could_lose_records_or_their_order_is_an_error(
+    name: str, configs: dict[str, str], partitions: int, kind: str, remedy: str
+) -> None:
+    states = changed(name, configs, partitions=partitions, settings=ROLLOUTS_ON)
+    assert told(states, ROLLOUTS_ON) == [("error", name, kind)]
+    (finding,) = find_problems(ROLLOUTS_ON, plan_topics(ROLLOUTS_ON), states)
+    assert finding.remedy and remedy in finding.remedy
+
+
+def test_one_partition_is_required_even_if_the_cluster_returns_no_settings() -> None:
+    states = as_wanted(ROLLOUTS_ON)
+    states["rollouts"] = TopicState("rollouts", "present", num_partitions=2, replication_factor=1, configs=None)
+    assert ("error", "rollouts", "partitions") in told(states, ROLLOUTS_ON)

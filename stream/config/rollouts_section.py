@@ -1,0 +1,89 @@
+"""Settings of rollouts: whether revisions of the topic `rollouts` choose the versions, and what ends a canary."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from forebay.stream.config.section import Section
+
+
+class RolloutsSection(Section):
+    """Rollouts of model versions by `forebay models`: canaries, shadows, promotion and rollback while workers run."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Follow the topic rollouts. Its revisions override model.version. The topics are created by "
+        "`forebay topics create`.",
+    )
+    keep_previous_s: int = Field(
+        default=600,
+        ge=0,
+        le=604_800,
+        description="How long a version stays in memory after a switch to another, so that a rollback needs no load.",
+    )
+    max_non_finite: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="A worker rolls a canary back at once after more predictions that are not finite than this.",
+    )
+    judge_window_s: int = Field(
+        default=60, ge=1, le=86_400, description="Length of the time windows in which the aggregator judges a canary."
+    )
+    judge_windows: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="Number of consecutive windows that must exceed max_latency_ratio or max_cost_ratio to end a canary.",
+    )
+    judge_min_events: int = Field(
+        default=1_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Least number of events of a canary for a judgement. With fewer it is inconclusive: the rollout holds.",
+    )
+    max_failure_rate: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="A canary may always fail this share of its events. Beyond it, max_failure_ratio applies.",
+    )
+    max_failure_ratio: float = Field(
+        default=2.0,
+        ge=1,
+        le=1_000,
+        description="A canary ends if it fails more often than max_failure_rate and this many times the stable version's "
+        "failure rate.",
+    )
+    max_latency_ratio: float = Field(
+        default=1.5,
+        ge=1,
+        le=1_000,
+        description="A canary ends if its 99th percentile of latency exceeds the stable version's by this factor in "
+        "judge_windows consecutive windows.",
+    )
+    max_cost_ratio: float = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        description="A canary ends if its compute time per prediction exceeds the stable version's by this factor in "
+        "judge_windows consecutive windows. 0: not judged.",
+    )
+    shadow_max_share: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="Largest share of a worker's time that shadows may take. Events beyond it are not predicted by shadows.",
+    )
+    shadow_queue_batches: int = Field(
+        default=8,
+        ge=1,
+        le=4_096,
+        description="Number of micro-batches that may wait for a shadow. Further ones are dropped.",
+    )
+    shadow_deadline_ms: int = Field(
+        default=1_000,
+        ge=1,
+        le=600_000,
+        description="A shadow drops micro-batches that have waited longer than this.",
+    )
