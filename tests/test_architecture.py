@@ -61,6 +61,7 @@ IMPORTED_ONLY_BY = {
         "models/statistics",
         "models/training",
         "stream/rollouts/allocation.py",
+        "stream/rollouts/sampling.py",
     ),
     "opentelemetry": ("stream/telemetry",),
     "prometheus_client": ("stream/telemetry/prometheus.py",),
