@@ -30,7 +30,8 @@ from forebay.stream.inference.timed_model import TimedModel
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
-_THREAD_NAME: Final = "device"
+THREAD_PREFIX: Final = "device"
+"""The names of threads that run models begin with it."""
 
 OnFatal = Callable[[BaseException], None]
 
@@ -71,7 +72,7 @@ class DeviceThread:
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[MicroBatch | _AdHocBatch | None] = queue.SimpleQueue()
         self._ad_hoc_lock = asyncio.Lock()
-        self._thread = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD_PREFIX, daemon=True)
         self._outstanding = 0
         self._call_started_s: float | None = None
         self._usual_call_s = math.inf
@@ -214,8 +215,8 @@ class DeviceThread:
 
 
 def any_running() -> bool:
-    """Return whether a device thread of this process has not ended: a model call cannot be interrupted."""
-    return any(thread.name == _THREAD_NAME for thread in threading.enumerate())
+    """Return whether a thread that runs a model has not ended: a model call cannot be interrupted."""
+    return any(thread.name.startswith(THREAD_PREFIX) for thread in threading.enumerate())
 
 
 def _resolve(future: asyncio.Future[BatchResult], result: BatchResult | Deferred) -> None:
