@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from forebay.stream.admin.group_warnings import group_warnings
 from forebay.stream.admin.member_metadata import WorkerMetadata, decode_member_metadata
 from forebay.stream.admin.worker_status import CurrentRates, Health, WorkerStatus
@@ -68,6 +70,7 @@ class WorkerRow:
                 {**_name_and_version(model), "blocked": states[model].blocked if model in states else None}
                 for model in (self.metadata.models if self.metadata else ())
             ],
+            "rollouts": [] if status is None else [msgspec.to_builtins(rollout) for rollout in status.rollouts],
             "release": self.metadata.release if self.metadata else None,
             "partitions": [{"topic": topic, "partition": number} for topic, number in self.member.partitions],
             "lag": self.lag,

@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from forebay.stream.admin.group_rollouts import group_rollouts
 from forebay.stream.admin.group_status import GroupStatus, WorkerRow, format_partitions
 from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.worker_status import CurrentRates, ModelState
@@ -40,6 +41,10 @@ def render_status(status: GroupStatus) -> RenderableType:
             for state in _models_of(row):
                 table.add_row(*_model_cells(state))
         parts += [Text(), table]
+    rollouts = group_rollouts([row.response.status for row in status.workers if row.response.status is not None])
+    if rollouts:
+        lines = [shortened(printable(rollout.summary), _MAX_REMARK_CHARS) for rollout in rollouts]
+        parts += [Text(), *(Text.assemble(("rollout ", DIM), line) for line in lines)]
     remarks = [
         shortened(printable(f"{row.name}: {row.health}: {row.reason}"), _MAX_REMARK_CHARS)
         for row in status.workers
@@ -47,6 +52,11 @@ def render_status(status: GroupStatus) -> RenderableType:
     ]
     if status.without_owner:
         remarks.append(f"no worker reads {printable(format_partitions(status.without_owner))}")
+    remarks += [
+        shortened(printable(f"{worker}: {rollout.newest.model}: {reason}"), _MAX_REMARK_CHARS)
+        for rollout in rollouts
+        for worker, reason in rollout.lagging
+    ]
     remarks += [shortened(printable(warning), _MAX_REMARK_CHARS) for warning in status.warnings]
     if not status.workers:
         remarks.append("no worker is a member of this group")

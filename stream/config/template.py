@@ -61,6 +61,13 @@ MODELS: Final = """\
 """
 
 
+ROLLOUTS: Final = """\
+# Change the version while workers run (`forebay models rollout`). Run `forebay topics create` again after enabling.
+# [rollouts]
+# enabled = true
+"""
+
+
 def template() -> str:
     """Return the file as text. Settings without a default are comments."""
     defaults, types = Settings(), section_types()
@@ -83,4 +90,5 @@ def template() -> str:
             lines.append(RULE)
         if name == "model":
             lines.append(MODELS)
+            lines.append(ROLLOUTS)
     return "\n".join(lines)

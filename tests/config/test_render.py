@@ -48,7 +48,7 @@ def test_commented_settings_of_the_template_are_unset_by_default() -> None:
 
 
 def test_the_template_is_small() -> None:
-    assert len(template().splitlines()) <= 110
+    assert len(template().splitlines()) <= 112
     assert max(len(line) for line in template().splitlines()) <= 120
 
 
