@@ -1,0 +1,58 @@
+"""Build the lane and the emitter of a version, also while the worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forebay.models.backends.protocol import Model
+from forebay.stream.config.models_section import ServedModelSettings
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import Clock
+from forebay.stream.eventtime.emitter import WindowEmitter
+from forebay.stream.kafka.cluster.topic_layout import Layout
+from forebay.stream.kafka.producer.producer import hash_key
+from forebay.stream.output.emitter import Emitter, ModelEmitter, Placer
+from forebay.stream.worker.lane_assembly import ServedLane, build_lane
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFactory:
+    """What all lanes of a worker have in common.
+
+    worker: its instance id.
+    model_names: of all models that it serves.
+    on_fatal: receives the error if the thread of a model dies.
+    """
+
+    settings: Settings
+    layout: Layout
+    worker: str
+    model_names: tuple[str, ...]
+    clock: Clock
+    on_fatal: Callable[[BaseException], None]
+
+    def lane(self, model: Model, settings: ServedModelSettings, topics: frozenset[str]) -> ServedLane:
+        """Build the lane of a version that is loaded beside others."""
+        return build_lane(
+            model,
+            settings,
+            worker=self.settings,
+            topics=topics,
+            label=f"model {model.name} version {model.version}",
+            clock=self.clock,
+            on_fatal=self.on_fatal,
+        )
+
+    def emitter(self, lane: ServedLane) -> ModelEmitter:
+        """Build the emitter of a lane."""
+        return (Emitter if lane.windows is None else WindowEmitter)(
+            lane.encoder,
+            model=lane.ref.name,
+            version=lane.ref.version,
+            topics=lane.output_topics(self.layout.outputs),
+            placer=Placer(self.layout.input_partitions, hash_key),
+            worker=self.worker,
+            feature_names=[*(feature.name for feature in lane.model.signature.features), *self.model_names],
+            clock=self.clock,
+        )

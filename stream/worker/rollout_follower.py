@@ -1,0 +1,128 @@
+"""Follow the topic `rollouts`, and keep the rollout of each model as it says.
+
+The topic is read to its end before the worker joins its group, and about once a second from then on. A topic that cannot be
+read, or written to, is tried again; the worker serves the revisions that it has applied meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.stream.core.retry import retry, warn_sparsely
+from forebay.stream.rollouts.rollout_status import RolloutStatus
+from forebay.stream.worker.model_rollout import ModelRollout
+from forebay.stream.worker.rollout_ports import FollowedModel, FollowerParts
+
+log = logging.getLogger("forebay.rollouts")
+
+FOLLOW_S: Final = 1.0
+"""How often the topic is read."""
+
+
+class RolloutFollower:
+    """Follows the rollouts of the models that a worker serves. Call `prepare`, then `run`, then `stop`."""
+
+    def __init__(self, parts: FollowerParts, models: Sequence[FollowedModel]) -> None:
+        self._store = parts.store
+        self._tools = parts.tools
+        self._applied = asyncio.Event()
+        self._rollouts = {model.name: ModelRollout(parts, model, on_applied=self._applied.set) for model in models}
+        self._waiting_for: list[Mapping[str, int]] = []
+        self._failures = 0
+
+    async def prepare(self) -> None:
+        """Read the topic to its end and apply the current revisions. Retries while the cluster does not answer.
+
+        A revision that cannot be applied is left to `run`, unless a revision that goes back is possible.
+        """
+        await retry(
+            self._store.start,
+            should_retry=lambda error, _failures: isinstance(error, BrokerError | KafkaError | TimeoutError | OSError),
+            wait_s=self._tools.backoff.wait_s,
+            on_retry=warn_sparsely(log, "cannot read the topic of rollouts yet, trying again: %s"),
+            sleep=self._tools.sleep,
+        )
+        for rollout in self._rollouts.values():
+            rollout.warn_if_configured_otherwise()
+            while wait_s := await rollout.prepare():
+                await self._tools.sleep(wait_s)
+                await self._refresh()
+
+    async def run(self) -> None:
+        """Follow the topic until cancelled."""
+        try:
+            while True:
+                await self._tools.sleep(FOLLOW_S)
+                await self.follow()
+        finally:
+            for rollout in self._rollouts.values():
+                await rollout.stop()
+
+    async def follow(self) -> None:
+        """Read what is new, and begin what follows from it."""
+        await self._refresh()
+        for rollout in self._rollouts.values():
+            await rollout.follow()
+
+    async def stop(self) -> None:
+        """Close the clients."""
+        with suppress(KafkaError, ForebayError):
+            await self._store.stop()
+
+    async def _refresh(self) -> None:
+        try:
+            accepted = await self._store.refresh()
+        except (ForebayError, KafkaError, TimeoutError, OSError) as error:
+            self._failures += 1
+            if self._failures in (1, 10, 100):
+                log.warning("cannot read the topic of rollouts, trying again: %s", str(error) or "timed out")
+            return
+        if self._failures:
+            log.info("the topic of rollouts can be read again")
+        self._failures = 0
+        for revision in accepted:
+            if revision.model in self._rollouts:
+                self._tools.observer.on_accepted(revision)
+
+    # ---- for the source, the status and the probes
+
+    async def wait_for(self, required: Mapping[str, int]) -> None:
+        """Return once the worker has applied these revisions, or later ones, of the models that it serves."""
+        if not (missing := self._missing(required)):
+            return
+        log.info("a partition opens once the worker has applied %s", missing)
+        with self._noted(required):
+            while self._missing(required):
+                self._applied.clear()
+                await self._applied.wait()
+
+    @contextmanager
+    def _noted(self, required: Mapping[str, int]) -> Iterator[None]:
+        self._waiting_for.append(required)
+        try:
+            yield
+        finally:
+            self._waiting_for.remove(required)
+
+    def _missing(self, required: Mapping[str, int]) -> str:
+        """Return which of the revisions are not applied, as text; empty if all are."""
+        return ", ".join(
+            f"revision {number} of {model} (it serves revision {self._rollouts[model].applied.number})"
+            for model, number in sorted(required.items())
+            if model in self._rollouts and self._rollouts[model].applied.number < number
+        )
+
+    def waiting_for(self) -> tuple[str, ...]:
+        """Return what partitions wait for before they open; empty if none waits."""
+        return tuple(missing for required in self._waiting_for if (missing := self._missing(required)))
+
+    def status(self) -> list[RolloutStatus]:
+        """Return the rollout of each model."""
+        return [rollout.status() for rollout in self._rollouts.values()]
