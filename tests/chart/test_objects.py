@@ -293,6 +293,15 @@ def test_notes_name_the_models_and_all_topics(helm: Helm) -> None:
     assert "It serves" not in notes_of(helm)
 
 
+def test_notes_say_how_to_roll_out_and_that_all_pods_must_see_new_versions(helm: Helm) -> None:
+    alone, shared = "each pod has its own copy of the models", ("models.source=claim", "config.model.name=m")
+    enabled = "config.rollouts.enabled=true"
+    assert "models rollout MODEL" in notes_of(helm, enabled) and alone in notes_of(helm, enabled)
+    assert "models rollout MODEL" in notes_of(helm, enabled, *shared)
+    assert alone not in notes_of(helm, enabled, *shared)
+    assert "models rollout" not in notes_of(helm) and alone not in notes_of(helm)
+
+
 def notes_of(helm: Helm, *sets: str) -> str:
     options = [
         part for one in sets for part in (("--set-json", one[5:]) if one.startswith("json:") else ("--set", one))

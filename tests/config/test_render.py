@@ -13,7 +13,7 @@ from forebay.stream.config.load import load_settings
 from forebay.stream.config.paths import SUBSECTIONS
 from forebay.stream.config.render import HIDDEN, render_json, render_toml
 from forebay.stream.config.sections import Settings, section_types
-from forebay.stream.config.template import COMMON_KEYS, MODELS, template
+from forebay.stream.config.template import COMMON_KEYS, MODELS, ROLLOUTS, template
 
 SECRET = {
     "kafka.security_protocol": "SASL_SSL",
@@ -61,6 +61,13 @@ def test_the_template_s_example_of_several_models_is_valid(tmp_path: Path) -> No
     assert (fraud.model.name, fraud.topics, fraud.window.kind) == ("fraud", ("features",), "none")
     assert (visits.model.name, visits.topics, visits.window.gap_ms) == ("visits", ("clicks",), 60_000)
     assert visits.batch.max_batch_size == 256
+
+
+def test_the_template_s_example_of_rollouts_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.toml"
+    example = [line.removeprefix("# ") for line in ROLLOUTS.splitlines()[1:]]
+    path.write_text(template().replace(ROLLOUTS, "\n".join(example) + "\n"), encoding="utf-8")
+    assert load_settings(path, {}).settings.rollouts.enabled
 
 
 def test_every_setting_has_its_description() -> None:
