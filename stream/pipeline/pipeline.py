@@ -189,6 +189,8 @@ class Pipeline:
         if windows is not None:
             windows.advance(positions)
             metadata = windows.metadata(positions)
+        if self._stages.rollouts is not None:
+            metadata = self._stages.rollouts.metadata(metadata)
         try:
             await source.commit_idle({partition: positions[partition] for partition in metadata}, metadata)
         except KafkaError as error:
@@ -236,7 +238,7 @@ class Pipeline:
         windows = stages.windows
         chunks: Sequence[Chunk] = stages.decoder.decode(records, epoch)
         if stages.rollouts is not None:
-            chunks = stages.rollouts.route(chunks)
+            chunks = stages.rollouts.route(chunks, records, now_ms=wall_ms)
         if stages.duplicates is not None:
             chunks = stages.duplicates.filter(chunks)
         self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from forebay.schemas.errors import ConfigError
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.records import Chunk
+from forebay.stream.core.records import Chunk, Record, TopicPartition, Unreadable
 from forebay.stream.decode import DecodedModel
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.output.emitter import ModelEmitter
 from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.pipeline.rollout_router import RolloutRouter
 from forebay.stream.pipeline.served_revision import ServedRevision
+from forebay.stream.pipeline.switch_ledger import SwitchLedger
+from forebay.stream.pipeline.switch_recorder import SwitchRecorder
 
 
 class Rollouts:
@@ -20,24 +22,27 @@ class Rollouts:
 
     decoder: begins with the configured versions.
     emitters: of the configured versions.
-    models: the configured versions, in which the models of windows are missing: they take no part in rollouts yet.
+    ledger: of the models that take part.
+    recorder: writes what the ledger says.
     """
 
-    def __init__(self, decoder: VersionedDecoder, emitters: LanesEmitter, models: Sequence[ModelRef]) -> None:
+    def __init__(
+        self, decoder: VersionedDecoder, emitters: LanesEmitter, ledger: SwitchLedger, recorder: SwitchRecorder
+    ) -> None:
         self._decoder = decoder
         self._emitters = emitters
+        self._ledger = ledger
+        self._recorder = recorder
         self._router = RolloutRouter(decoder)
-        self._refs = {model.name: frozenset({model}) for model in models}
-        self._numbers = dict.fromkeys(self._refs, 0)
 
     def numbers(self) -> Mapping[str, int]:
         """Return the number of the revision by which the events of each model are routed."""
-        return self._numbers
+        return self._ledger.applied
 
     def require(self, name: str) -> None:
         """Raise ConfigError if a model takes no part in rollouts."""
-        if name not in self._refs:
-            known = ", ".join(self._refs) or "none"
+        if name not in self._ledger.applied:
+            known = ", ".join(self._ledger.applied) or "none"
             raise ConfigError(
                 f"the model {name!r} takes no part in rollouts; those that do: {known}",
                 kind="no_rollouts",
@@ -64,9 +69,19 @@ class Rollouts:
     def switch(self, served: ServedRevision) -> None:
         """Route the events of a model by this revision from the next poll on."""
         self._router.switch(served)
-        self._refs[served.model] = served.refs
-        self._numbers[served.model] = served.number
+        self._ledger.apply(served.model, served.number)
 
-    def route(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-        """Return the chunks of a poll for all versions (see `RolloutRouter.route`)."""
+    def route(
+        self, chunks: Sequence[Chunk], records: Mapping[TopicPartition, Sequence[Record]], *, now_ms: int
+    ) -> Sequence[Chunk]:
+        """Return the chunks of a poll for all versions (see `RolloutRouter.route`). records: the records of the poll."""
+        for partition, own in records.items():
+            if own:
+                first = own[0]
+                first_offset = first.first_offset if isinstance(first, Unreadable) else first.offset
+                self._ledger.on_polled(TopicPartition(*partition), first_offset, own[-1].offset + 1, now_ms=now_ms)
         return self._router.route(chunks)
+
+    def metadata(self, metadata: Mapping[TopicPartition, str]) -> dict[TopicPartition, str]:
+        """Return the metadata of the last committed positions. metadata: that of the windows."""
+        return {partition: self._recorder.metadata(partition, windows) for partition, windows in metadata.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,9 +14,10 @@ from forebay.models.artefacts.signature import Signature
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
-from forebay.stream.core.records import TopicPartition
+from forebay.stream.core.records import Committed, Epoch, TopicPartition
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
+from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.emitter import EmissionBuilder, Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
@@ -28,8 +29,11 @@ from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.rollouts import Rollouts
 from forebay.stream.pipeline.stages import Breakers
+from forebay.stream.pipeline.switch_ledger import SwitchLedger
+from forebay.stream.pipeline.switch_recorder import RevisionRestorer, SwitchRecorder
+from forebay.stream.rollouts.switch_log import Switch, decode_switch
 from tests.core.build import MODEL
-from tests.pipeline.rig import ModelOnLeash, Rig
+from tests.pipeline.rig import ModelOnLeash, Rig, ScriptedSource
 
 TOPICS = OutputTopics(
     OutputTopic("predictions", 2, 10_000),
@@ -49,6 +53,31 @@ def emitter(ref: ModelRef) -> Emitter:
     )
 
 
+class RestoringSource(ScriptedSource):
+    """A scripted source that keeps metadata and restores the ledger from it, as the real source does."""
+
+    def __init__(self, rig: RolloutRig) -> None:
+        super().__init__(rig.log)
+        self._restorer = RevisionRestorer(WithoutWindows(), rig.ledger)
+        self.metadata = dict.fromkeys(rig.log, "")
+        self.restore()
+
+    def restore(self) -> None:
+        self._restorer.restore(
+            {place: Committed(offset, self.metadata[place]) for place, offset in self.committed.items()}
+        )
+
+    async def rewind(self) -> None:
+        await super().rewind()
+        self.restore()
+
+    async def commit(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
+    ) -> None:
+        await super().commit(positions, metadata, epoch)
+        self.metadata |= {place: metadata.get(place, "") for place in positions}
+
+
 class RolloutRig(Rig):
     """A pipeline that begins with version 1 of a model. Use `add` for other versions."""
 
@@ -63,7 +92,10 @@ class RolloutRig(Rig):
             clock=self.clock,
         )
         self.versioned = VersionedDecoder([DecodedModel(MODEL, self.model.signature)], max_event_bytes=1000)
-        self.emitters = LanesEmitter({MODEL: emitter(MODEL)}, record_switches=lambda emission: None)
+        self.ledger = SwitchLedger(["m"])
+        self.recorder = SwitchRecorder(self.ledger, OutputTopic("rollout-switches", 1, 10_000), worker="w")
+        self.emitters = LanesEmitter({MODEL: emitter(MODEL)}, record_switches=self.recorder.record)
+        self.source: RestoringSource = RestoringSource(self)
         self.models = {MODEL.version: self.model}
         self.devices: list[DeviceThread] = []
 
@@ -74,7 +106,7 @@ class RolloutRig(Rig):
         return self.versioned
 
     def rollouts(self) -> Rollouts | None:
-        return Rollouts(self.versioned, self.emitters, [MODEL])
+        return Rollouts(self.versioned, self.emitters, self.ledger, self.recorder)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -109,6 +141,10 @@ class RolloutRig(Rig):
         )
         self.pipeline.add_lane(lane, emitter(ref), DecodedModel(ref, model.signature))
         return model
+
+    def switches(self) -> list[Switch]:
+        """Return the switches that were sent."""
+        return [decode_switch(b"m", value) for place, value in self.producer.sent if place.topic == "rollout-switches"]
 
     def versions_of_outcomes(self) -> dict[TopicPartition, dict[int, list[int]]]:
         """Return the versions that predicted each offset, by partition of the input."""

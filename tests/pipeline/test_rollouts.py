@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.schemas.errors import ConfigError
@@ -37,6 +38,52 @@ async def test_later_polls_are_routed_by_the_new_revision() -> None:
     by_id = {offset: [1 + offset % 2] for offset in range(20, 40)}
     assert {offset: versions[P1][offset] for offset in by_id} == by_id
     assert versions[P0] == {**{offset: [1] for offset in range(20)}, **by_id, 40: [2]}
+
+
+async def test_a_switch_is_committed_with_the_first_event_of_its_revision() -> None:
+    rig = RolloutRig([5, 0])
+    async with rig.running():
+        await rig.add(2)
+        await rig.until(rig.all_committed)
+        rig.pipeline.switch(revision(1, 2, number=4))
+        await rig.until(lambda: len(rig.source.idle_commits) > 2, step_s=1.0)
+        assert rig.switches() == [] and rig.source.idle_metadata[-1] == {P0: "", P1: ""}, "no event was routed by it"
+        rig.log[P0] += [FakeRecord(i, event(f"{i}", [i, 2, 3])) for i in range(5, 20)]  # type: ignore[union-attr]
+        await rig.until(rig.all_committed)
+        rig.pipeline.switch(revision(2, number=5))
+        rig.log[P0].append(FakeRecord(20, event("0", [1, 2, 3])))  # type: ignore[union-attr]
+        rig.log[P1] += [FakeRecord(i, event(f"{i}", [i, 2, 3])) for i in range(3)]  # type: ignore[union-attr]
+        await rig.until(rig.all_committed)
+        await rig.until(lambda: P1 in rig.source.idle_commits[-1] and rig.source.idle_commits[-1][P1] == 3, step_s=1.0)
+    found = [(switch.partition, switch.revision, switch.first_offset) for switch in rig.switches()]
+    assert sorted(found) == [(0, 4, 5), (0, 5, 20), (1, 5, 0)]
+    named = {P0: "forebay-rollouts1 m=5", P1: "forebay-rollouts1 m=5"}
+    assert rig.source.metadata == rig.source.idle_metadata[-1] == named
+
+
+async def test_what_a_rewind_drops_is_routed_by_the_newest_revision() -> None:
+    rig = RolloutRig([10, 0])
+    rig.model.gate.clear()
+    async with rig.running():
+        await rig.add(2)
+        await rig.add(3)
+        await rig.until(lambda: rig.pipeline.num_in_flight == 10)
+        rig.pipeline.switch(revision(2, number=1))
+        rig.log[P0] += [FakeRecord(i, event(f"{i}", [i, 2, 3])) for i in range(10, 20)]  # type: ignore[union-attr]
+        await rig.until(lambda: rig.pipeline.num_in_flight == 20)
+        rig.pipeline.switch(revision(3, number=2))
+        failures = iter([KafkaConnectionError("for this test")])
+
+        def fail_once() -> None:
+            for error in failures:
+                raise error
+
+        rig.producer.fail = fail_once
+        rig.model.gate.set()
+        await rig.until(rig.all_committed)
+        assert rig.source.rewinds == 1
+    assert rig.versions_of_outcomes()[P0] == {offset: [3] for offset in range(20)}
+    assert [(switch.revision, switch.first_offset) for switch in rig.switches()] == [(2, 0)]
 
 
 async def test_a_lane_is_removed_after_its_last_commit() -> None:

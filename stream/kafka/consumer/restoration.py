@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer
 
@@ -19,16 +19,25 @@ from forebay.stream.kafka.consumer.start_offsets import (
     refuse_new_partitions,
     start_positions,
 )
+from forebay.stream.rollouts.offset_metadata import required_revisions
 
 log = logging.getLogger("forebay.source")
 
 UNSTABLE_RETRY_S: Final = 0.05
 
 
+class RevisionGate(Protocol):
+    """Keeps partitions closed until the worker has applied the revisions that their offsets name."""
+
+    async def wait_for(self, required: Mapping[str, int]) -> None:
+        """Return once these revisions of models, or later ones, are applied."""
+
+
 class Restoration:
     """Finds the positions for an epoch and commits those of partitions that have no committed offset yet.
 
     topics: the number of partitions of each input topic at the start.
+    revision_gate: None if rollouts are not enabled.
     is_current: returns whether an epoch is still the source's.
     """
 
@@ -42,6 +51,7 @@ class Restoration:
         restorer: OffsetRestorer,
         policy: StartPolicy,
         is_current: Callable[[Epoch], bool],
+        revision_gate: RevisionGate | None = None,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
@@ -50,6 +60,7 @@ class Restoration:
         self._restorer = restorer
         self._policy = policy
         self._is_current = is_current
+        self._revision_gate = revision_gate
 
     async def positions(self, epoch: Epoch) -> dict[TopicPartition, int]:
         """Return the position of each assigned partition, once no open transaction includes its offset: only then is it final.
@@ -75,6 +86,10 @@ class Restoration:
         assigned = {TopicPartition(*partition) for partition in self._consumer.assignment()}
         committed = await self._offsets.fetch(assigned)
         self._require_current(epoch)
+        if self._revision_gate is not None:
+            # No other member can move the offsets meanwhile without ending the epoch.
+            await self._revision_gate.wait_for(required_revisions(committed))
+            self._require_current(epoch)
         # Before positions are compared with a log that may be that of another topic, and once more afterwards.
         known = {partition: position.offset for partition, position in committed.items() if position is not None}
         await self._watch.refuse_recreated(known, known)
@@ -82,7 +97,8 @@ class Restoration:
         refuse_new_partitions(assigned, self._topics)
         positions = await start_positions(self._consumer, self._restorer.restore(committed), self._policy)
         await self._watch.refuse_recreated(positions)
-        # Committed before the first record is read, so that a restart begins at the same offset.
+        # Committed before the first record is read, so that a restart begins at the same offset. Nothing was routed before
+        # them, so they name no revision.
         unset = {partition: positions[partition] for partition, position in committed.items() if position is None}
         await self._offsets.commit(unset, {}, epoch)
         self._require_current(epoch)

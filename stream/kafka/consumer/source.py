@@ -37,7 +37,7 @@ from forebay.stream.kafka.consumer.group_members import read_members
 from forebay.stream.kafka.consumer.group_offsets import GroupOffsets
 from forebay.stream.kafka.consumer.lag import read_partition_lags
 from forebay.stream.kafka.consumer.positions import all_positions, is_at_end, known_positions
-from forebay.stream.kafka.consumer.restoration import Restoration
+from forebay.stream.kafka.consumer.restoration import Restoration, RevisionGate
 from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer, StartPolicy, out_of_range_error
 from forebay.stream.kafka.patches.chunked_reads import use_chunked_reads
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
@@ -59,6 +59,7 @@ class Source(ConsumerRebalanceListener):
     on_revoked: awaited before partitions are revoked, while commits are still possible.
     on_fatal: receives errors that no caller awaits: of the rebalance listener, which the client would only log, and of the
     task that opens the gate.
+    revision_gate: awaited before a partition opens; None if rollouts are not enabled.
     assignments: the number of assignments so far.
     """
 
@@ -75,9 +76,11 @@ class Source(ConsumerRebalanceListener):
         backoff: Backoff | None = None,
         clock: Clock | None = None,
         read_limits: ReadLimits = ReadLimits(),  # noqa: B008  # immutable
+        revision_gate: RevisionGate | None = None,
     ) -> None:
         self._consumer = consumer
         self._read_limits = read_limits
+        self._revision_gate = revision_gate
         self._topics = dict(topics)
         self._group_id = group_id
         self._policy = policy
@@ -110,6 +113,7 @@ class Source(ConsumerRebalanceListener):
             restorer=self._restorer,
             policy=self._policy,
             is_current=self.is_current,
+            revision_gate=self._revision_gate,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
 

@@ -15,6 +15,7 @@ from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.protocol.offset_requests import OffsetFetch
+from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from tests.core.build import ManualClock
 from tests.eventually import eventually
 from tests.kafka.consumer.test_cluster_watch import ScriptedClient
@@ -29,6 +30,7 @@ class ScriptedCoordinator:
 
     def __init__(self, committed: Mapping[TopicPartition, int]) -> None:
         self.committed = dict(committed)
+        self.metadata = ""
         self.generation = 1
         self.member_id = "member"
         self._group_instance_id = None
@@ -73,7 +75,7 @@ class ScriptedCoordinator:
         await self.answers.wait()
         if self.error is not None:
             raise self.error
-        offsets = [(p.partition, offset, -1, "", 0, {}) for p, offset in self.committed.items()]
+        offsets = [(p.partition, offset, -1, self.metadata, 0, {}) for p, offset in self.committed.items()]
         return SimpleNamespace(error_code=0, topics=[("features", offsets, {})])
 
 
@@ -124,6 +126,19 @@ class ScriptedConsumer:
         return dict.fromkeys(partitions, 100)
 
 
+class ScriptedGate:
+    """Revisions count as applied while `applied` is set."""
+
+    def __init__(self) -> None:
+        self.required: list[Mapping[str, int]] = []
+        self.applied = asyncio.Event()
+        self.applied.set()
+
+    async def wait_for(self, required: Mapping[str, int]) -> None:
+        self.required.append(required)
+        await self.applied.wait()
+
+
 class Scene:
     """A started source with a scripted client. revoked: calls of `on_revoked`, which runs `while_revoking`."""
 
@@ -134,16 +149,18 @@ class Scene:
         self.revoked = 0
         self.fatal: list[BaseException] = []
         self.while_revoking: Callable[[], Awaitable[None]] | None = None
+        self.gate = ScriptedGate()
         self.source = Source(
             self.consumer,  # type: ignore[arg-type]
             topics={"features": 2},
             group_id="group",
             policy=StartPolicy("earliest"),
-            restorer=WithoutWindows(),
+            restorer=RevisionRestorer(WithoutWindows(), None),
             on_revoked=self._on_revoked,
             on_fatal=self.fatal.append,
             backoff=Backoff(first_s=0, max_s=0),
             clock=self.clock,
+            revision_gate=self.gate,
         )
 
     async def _on_revoked(self) -> None:

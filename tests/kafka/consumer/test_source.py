@@ -282,3 +282,27 @@ async def test_the_log_says_why_a_member_joins_again(
     scene.coordinator.commit_answers.clear()
     await scene.source.commit_idle({P0: 9}, {P0: ""})
     assert "no answer within 0 s" in caplog.text and scene.coordinator.left == 1
+
+
+async def test_a_partition_opens_once_the_revisions_of_its_offset_are_applied(scene: Scene) -> None:
+    scene.coordinator.metadata = "forebay-rollouts1 churn=3,fraud=12"
+    scene.gate.applied.clear()
+    await scene.assign()
+    await eventually(lambda: scene.gate.required == [{"churn": 3, "fraud": 12}], "a wait", every_s=0)
+    assert scene.source.epoch is None and await scene.poll() == {} and is_opening()
+    scene.gate.applied.set()
+    await scene.until_open()
+    assert scene.consumer.sought[-1] == (CLIENT_P0, 7)
+
+
+async def test_a_revocation_ends_the_wait_for_revisions(scene: Scene) -> None:
+    scene.coordinator.metadata = "forebay-rollouts1 fraud=12"
+    scene.gate.applied.clear()
+    await scene.assign()
+    await eventually(lambda: scene.gate.required, "a wait", every_s=0)
+    await scene.revoke()
+    scene.gate.applied.set()
+    assert not is_opening() and scene.source.epoch is None and scene.fatal == []
+    scene.coordinator.metadata = ""
+    await scene.open()
+    assert scene.gate.required[-1] == {}

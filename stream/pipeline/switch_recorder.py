@@ -1,0 +1,84 @@
+"""Writes switches into the commits that pass them, and revisions into the metadata of offsets; reads them back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from forebay.stream.core.outputs import OutputTopic
+from forebay.stream.core.records import Committed, TopicPartition
+from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer
+from forebay.stream.output.emitter import NO_HEADERS, Emission
+from forebay.stream.pipeline.switch_ledger import SwitchLedger
+from forebay.stream.rollouts.offset_metadata import combine, separate
+from forebay.stream.rollouts.switch_log import Switch
+
+log = logging.getLogger("forebay.rollouts")
+
+
+class SwitchRecorder:
+    """Adds to each commit what the ledger says.
+
+    topic: `rollout-switches`, with one partition.
+    worker: instance id of the worker.
+    """
+
+    def __init__(self, ledger: SwitchLedger, topic: OutputTopic, *, worker: str) -> None:
+        self._ledger = ledger
+        self._place = TopicPartition(topic.name, 0)
+        self._worker = worker
+
+    def record(self, emission: Emission) -> None:
+        """Add the switches that a commit passes, and the revisions to its metadata."""
+        for partition, position in emission.positions.items():
+            for switch in self._ledger.commit(partition, position):
+                key, value = Switch(
+                    model=switch.model,
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    revision=switch.revision,
+                    first_offset=switch.first_offset,
+                    switched_ms=switch.switched_ms,
+                    worker=self._worker,
+                ).encode()
+                emission.records_of(self._place).append(key, value, NO_HEADERS, offset=switch.first_offset)
+            metadata = self.metadata(partition, emission.metadata.get(partition, ""))
+            if metadata:
+                emission.metadata[partition] = metadata
+
+    def metadata(self, partition: TopicPartition, windows: str) -> str:
+        """Return the metadata of the last committed position. windows: that of the windows."""
+        return combine(self._ledger.recorded(partition), windows)
+
+
+class RevisionRestorer:
+    """Restores a worker whose offsets may name revisions. The windows see only their part of the metadata.
+
+    inner: restores the windows.
+    ledger: None if rollouts are not enabled; the configured versions then predict, whatever the offsets name.
+    """
+
+    def __init__(self, inner: OffsetRestorer, ledger: SwitchLedger | None) -> None:
+        self._inner = inner
+        self._ledger = ledger
+        self._warned = False
+
+    def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
+        """Return the offset from which to read each partition. Raises BrokerError if reading must not continue."""
+        own: dict[TopicPartition, Committed | None] = {}
+        named: dict[str, int] = {}
+        for partition, offset in committed.items():
+            own[partition] = None
+            if offset is not None:
+                revisions, own[partition] = separate(partition, offset)
+                named |= revisions
+        positions = self._inner.restore(own)
+        if self._ledger is not None:
+            self._ledger.restore(committed)
+        elif named and not self._warned:
+            self._warned = True
+            log.warning(
+                "the group's offsets name revisions (%s), and rollouts.enabled is false: the configured versions predict",
+                ", ".join(f"revision {number} of {model}" for model, number in sorted(named.items())),
+            )
+        return positions
