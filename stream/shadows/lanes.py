@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Model
 from forebay.schemas.errors import ForebayError
+from forebay.schemas.rollouts import Action
+from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic
@@ -32,10 +34,10 @@ CHECK_S: Final = 1.0
 
 
 class ShadowLoader(Protocol):
-    """Loads a version beside the stream (see `worker.version_loader`)."""
+    """Loads versions beside the stream (see `worker.version_loader`)."""
 
-    async def load(self, ref: ModelRef, digest: str | None) -> Model:
-        """Return the version, loaded and checked. Raises ModelError."""
+    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> Model:
+        """Return the version, loaded, checked and warmed up. Raises ModelError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,17 @@ class ShadowSettings:
     """What all shadows of a worker share.
 
     topic: where pairs are sent.
-    limits: of each model's shadows, by model.
-    max_batch_sizes: the largest micro-batch of each model.
+    models: the settings of the served models, by name.
+    windowed: names of the models that take windows over event time. They have no shadows.
+    queue_batches: the number of micro-batches that may wait for one shadow, or run.
     deadline_s: a micro-batch that waited longer is dropped.
     max_share: the share of one core's time that all shadows together may take.
     """
 
     topic: OutputTopic
-    limits: Mapping[str, ShadowLimits]
-    max_batch_sizes: Mapping[str, int]
+    models: Mapping[str, ServedModelSettings]
+    windowed: frozenset[str]
+    queue_batches: int
     deadline_s: float
     max_share: float
     max_event_bytes: int
@@ -62,7 +66,6 @@ class ShadowLanes:
     """Starts and stops shadows, and gives them results.
 
     signature_of: returns the signature of a version that predicts events; None if the worker does not have it.
-    windowed: the models that take windows over event time. They have no shadows.
     make_executor: for tests.
     """
 
@@ -72,7 +75,6 @@ class ShadowLanes:
         *,
         loader: ShadowLoader,
         signature_of: Callable[[ModelRef], Signature | None],
-        windowed: frozenset[str],
         is_load_high: Callable[[], bool],
         sink: PairSink,
         clock: Clock,
@@ -81,7 +83,6 @@ class ShadowLanes:
         self._settings = settings
         self._loader = loader
         self._signature_of = signature_of
-        self._windowed = windowed
         self._is_load_high = is_load_high
         self._sink = sink
         self._clock = clock
@@ -99,7 +100,7 @@ class ShadowLanes:
         for version, shadow in wanted.items():
             sample = OffsetSample(shadow.sample, revision.seed)
             lane = lanes.get(version)
-            if lane is not None and lane.state in (ShadowState.LOADING, ShadowState.RUNNING):
+            if lane is not None and not _starts_again(lane.state, revision.action):
                 lane.sample, lane.revision = sample, revision.number
                 continue
             lanes[version] = self._start(ModelRef(revision.model, version), sample, revision)
@@ -114,9 +115,9 @@ class ShadowLanes:
         for lane in self._all():
             lane.disable(reason)
 
-    def status(self, model: str) -> list[dict[str, Any]]:
-        """Return the status of the shadows of a model, as JSON values."""
-        return [lane.status() for _, lane in sorted(self._lanes.get(model, {}).items())]
+    def comparisons(self, model: str) -> Mapping[int, Mapping[str, Any]]:
+        """Return the status of the shadows of a model by version, as JSON values."""
+        return {version: lane.status() for version, lane in self._lanes.get(model, {}).items()}
 
     def all_lanes(self) -> Sequence[ShadowLane]:
         """Return all shadows, for metrics."""
@@ -164,14 +165,16 @@ class ShadowLanes:
             ref,
             sample=sample,
             revision=revision.number,
-            limits=self._settings.limits[ref.name],
+            limits=ShadowLimits(
+                self._settings.queue_batches, self._settings.models[ref.name].model.call_timeout_ms / 1000
+            ),
             budget=self._budget,
             has_same_columns=has_same_columns,
             is_load_high=self._is_load_high,
             sink=self._sink,
             clock=self._clock,
         )
-        if ref.name in self._windowed:
+        if ref.name in self._settings.windowed:
             lane.fail("the model takes windows over event time, which shadows do not support yet")
             return lane
         load = self._load(lane, revision.digests.get(ref.version), primaries, shadow_signature)
@@ -189,11 +192,12 @@ class ShadowLanes:
         self, lane: ShadowLane, digest: str | None, primaries: dict[int, Signature], own: list[Signature]
     ) -> None:
         """Load and warm up a shadow. An error is only shown: it changes nothing of the rollout."""
+        settings = self._settings.models[lane.ref.name]
         try:
-            model = await self._loader.load(lane.ref, digest)
+            model = await self._loader.load(settings, lane.ref.version, digest=digest)
             executor = self._make_executor(self._work(lane.ref, model, primaries), lane.on_outcome)
             try:
-                await executor.start([self._settings.max_batch_sizes[lane.ref.name]])
+                await executor.start([settings.batch.max_batch_size])
             except BaseException:
                 executor.stop()
                 raise
@@ -229,16 +233,27 @@ class ShadowLanes:
 class ShadowObserver(NullObserver):
     """Gives the results of the stream to the shadows, and keeps their errors away from it."""
 
-    def __init__(self, lanes: ShadowLanes) -> None:
+    def __init__(self) -> None:
+        self._lanes: ShadowLanes | None = None
+
+    def connect(self, lanes: ShadowLanes) -> None:
+        """Set the lanes. They are built after the observers."""
         self._lanes = lanes
 
     def on_result(self, result: BatchResult) -> None:
+        if self._lanes is None:
+            return
         try:
             self._lanes.on_result(result)
         except Exception as error:
             log.exception("shadows failed")
             with contextlib.suppress(Exception):
                 self._lanes.disable_all(f"{type(error).__name__}: {error}")
+
+
+def _starts_again(state: ShadowState, action: Action) -> bool:
+    """Return whether a shadow is started again by a revision that still has it. A disabled one only if that is its purpose."""
+    return state is ShadowState.FAILED or (state is ShadowState.DISABLED and action is Action.SHADOW)
 
 
 def same_columns(first: Signature, second: Signature) -> bool:
