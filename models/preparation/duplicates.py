@@ -32,7 +32,13 @@ class DropDuplicatesStep(Options):
     def fit(self, rows: TrainingRows) -> FittedStep:
         refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
         keep_N = _first_of_each(rows, rows.choose(self.columns))
-        return FittedStep((), rows.names, keep_N, notes=(dropped_note(keep_N, "equal to an earlier one"),))
+        return FittedStep(
+            (),
+            rows.names,
+            keep_N,
+            notes=(dropped_note(keep_N, "equal to an earlier one"),),
+            needs_all="duplicates are found only among the rows that the step is fitted to",
+        )
 
 
 def _first_of_each(rows: TrainingRows, columns: tuple[int, ...]) -> BoolArray:

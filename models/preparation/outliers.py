@@ -96,10 +96,11 @@ class OutliersStep(Options):
                 return FittedStep((FlagOutside(rows.width, columns, minima, maxima),), names, notes=(note,))
         refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
         keep_N = ~rows_with_any(is_outside_NK)
-        notes = (note, dropped_note(keep_N, "an outlier"))
-        if self.action == "drop":
-            return FittedStep((), rows.names, keep_N, notes=(*notes, "events with outliers are predicted"))
+        notes: tuple[str, ...] = (note, dropped_note(keep_N, "an outlier"))
         check = row_check(rows, columns, minima=minima, maxima=maxima)
+        if self.action == "drop":
+            notes = (*notes, "events with outliers are predicted")
+            return FittedStep((), rows.names, keep_N, notes=notes, checks=(check,))
         return FittedStep((check,), rows.names, keep_N, notes=notes)
 
     def _bounds(self, rows: TrainingRows, place: int) -> tuple[float, float]:
@@ -130,7 +131,8 @@ class OutliersStep(Options):
             dropped_note(keep_N, f"an outlier ({self.method})"),
             f"{self.method} works only on training rows: a worker does not look for these outliers",
         )
-        return FittedStep((), rows.names, keep_N, notes=notes)
+        needs_all = f"{self.method} finds outliers only among the rows that it is fitted to"
+        return FittedStep((), rows.names, keep_N, notes=notes, needs_all=needs_all)
 
     def _is_inlier(self, x_NK: npt.NDArray[np.float32], seed: int) -> BoolArray:
         from sklearn.ensemble import IsolationForest

@@ -34,6 +34,7 @@ class FittedPreparation:
     required: the names of the features that must have a value.
     embeddings: triples of a column, its number of codes and the width of the vectors that the net learns for them.
     codes: the names of the other columns that hold codes of texts, which no step encoded.
+    of_training: what prepares training rows that it was not fitted to: `preprocessing`, and checks that reject what is dropped.
     """
 
     preprocessing: Preprocessing
@@ -42,6 +43,7 @@ class FittedPreparation:
     x_KG: FloatArray
     notes: tuple[str, ...]
     required: frozenset[str]
+    of_training: Preprocessing
     embeddings: tuple[tuple[int, int, int], ...] = ()
     codes: tuple[str, ...] = ()
 
@@ -60,13 +62,16 @@ class Preparation:
     steps: tuple[RecipeStep, ...] = ()
     place: str = field(default="recipe", compare=False)
 
-    def fit(self, rows: TrainingRows) -> FittedPreparation:
+    def fit(self, rows: TrainingRows, *, all_rows: int | None = None) -> FittedPreparation:
         """Return the preparation fitted to rows, each step to what the steps before it gave. Never modifies the rows.
 
-        Raises ModelError(kind="fit") that names the step and the column.
+        all_rows: how many training rows there are, if these are some of them.
+
+        Raises ModelError(kind="fit") that names the step and the column, also for steps that need all training rows.
         """
         keep_N = np.ones(len(rows.x_NF), dtype=np.bool_)
         frozen: list[Step] = []
+        of_training: list[Step] = []
         notes: list[str] = []
         required: frozenset[str] = frozenset()
         embeddings: dict[str, tuple[int, int]] = {}
@@ -75,17 +80,23 @@ class Preparation:
             try:
                 _check_rows(rows)
                 fitted = step.fit(rows)
+                if fitted.needs_all is not None and all_rows is not None:
+                    raise fit_error(
+                        f"{fitted.needs_all}, and it is given {len(keep_N):,} of {all_rows:,}",
+                        f"set training.fit_rows = {all_rows}, which holds all of them in memory, or leave the step out",
+                    )
                 rows = _apply(fitted, rows)
             except ModelError as error:
                 raise ModelError(f"{place}: {error.message}", kind=error.kind, remedy=error.remedy) from None
             if fitted.keep_N is not None:
                 keep_N[keep_N] = fitted.keep_N
             frozen += fitted.steps
+            of_training += [*fitted.checks, *fitted.steps]
             notes += [f"{place}: {note}" for note in fitted.notes]
             required |= fitted.required
             embeddings |= fitted.embeddings
         try:
-            preprocessing = Preprocessing(tuple(frozen))
+            preprocessing, training = Preprocessing(tuple(frozen)), Preprocessing(tuple(of_training))
         except ModelError as error:
             raise fit_error(f"{self.place}: {error.message}", "use fewer steps, each for more columns") from None
         _check_result(rows, self.place)
@@ -99,6 +110,7 @@ class Preparation:
             x_KG=rows.x_NF,
             notes=tuple(notes),
             required=required,
+            of_training=training,
             embeddings=_embeddings(embeddings, rows, self.place),
             codes=tuple(name for name in rows.names if name in rows.texts and name not in embeddings),
         )

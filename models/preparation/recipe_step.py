@@ -27,6 +27,8 @@ class FittedStep:
     required: the features that must have a value, so that a worker rejects events without one.
     x_NG: the training rows after the step where they differ from what `steps` give, as with cross-fitting.
     embeddings: the columns of codes that the net learns vectors for: the number of codes, and the width of the vectors.
+    checks: frozen steps that reject training rows to which the step was not fitted, before `steps`. A worker has none of them.
+    needs_all: why the step cannot be applied to training rows to which it was not fitted; None if it can.
     """
 
     steps: tuple[Step, ...]
@@ -37,6 +39,8 @@ class FittedStep:
     required: frozenset[str] = frozenset()
     x_NG: FloatArray | None = None
     embeddings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    checks: tuple[Step, ...] = ()
+    needs_all: str | None = None
 
 
 class RecipeStep(Protocol):

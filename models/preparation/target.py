@@ -39,6 +39,11 @@ class TargetStep(Options):
         return cls(table.columns(default="texts"), smooth, table.integer("cv", 2, default=5))
 
     def fit(self, rows: TrainingRows) -> FittedStep:
+        if rows.sequences_N is not None:
+            raise fit_error(
+                "the label of a sequence would be in the values of its own events",
+                'use "one_hot", "frequency" or "embedding", or leave out the windows',
+            )
         places = choose_texts(rows, self.columns)
         if not places:
             return FittedStep((), rows.names)

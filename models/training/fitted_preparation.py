@@ -33,6 +33,7 @@ class RecipePreparation:
 
     signature: with the features that must have a value.
     names: of the columns after the last step.
+    of_training: prepares training rows that the preparation was not fitted to, and rejects those that a step drops.
     keep_R, x_KG: the rows that are trained on, and what the preparation gives for them; None for sequences, and where no step
         decides about it.
     embeddings: triples of a column, its number of codes and the width of the vectors that a net learns for them.
@@ -41,14 +42,17 @@ class RecipePreparation:
     signature: Signature
     preprocessing: Preprocessing
     names: tuple[str, ...]
+    of_training: Preprocessing
     notes: tuple[str, ...] = ()
     keep_R: npt.NDArray[np.bool_] | None = None
     x_KG: FloatArray | None = None
     embeddings: tuple[tuple[int, int, int], ...] = ()
 
 
-def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int64]) -> RecipePreparation:
-    """Return the recipe's steps fitted to rows of the table.
+def fit_preparation(
+    recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int64], *, all_rows: int | None = None
+) -> RecipePreparation:
+    """Return the recipe's steps fitted to rows of the table. all_rows: the number of training rows, if these are some of them.
 
     Without steps, nets get the usual three: missing numbers become the median, numbers are standardised, texts are one-hot
     encoded; trees take the rows as they are. Raises ModelError(kind="fit") that names the step and the column.
@@ -56,11 +60,12 @@ def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int6
     signature = table.signature
     names = signature.column_names
     if not recipe.prepare and not recipe.model.is_net:
-        return RecipePreparation(signature, Preprocessing.identity(), names)
+        nothing = Preprocessing.identity()
+        return RecipePreparation(signature, nothing, names, of_training=nothing)
     x_RF, event_rows = events_of(table, rows)
     if not recipe.prepare:
         preprocessing = fit_preprocessing(signature, x_RF, impute="median")
-        return RecipePreparation(signature, preprocessing, _usual_names(signature))
+        return RecipePreparation(signature, preprocessing, _usual_names(signature), of_training=preprocessing)
     y_N, keys_N, times_N = (
         None if values is None else np.asarray(values[event_rows])
         for values in (table.y_N, table.keys_N, table.times_N)
@@ -74,7 +79,7 @@ def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int6
         sequences_N=None if signature.window is None else np.searchsorted(rows, event_rows),
         seed=recipe.training.seed,
     )
-    fitted = read_preparation(list(recipe.prepare), "recipe").fit(training)
+    fitted = read_preparation(list(recipe.prepare), "recipe").fit(training, all_rows=all_rows)
     notes = fitted.notes
     if fitted.codes and recipe.model.is_net:
         notes += (f"{', '.join(fitted.codes)}: a net takes the codes of texts as numbers; {_ENCODE}",)
@@ -83,6 +88,7 @@ def fit_preparation(recipe: Recipe, table: CodedTable, rows: npt.NDArray[np.int6
         replace(signature, features=fitted.features(signature.features)),
         fitted.preprocessing,
         fitted.names,
+        of_training=fitted.of_training,
         notes=notes,
         keep_R=fitted.keep_N if is_single else None,
         x_KG=fitted.x_KG if is_single else None,
@@ -108,6 +114,42 @@ def prepare_rows(
 
     x_NG = write_rows(path, width, blocks())
     return (np.concatenate(kept) if kept else rows[:0]), x_NG
+
+
+def prepare_training_rows(
+    table: CodedTable,
+    fitted: RecipePreparation,
+    rows: npt.NDArray[np.int64],
+    fit_rows: npt.NDArray[np.int64],
+    path: Path,
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Return the training rows that no step drops, and what they are trained as, in a file at `path`.
+
+    fit_rows: those of them that the preparation was fitted to, ascending as all rows are. What cross-fitted steps give for them
+        is not what they give for other rows, whose labels they have not seen.
+    """
+    if fitted.keep_R is None or fitted.x_KG is None:
+        return prepare_rows(table, fitted.of_training, rows, path)
+    if len(fit_rows) == len(rows):
+        return rows[fitted.keep_R], write_rows(path, fitted.x_KG.shape[1], [fitted.x_KG])
+    rest = np.setdiff1d(rows, fit_rows, assume_unique=True)
+    others = path.with_suffix(".rest")
+    kept_rest, x_rest_NG = prepare_rows(table, fitted.of_training, rest, others)
+    kept_fit, x_fit_NG = fit_rows[fitted.keep_R], fitted.x_KG
+    kept = np.sort(np.concatenate([kept_fit, kept_rest]))
+    width = x_fit_NG.shape[1]
+
+    def blocks() -> Iterator[FloatArray]:
+        for part in row_blocks(len(kept), width):
+            is_fit_b = np.isin(kept[part], kept_fit, assume_unique=True)
+            x_bG = np.empty((len(is_fit_b), width), dtype=np.float32)
+            x_bG[is_fit_b] = x_fit_NG[np.searchsorted(kept_fit, kept[part][is_fit_b])]
+            x_bG[~is_fit_b] = x_rest_NG[np.searchsorted(kept_rest, kept[part][~is_fit_b])]
+            yield x_bG
+
+    x_NG = write_rows(path, width, blocks())
+    others.unlink(missing_ok=True)
+    return kept, x_NG
 
 
 def _usable(signature: Signature, preprocessing: Preprocessing, x_bF: FloatArray) -> npt.NDArray[np.bool_]:

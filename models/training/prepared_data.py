@@ -18,11 +18,11 @@ from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Signature
 from forebay.models.training.column_scan import ScannedTable, scan, signature_of
-from forebay.models.training.fitted_preparation import fit_preparation, prepare_rows
+from forebay.models.training.fitted_preparation import fit_preparation, prepare_rows, prepare_training_rows
 from forebay.models.training.leakage import find_leakage
 from forebay.models.training.loop import Rows
 from forebay.models.training.recipe import Recipe
-from forebay.models.training.row_files import row_blocks, write_rows
+from forebay.models.training.row_files import row_blocks
 from forebay.models.training.split import Split, split_rows
 from forebay.models.training.table_coding import CodedTable, code_table_rows
 from forebay.models.training.windowing import as_windows
@@ -83,16 +83,15 @@ def prepare_data(recipe: Recipe, source: TableSource, folder: Path) -> PreparedD
     fit_rows = _fit_rows(split.training, recipe.training.fit_rows, recipe.training.seed)
     if len(fit_rows) < len(split.training):
         notes.append(f"the preparation is fitted on {len(fit_rows):,} of {len(split.training):,} training rows")
-    fitted = fit_preparation(recipe, table, fit_rows)
+    all_rows = len(split.training)
+    fitted = fit_preparation(recipe, table, fit_rows, all_rows=all_rows if len(fit_rows) < all_rows else None)
     notes += fitted.notes
     table = replace(table, signature=fitted.signature)
     kept, prepared = {}, {}
     for name, rows in split.parts().items():
         path = folder / f"{name}.f32"
-        if name == "training" and fitted.x_KG is not None and len(fit_rows) == len(rows):
-            # Not the same as what the steps give for these rows, where a step is cross-fitted.
-            kept[name] = rows[fitted.keep_R]
-            x_NG = write_rows(path, fitted.x_KG.shape[1], [fitted.x_KG])
+        if name == "training":
+            kept[name], x_NG = prepare_training_rows(table, fitted, rows, fit_rows, path=path)
         else:
             kept[name], x_NG = prepare_rows(table, fitted.preprocessing, rows, path)
         if len(kept[name]) < len(rows):

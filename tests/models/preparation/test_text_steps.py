@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -212,3 +213,10 @@ def test_embedding_leaves_codes_and_gives_missing_texts_the_next_one() -> None:
     assert fit(rows_of(city, place), {"step": "embedding"}).embeddings == ((0, 6, 5), (1, 7, 5))
     with pytest.raises(ModelError, match="a step after embedding changes or drops city, place"):
         fit(rows_of(city, place), {"step": "embedding"}, {"step": "one_hot"})
+
+
+def test_targets_are_refused_in_sequences_where_a_label_would_be_in_its_own_events() -> None:
+    rows = rows_of(["Bern", "Zug"] * 5, ["a"] * 10, np.arange(10) % 2)
+    sequences = replace(rows, sequences_N=np.arange(10) // 5)
+    with pytest.raises(ModelError, match="the label of a sequence would be in the values of its own events"):
+        fit(sequences, {"step": "target"})

@@ -11,7 +11,7 @@ import pytest
 from forebay.models.artefacts.repository import find_version, read_manifest_file
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.serving.load_gate import load_model
-from forebay.models.training.prepared_data import prepare_data
+from forebay.models.training.prepared_data import PreparedData, prepare_data
 from forebay.models.training.run import TrainingOutcome, run_recipe, training_folder
 from forebay.schemas.errors import ConfigError, DataError, ModelError
 from tests.models.training.tables import MemoryTable, recipe_with, weather
@@ -268,3 +268,49 @@ def test_a_net_of_an_absurd_size_is_refused_before_memory_is_taken(tmp_path: Pat
         ModelError, match=r"the weights of this mlp are 4,00\d,\d{3},\d{3},\d{3} bytes; allowed are 4,294,967,296"
     ):
         run(tmp_path, model={"hidden_dims": (1_000_000, 1_000_000)})
+
+
+def prepared_from_some(folder: Path, *steps: dict[str, Any], fit_rows: int = 100) -> PreparedData:
+    folder.mkdir(exist_ok=True)
+    recipe = recipe_with(folder, training={"fit_rows": fit_rows}, model={"architecture": "hist_gradient_boosting"})
+    return prepare_data(recipe.model_copy(update={"prepare": steps}), MemoryTable(weather(600)), folder)
+
+
+def test_outliers_are_dropped_among_all_training_rows(tmp_path: Path) -> None:
+    step = {"step": "outliers", "method": "z_score", "factor": 1.0, "action": "drop", "columns": ["temperature"]}
+    data = prepared_from_some(tmp_path, step)
+    assert not data.preprocessing.steps, "a worker does not drop them"
+    place = data.names.index("temperature")
+    fitted_to = prepared_from_some(tmp_path / "clip", {**step, "action": "clip"}).preprocessing.steps[0].to_dict()
+    (low,), (high,) = fitted_to["minima"], fitted_to["maxima"]
+    rows = data.table.x_NF[data.split.training]
+    assert ((rows[:, place] >= low) & (rows[:, place] <= high)).all() and len(rows) < 320
+    np.testing.assert_array_equal(data.training.x, rows)
+    np.testing.assert_array_equal(data.training.y, data.table.y_N[data.split.training])
+    assert ((data.test.x[:, place] < low) | (data.test.x[:, place] > high)).any(), "nor are others dropped"
+
+
+def test_the_label_of_a_training_row_is_not_in_its_value_where_not_all_rows_are_fitted_to(tmp_path: Path) -> None:
+    data = prepared_from_some(tmp_path, {"step": "target", "smooth": 5.0}, fit_rows=200)
+    as_served = data.preprocessing.apply(data.table.x_NF[data.split.training])
+    place = data.names.index("site")
+    differs = data.training.x[:, place] != as_served[:, place]
+    assert differs.sum() == 200, (
+        "the rows that the step is fitted to are cross-fitted; it has not seen the labels of the others"
+    )
+    np.testing.assert_array_equal(np.delete(data.training.x, place, 1), np.delete(as_served, place, 1))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"step": "drop_duplicates", "columns": ["site"]},
+        {"step": "outliers", "method": "local_outlier_factor", "action": "drop", "columns": ["temperature"]},
+    ],
+    ids=str,
+)
+def test_a_step_that_needs_all_training_rows_is_refused_before_training(tmp_path: Path, step: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"recipe: prepare\[0\] .* fitted to, and it is given 100 of 420") as caught:
+        prepared_from_some(tmp_path, step)
+    assert "set training.fit_rows = 420" in (caught.value.remedy or "")
+    assert prepared_from_some(tmp_path, step, fit_rows=420).notes
