@@ -276,6 +276,19 @@ ROLLOUT_SWITCHES: Final = Counter(
     "Switches of partitions to another revision whose commit succeeded",
     ("model",),
 )
+SHADOW_EVENTS: Final = Counter(
+    "forebay.shadow.events",
+    "{event}",
+    "Events of a shadow's sample by result: `compared`, or why the shadow did not predict them: load, share, queue_full, "
+    "deadline, stopped or error",
+    (*_MODEL, "result"),
+)
+SHADOW_AGREEMENT: Final = Gauge(
+    "forebay.shadow.agreement",
+    "1",
+    "Share of the compared events for which a shadow gave the class of the version that served",
+    _MODEL,
+)
 
 # ---- the process and its GPU
 

@@ -91,6 +91,11 @@ class MetricStore:
         with self._lock:
             self._counters.setdefault(metric, {})[_check_labels(metric, labels)] = total
 
+    def replace_totals(self, metric: Counter, totals: Mapping[Labels, float]) -> None:
+        """Set a counter to these totals, and remove those of other label values."""
+        with self._lock:
+            self._counters[metric] = {_check_labels(metric, labels): total for labels, total in totals.items()}
+
     def set(self, metric: Gauge, value: float, labels: Labels = ()) -> None:
         with self._lock:
             self._gauges.setdefault(metric, {})[_check_labels(metric, labels)] = value
@@ -159,7 +164,7 @@ class MetricStore:
     def snapshot(self) -> Snapshot:
         with self._lock:
             return Snapshot(
-                {metric: dict(values) for metric, values in self._counters.items()},
+                {metric: dict(values) for metric, values in self._counters.items() if values},
                 {metric: dict(values) for metric, values in self._gauges.items() if values},
                 {
                     metric: {labels: state.copy() for labels, state in states.items()}

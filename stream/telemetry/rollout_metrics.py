@@ -52,11 +52,25 @@ class RolloutRecorder:
             numbers[rollout.model, "accepted"] = rollout.accepted
             numbers[rollout.model, "applied"] = rollout.applied
             shares |= _shares(rollout.revision)
+        self._record_shadows(rollouts)
         store.replace(c.ROLLOUT_REVISION, numbers)
         store.replace(c.ROLLOUT_SHARE, shares)
         store.replace(c.ROLLOUT_RESIDENT, {(rollout.model,): len(rollout.resident) for rollout in rollouts})
         store.replace(c.ROLLOUT_LOADING, {(rollout.model,): int(rollout.loading is not None) for rollout in rollouts})
         store.replace(c.ROLLOUT_BLOCKED, {(rollout.model,): int(rollout.error is not None) for rollout in rollouts})
+
+    def _record_shadows(self, rollouts: Sequence[RolloutStatus]) -> None:
+        totals: dict[Labels, float] = {}
+        agreements: dict[Labels, float] = {}
+        for rollout in rollouts:
+            for version, found in rollout.comparisons.items():
+                labels = (rollout.model, str(version))
+                totals[*labels, "compared"] = found["rows"]
+                totals |= {(*labels, reason): count for reason, count in found.get("dropped", {}).items()}
+                if found["agreement"] is not None:
+                    agreements[labels] = found["agreement"]
+        self._store.replace_totals(c.SHADOW_EVENTS, totals)
+        self._store.replace(c.SHADOW_AGREEMENT, agreements)
 
     def _start_at_zero(self, model: str) -> None:
         """Set the counters of a model to 0 once: a rate needs a first value."""

@@ -25,7 +25,9 @@ def rollout(**changes: Any) -> Document:
         "since": JULY,
         "stable": 3,
         "canaries": [{"version": 4, "weight": 12.5}],
-        "shadows": [{"version": 5, "sample": 0.1, "agreement": 0.9925, "rows": 1_234}],
+        "shadows": [
+            {"version": 5, "sample": 0.1, "agreement": 0.9925, "rows": 1_234, "dropped": {"load": 50, "share": 6}}
+        ],
         "steps": {"weights": [5.0, 12.5, 50.0, 100.0], "every_s": 600.0, "min_events": 1000},
         "step": 1,
         "paused": False,
@@ -58,7 +60,7 @@ async def test_a_rollout_has_a_row(width: int, serve: Serve) -> None:
         model, stable, canaries, shadows, number, who, state = (re.split(r"[\t\n]+", cell) for cell in cells)
         assert (model, stable, number) == (["late"], ["v3"], ["12"])
         assert canaries == ["v4 12.5 %", "step 2 of 4: 5 %, 12.5 %, 50 %, 100 %"]
-        assert shadows == ["v5 10 %", "agrees in 99.25 % of 1,234"]
+        assert shadows == ["v5 10 %", "agrees in 99.25 % of 1,234 compared", "56 dropped"]
         assert who[0].startswith("step by aggregator, automatic, ")
         assert who[1] == "12,000 events without a failed check"
         assert state == ["applied", "in memory: v3, v4, v5"]

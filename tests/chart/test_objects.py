@@ -276,6 +276,7 @@ GUARDED = ("admin.token.existingSecret=t", "admin.tls.existingSecret=s")
             ("kafka.sasl.enabled=true", "kafka.sasl.existingSecret=k"),
             "Kafka credentials and events are sent unencr",
         ),
+        (("config.rollouts.enabled=true",), "with models.source=example each pod has its own copy of the models"),
     ],
 )
 def test_notes_warn_of_open_doors(sets: tuple[str, ...], warning: str, helm: Helm) -> None:
@@ -290,16 +291,8 @@ def test_notes_name_the_models_and_all_topics(helm: Helm) -> None:
         "It serves churn, visits (clicks). Events that name no model go to the model of their topic, else to churn."
         in notes
     )
-    assert "It serves" not in notes_of(helm)
-
-
-def test_notes_say_how_to_roll_out_and_that_all_pods_must_see_new_versions(helm: Helm) -> None:
-    alone, shared = "each pod has its own copy of the models", ("models.source=claim", "config.model.name=m")
-    enabled = "config.rollouts.enabled=true"
-    assert "models rollout MODEL" in notes_of(helm, enabled) and alone in notes_of(helm, enabled)
-    assert "models rollout MODEL" in notes_of(helm, enabled, *shared)
-    assert alone not in notes_of(helm, enabled, *shared)
-    assert "models rollout" not in notes_of(helm) and alone not in notes_of(helm)
+    assert "It serves" not in notes_of(helm) and "models rollout" not in notes_of(helm)
+    assert "models rollout MODEL" in notes_of(helm, "config.rollouts.enabled=true")
 
 
 def notes_of(helm: Helm, *sets: str) -> str:

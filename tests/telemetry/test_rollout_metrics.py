@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from forebay.schemas.rollouts import Action
 from forebay.stream.core.model_ref import ModelRef
@@ -45,6 +46,25 @@ def test_versions_that_are_no_longer_in_force_have_no_share() -> None:
     gauges = store.snapshot().gauges
     assert gauges[c.ROLLOUT_SHARE] == {(MODEL, "4", "stable"): 1}
     assert (gauges[c.ROLLOUT_LOADING], gauges[c.ROLLOUT_BLOCKED]) == ({(MODEL,): 0}, {(MODEL,): 0})
+
+
+def test_the_events_and_the_agreement_of_shadows_are_recorded_while_they_run() -> None:
+    store = MetricStore()
+    recorder = RolloutRecorder(store)
+    compared = {"rows": 400, "agreement": 0.9925, "dropped": {"load": 7, "deadline": 0}}
+    starting: dict[str, Any] = {"rows": 0, "agreement": None, "dropped": {}}
+    recorder.record([replace(LOADING, comparisons={5: compared, 6: starting})])
+    snapshot = store.snapshot()
+    assert snapshot.counters[c.SHADOW_EVENTS] == {
+        (MODEL, "5", "compared"): 400,
+        (MODEL, "5", "load"): 7,
+        (MODEL, "5", "deadline"): 0,
+        (MODEL, "6", "compared"): 0,
+    }
+    assert snapshot.gauges[c.SHADOW_AGREEMENT] == {(MODEL, "5"): 0.9925}
+    recorder.record([LOADING])
+    snapshot = store.snapshot()
+    assert c.SHADOW_EVENTS not in snapshot.counters and c.SHADOW_AGREEMENT not in snapshot.gauges
 
 
 def test_counters_begin_at_zero_and_count_by_author() -> None:

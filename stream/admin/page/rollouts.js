@@ -28,10 +28,13 @@ function canaries({ canaries: list, steps, step, paused }) {
 
 function shadows({ shadows: list }) {
   const shown = cell(list.length ? "" : "none");
-  for (const { version, sample, agreement, rows } of list) {
+  for (const { version, sample, agreement, rows, dropped = {}, error } of list) {
     shown.append(span(`v${version} ${percent(sample * 100)}`, "line strong"));
-    const compared = rows ? `agrees in ${percent(agreement * 100)} of ${rows.toLocaleString("en")}` : "nothing compared yet";
-    shown.append(span(compared, "remedy"));
+    const agrees = agreement === null ? "" : `agrees in ${percent(agreement * 100)} of `;
+    shown.append(span(rows ? `${agrees}${rows.toLocaleString("en")} compared` : "nothing compared yet", "remedy"));
+    const lost = Object.values(dropped).reduce((sum, count) => sum + count, 0);
+    if (lost) shown.append(span(`${lost.toLocaleString("en")} dropped`, "remedy"));
+    if (error) shown.append(span(error, "remedy warn-text"));
   }
   return shown;
 }
