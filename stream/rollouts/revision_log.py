@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from forebay.schemas.errors import DataError
 from forebay.stream.rollouts.revision import Revision, decode_revision
 from forebay.stream.rollouts.wire import NEWER_FORMAT
+from forebay.stream.rollouts.wire import InvalidRecord as InvalidRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,6 @@ class Entry:
     offset: int
     timestamp_ms: int
     accepted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRecord:
-    """A record that is not a revision. All readers ignore it."""
-
-    offset: int
-    timestamp_ms: int
-    reason: str
 
 
 class RevisionLog:

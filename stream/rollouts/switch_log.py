@@ -15,7 +15,7 @@ from forebay.schemas.errors import DataError
 from forebay.schemas.rollouts import MAX_SEED, MODEL_NAME, SWITCH_FORMAT
 from forebay.schemas.shapes import MAX_TIMESTAMP_MS
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.rollouts.wire import decode_json, decode_key, require_format
+from forebay.stream.rollouts.wire import NEWER_FORMAT, InvalidRecord, decode_json, decode_key, require_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,26 @@ class SwitchLog:
     def __init__(self) -> None:
         self._switches: dict[tuple[str, TopicPartition], list[Switch]] = {}
         self._reversals: list[Switch] = []
+        self._invalid: list[InvalidRecord] = []
+
+    def add_record(self, key: bytes | None, value: bytes | None, *, offset: int, timestamp_ms: int) -> Switch | None:
+        """Add the next record. Return its switch, or None and keep it in `invalid` if it is not one.
+
+        Raises DataError for a record in a later format.
+        """
+        try:
+            switch = decode_switch(key, value)
+        except DataError as error:
+            if error.kind == NEWER_FORMAT:
+                raise DataError(
+                    f"record at offset {offset} of the rollout-switches topic: {error.message}",
+                    kind=error.kind,
+                    remedy=error.remedy,
+                ) from None
+            self._invalid.append(InvalidRecord(offset, timestamp_ms, error.message))
+            return None
+        self.add(switch)
+        return switch
 
     def add(self, switch: Switch) -> None:
         """Add the next switch."""
@@ -75,6 +95,11 @@ class SwitchLog:
     def reversals(self) -> Sequence[Switch]:
         """Switches of a partition to an older revision. With exactly-once processing it is always empty."""
         return self._reversals
+
+    @property
+    def invalid(self) -> Sequence[InvalidRecord]:
+        """The records that are not switches, in log order."""
+        return self._invalid
 
     def partitions(self, model: str) -> list[TopicPartition]:
         """Return the partitions in which the model has switched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -14,6 +15,15 @@ NEWER_FORMAT: Final = "newer_format"
 MAX_RECORD_BYTES: Final = 1_048_576
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRecord:
+    """A record that is not what its topic holds. All readers ignore it."""
+
+    offset: int
+    timestamp_ms: int
+    reason: str
 
 
 class _Envelope(msgspec.Struct):

@@ -29,6 +29,7 @@ DIFFERENCES: dict[str, dict[str, bool]] = {
     "a member that died without leaving is replaced": {"apache": True, "embedded": False},
     "a record sent after its transaction has ended is never visible": {"apache": True, "embedded": False},
     "a transaction is aborted after its timeout": {"apache": True, "embedded": False},
+    "reading from after an aborted transaction finds its producer's next one": {"apache": True, "embedded": False},
 }
 
 
@@ -141,6 +142,24 @@ async def hides_what_comes_after_the_end(broker: Broker, names: Names) -> bool:
     return b"late" not in values
 
 
+async def finds_what_follows_an_aborted_transaction(broker: Broker, names: Names) -> bool:
+    (partition,) = await create_topic(broker.bootstrap, names("features"))
+    async with producer(broker.bootstrap, transactional_id=names("writer")) as sender:
+        for ends in (sender.abort_transaction, sender.commit_transaction):
+            await sender.begin_transaction()
+            await send_batch(sender, partition, [b"x"])
+            await ends()
+    async with consumer(broker.bootstrap) as reader:
+        reader.assign([partition])
+        # Until the second transaction is visible: two records and two markers.
+        await eventually(
+            lambda: reader.end_offsets([partition]), "the transactions", until=lambda ends: ends[partition] == 4
+        )
+        reader.seek(partition, 2)
+        found = await reader.getmany(timeout_ms=2000)
+    return bool(found)
+
+
 async def aborts_after_the_timeout(broker: Broker, names: Names) -> bool:
     (partition,) = await create_topic(broker.bootstrap, names("predictions"))
     async with producer(broker.bootstrap, transactional_id=names("writer"), transaction_timeout_ms=1000) as sender:
@@ -163,6 +182,7 @@ PROBES: dict[str, Callable[[Broker, Names], Awaitable[bool]]] = {
     "a member that died without leaving is replaced": replaces_a_dead_member,
     "a record sent after its transaction has ended is never visible": hides_what_comes_after_the_end,
     "a transaction is aborted after its timeout": aborts_after_the_timeout,
+    "reading from after an aborted transaction finds its producer's next one": finds_what_follows_an_aborted_transaction,
 }
 
 

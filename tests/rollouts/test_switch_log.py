@@ -101,3 +101,14 @@ def test_it_agrees_with_a_search_through_all_switches(gaps: list[tuple[int, int]
         switches.append(switch(revision, first))
     expected = max((each.revision for each in switches if each.first_offset <= offset), default=0)
     assert log_of(*switches).revision_at("fraud", PLACE, offset) == expected
+
+
+def test_records_that_are_not_switches_are_kept_aside() -> None:
+    log = SwitchLog()
+    key, value = switch(3, 10).encode()
+    assert log.add_record(key, b"hello", offset=4, timestamp_ms=9) is None
+    assert log.add_record(key, value, offset=5, timestamp_ms=9) == switch(3, 10)
+    assert [(record.offset, record.timestamp_ms) for record in log.invalid] == [(4, 9)]
+    assert log.revision_at("fraud", PLACE, 10) == 3
+    with pytest.raises(DataError, match="record at offset 6 of the rollout-switches topic"):
+        log.add_record(key, b'{"format":2}', offset=6, timestamp_ms=9)
