@@ -62,7 +62,7 @@ MODELS: Final = """\
 
 
 ROLLOUTS: Final = """\
-# Change the version while workers run (`forebay models rollout`). Run `forebay topics create` again after enabling.
+# Change the version while workers run (`forebay models canary`). Run `forebay topics create` again after enabling.
 # [rollouts]
 # enabled = true
 """
