@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from forebay.stream.cli.examples import examples
+from forebay.stream.cli.models_compare import command as compare_command
 from forebay.stream.cli.models_export import command as export_command
 from forebay.stream.cli.models_gc import command as gc_command
 from forebay.stream.cli.models_import import command as import_command
@@ -49,6 +50,7 @@ command.add_command(register_command)
 command.add_command(export_command)
 command.add_command(import_command)
 command.add_command(gc_command)
+command.add_command(compare_command)
 
 
 @command.command(

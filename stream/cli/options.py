@@ -34,6 +34,7 @@ _READ_ONLY: Final = frozenset(
         "dlq show",
         "dlq stats",
         "errors",
+        "models compare",
         "models history",
         "models list",
         "models show",

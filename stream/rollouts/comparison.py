@@ -45,8 +45,14 @@ class Latency:
     row_s: float = 0.0
 
     def add(self, call_s: float, num_rows: int, *, events: int) -> None:
+        """Add events of one call."""
         self.calls.add_repeated(call_s, events)
         self.row_s += events * call_s / max(1, num_rows)
+
+    def add_events(self, call_s_B: npt.NDArray[np.float64], num_rows_B: npt.NDArray[np.int64]) -> None:
+        """Add events with the call of each."""
+        self.calls.add(call_s_B)
+        self.row_s += float((call_s_B / np.maximum(num_rows_B, 1)).sum())
 
     def merge(self, other: Latency) -> None:
         self.calls.merge(other.calls)
@@ -83,7 +89,14 @@ class PairedComparison:
     shadow_latency: Latency = field(default_factory=Latency)
 
     def add(self, primary: Side, shadow: Side) -> None:
-        """Add B pairs."""
+        """Add B pairs, each side with its call."""
+        self.add_outputs(primary, shadow)
+        events = len(primary.failed_B)
+        self.primary_latency.add(primary.call_s, primary.num_rows, events=events)
+        self.shadow_latency.add(shadow.call_s, shadow.num_rows, events=events)
+
+    def add_outputs(self, primary: Side, shadow: Side) -> None:
+        """Add B pairs without their latencies."""
         events = len(primary.failed_B)
         self.events += events
         self.primary_failures += int((primary.failed_B & ~shadow.failed_B).sum())
@@ -104,8 +117,6 @@ class PairedComparison:
                 self.signed_total += float(signed_B.sum())
             else:
                 self.has_one_output = False
-        self.primary_latency.add(primary.call_s, primary.num_rows, events=events)
-        self.shadow_latency.add(shadow.call_s, shadow.num_rows, events=events)
 
     def merge(self, other: PairedComparison) -> None:
         """Add the pairs of another comparison of the same versions."""

@@ -102,7 +102,7 @@ async def test_what_exceeds_the_limit_is_lost_while_the_cluster_is_slow() -> Non
 
 async def test_a_failure_loses_what_waits_and_nothing_is_raised() -> None:
     rig = Rig()
-    rig.producer.error = RuntimeError("the broker is away")
+    rig.producer.error = RuntimeError("no broker answers")
     async with rig.running():
         rig.offer(b"a")
         rig.offer(b"b")
