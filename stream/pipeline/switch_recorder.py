@@ -11,6 +11,7 @@ from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer
 from forebay.stream.output.emitter import NO_HEADERS, Emission
 from forebay.stream.pipeline.switch_ledger import SwitchLedger
 from forebay.stream.rollouts.offset_metadata import combine, separate
+from forebay.stream.rollouts.rollout_observer import NullRolloutObserver, RolloutObserver
 from forebay.stream.rollouts.switch_log import Switch
 
 log = logging.getLogger("forebay.rollouts")
@@ -21,12 +22,16 @@ class SwitchRecorder:
 
     topic: `rollout-switches`, with one partition.
     worker: instance id of the worker.
+    observer: observes the switches. One that is written again after a failed commit is observed again.
     """
 
-    def __init__(self, ledger: SwitchLedger, topic: OutputTopic, *, worker: str) -> None:
+    def __init__(
+        self, ledger: SwitchLedger, topic: OutputTopic, *, worker: str, observer: RolloutObserver | None = None
+    ) -> None:
         self._ledger = ledger
         self._place = TopicPartition(topic.name, 0)
         self._worker = worker
+        self._observer = observer or NullRolloutObserver()
 
     def record(self, emission: Emission) -> None:
         """Add the switches that a commit passes, and the revisions to its metadata."""
@@ -42,6 +47,7 @@ class SwitchRecorder:
                     worker=self._worker,
                 ).encode()
                 emission.records_of(self._place).append(key, value, NO_HEADERS, offset=switch.first_offset)
+                self._observer.on_switched(switch.model)
             metadata = self.metadata(partition, emission.metadata.get(partition, ""))
             if metadata:
                 emission.metadata[partition] = metadata

@@ -19,8 +19,8 @@ class RolloutObserver(Protocol):
     def on_load_failed(self, model: str) -> None:
         """Observe that a version could not be loaded."""
 
-    def on_switched(self, model: str, partitions: int) -> None:
-        """Observe a commit beyond the switch offsets of this many partitions."""
+    def on_switched(self, model: str) -> None:
+        """Observe that the switch of a partition is written with a commit, which may still fail."""
 
 
 class NullRolloutObserver:
@@ -35,5 +35,5 @@ class NullRolloutObserver:
     def on_load_failed(self, model: str) -> None:
         pass
 
-    def on_switched(self, model: str, partitions: int) -> None:
+    def on_switched(self, model: str) -> None:
         pass

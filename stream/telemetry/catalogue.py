@@ -273,7 +273,7 @@ ROLLOUT_LOAD_DURATION: Final = Histogram(
 ROLLOUT_SWITCHES: Final = Counter(
     "forebay.rollout.switches",
     "{partition}",
-    "Switches of partitions to another revision whose commit succeeded",
+    "Switches of partitions to another revision, when they are written. After a failed commit they are written again",
     ("model",),
 )
 SHADOW_EVENTS: Final = Counter(

@@ -37,9 +37,9 @@ class RolloutRecorder:
         self._start_at_zero(model)
         self._store.add(c.ROLLOUT_LOADS, 1, (model, _FAILED))
 
-    def on_switched(self, model: str, partitions: int) -> None:
+    def on_switched(self, model: str) -> None:
         self._start_at_zero(model)
-        self._store.add(c.ROLLOUT_SWITCHES, partitions, (model,))
+        self._store.add(c.ROLLOUT_SWITCHES, 1, (model,))
 
     def record(self, rollouts: Sequence[RolloutStatus]) -> None:
         """Record the current status of the rollouts of all models."""

@@ -17,6 +17,7 @@ from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.switch_ledger import PendingSwitch, SwitchLedger
 from forebay.stream.pipeline.switch_recorder import SwitchRecorder
 from forebay.stream.rollouts.offset_metadata import required_revisions
+from forebay.stream.rollouts.rollout_observer import NullRolloutObserver
 from forebay.stream.rollouts.switch_log import SwitchLog, decode_switch
 from tests.core.build import P0, P1
 
@@ -179,3 +180,21 @@ def test_committed_revisions_must_be_applied() -> None:
     ledger = SwitchLedger(["m"])
     with pytest.raises(ForebayError, match="has applied revision 0"):
         ledger.restore({P0: Committed(5, "forebay-rollouts1 m=1")})
+
+
+def test_each_switch_that_is_written_is_observed() -> None:
+    seen: list[str] = []
+
+    class Seen(NullRolloutObserver):
+        def on_switched(self, model: str) -> None:
+            seen.append(model)
+
+    ledger = SwitchLedger(MODELS)
+    recorder = SwitchRecorder(ledger, OutputTopic("rollout-switches", 1, 10_000), worker="w", observer=Seen())
+    ledger.restore({P0: None, P1: None})
+    ledger.apply("b", 1)
+    for place in PLACES:
+        ledger.on_polled(place, 0, 5, now_ms=1)
+        recorder.record(Emission({}, {place: 3}, Ledger()))
+        recorder.record(Emission({}, {place: 5}, Ledger()))
+    assert seen == ["b", "b"]

@@ -76,7 +76,8 @@ def test_counters_begin_at_zero_and_count_by_author() -> None:
         recorder.on_accepted(replace(CANARY, action=Action.ROLLBACK, automatic=automatic))
     recorder.on_loaded(MODEL, 0.3)
     recorder.on_load_failed(MODEL)
-    recorder.on_switched(MODEL, 4)
+    for _ in range(4):
+        recorder.on_switched(MODEL)
     snapshot = store.snapshot()
     revisions = snapshot.counters[c.ROLLOUT_REVISIONS]
     assert {labels: count for labels, count in revisions.items() if count} == {
