@@ -168,7 +168,7 @@ def alert() -> Schema:
             "enum": [status.value for status in AlertStatus],
             "description": "firing while the threshold is exceeded, resolved afterwards.",
         },
-        "rule": text("The name of the rule in the configuration."),
+        "rule": text("The name of the rule in the configuration; rollout-went-back if a rollout ended by itself."),
         "severity": {"enum": [severity.value for severity in Severity], "description": "The severity of the rule."},
         "category": {"enum": [category.value for category in Category], "description": "The category of the rule."},
         "kind": or_null(text("The failure kind that the rule is about; null for all kinds of its category.")),
@@ -177,7 +177,10 @@ def alert() -> Schema:
                 "The model that the alert is about, even if its rule names no model; null in alerts of earlier versions."
             )
         ),
-        "measure": {"enum": ["count", "rate"], "description": "The measure that was compared with the threshold."},
+        "measure": {
+            "enum": ["count", "rate", "seconds"],
+            "description": "The measure that was compared with the threshold; seconds only for rollouts that went back.",
+        },
         "value": {"type": "number", "minimum": 0, "description": "The measured value over the rule's time span."},
         "threshold": {"type": "number", "minimum": 0, "description": "The threshold of the rule."},
         "of": {

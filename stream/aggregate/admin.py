@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aiohttp import web
 
 from forebay.stream.admin.health import Verdict
-from forebay.stream.admin.responses import page_response, probe
+from forebay.stream.admin.responses import json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
+from forebay.stream.rollouts.judge import Verdict as CanaryVerdict
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.metric_store import MetricStore
 from forebay.stream.telemetry.prometheus import render_page
@@ -42,8 +44,17 @@ class Heartbeat:
     last_tick_s: float | None = None
 
 
+@dataclass(slots=True)
+class JudgeStatus:
+    """What the judge of rollouts last found, for the metrics and `/rollouts`. error: why it cannot judge."""
+
+    verdicts: Sequence[CanaryVerdict] = ()
+    error: str | None = None
+    num_errors: int = 0
+
+
 class AggregatorAdmin:
-    """Serves the probes and metrics. heartbeat: to be updated by the aggregator."""
+    """Serves the probes, metrics and verdicts. heartbeat, rollouts: to be updated by the aggregator."""
 
     def __init__(self, settings: Settings, counting: AggregationStats, *, clock: Clock) -> None:
         self._counting = counting
@@ -52,6 +63,8 @@ class AggregatorAdmin:
         self._store = MetricStore()
         record_build(self._store)
         self.heartbeat = Heartbeat()
+        self.rollouts = JudgeStatus()
+        self._judges = settings.rollouts.enabled
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             routes = [
@@ -59,6 +72,7 @@ class AggregatorAdmin:
                 web.get("/readyz", probe(self.readiness)),
                 web.get("/startupz", probe(lambda: Verdict(True))),
                 web.get("/metrics", self._metrics),
+                web.get("/rollouts", self._rollouts),
             ]
             self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
 
@@ -88,4 +102,22 @@ class AggregatorAdmin:
         self._store.set(c.READY, int(self.readiness().ok))
         self._store.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
         self._store.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
+        if self._judges:
+            verdicts = self.rollouts.verdicts
+            self._store.set_total(c.ROLLOUT_JUDGE_ERRORS, self.rollouts.num_errors)
+            self._store.replace(
+                c.ROLLOUT_VERDICT, {(one.model, str(one.version), one.decision.value): 1 for one in verdicts}
+            )
+            self._store.replace(
+                c.ROLLOUT_EVENTS_NEEDED, {(one.model, str(one.version)): one.events_needed for one in verdicts}
+            )
         return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))
+
+    async def _rollouts(self, _request: web.Request) -> web.Response:
+        return json_response(
+            {
+                "enabled": self._judges,
+                "error": self.rollouts.error,
+                "verdicts": [verdict.to_dict() for verdict in self.rollouts.verdicts],
+            }
+        )

@@ -7,15 +7,17 @@ import contextlib
 import logging
 import os
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import aiohttp
 
-from forebay.schemas.errors import BrokerError
-from forebay.stream.aggregate.admin import AggregatorAdmin, Heartbeat
+from forebay.schemas.errors import BrokerError, DataError
+from forebay.stream.aggregate.admin import AggregatorAdmin
 from forebay.stream.aggregate.alert_evaluator import AlertEvaluator
 from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
+from forebay.stream.aggregate.rollout_judge import RolloutJudge
 from forebay.stream.aggregate.rules import build_rules
 from forebay.stream.aggregate.state import Timing
 from forebay.stream.aggregate.topic_layout import Layout
@@ -23,6 +25,7 @@ from forebay.stream.aggregate.topics import prepare_topics
 from forebay.stream.aggregate.webhook import Webhook, webhook_post
 from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.sections import Settings
+from forebay.stream.control.rollout_store import RolloutStore
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.kafka.client import client_options
@@ -37,8 +40,9 @@ READY_LINE: Final = "aggregator ready"
 START_TIMEOUT_S: Final = 600.0
 STOP_TIMEOUT_S: Final = 20.0
 WEBHOOK_STOP_TIMEOUT_S: Final = 5.0
+JUDGE_INTERVAL_S: Final = 1.0
 FIRST_PARTITION: Final = 0
-"""The aggregator that is assigned this partition of outcome-deltas evaluates the alert rules."""
+"""The aggregator that is assigned this partition of outcome-deltas evaluates the alert rules and judges rollouts."""
 
 
 class Aggregator:
@@ -73,6 +77,7 @@ class Aggregator:
                 log.info("probes and metrics at %s", url)
             async with self._webhook() as webhook:
                 evaluator = self._evaluator(layout, aggregation, webhook)
+                judge = self._judge(layout, aggregation, webhook)
                 started = asyncio.create_task(aggregation.start())
                 try:
                     async with asyncio.timeout(START_TIMEOUT_S):
@@ -80,10 +85,12 @@ class Aggregator:
                     if started.done():
                         log.info(READY_LINE)
                         admin.heartbeat.started = True
-                    ticking = asyncio.create_task(self._tick(aggregation, evaluator, admin.heartbeat))
-                    await self._until(signalled, ticking)
+                    ticking = asyncio.create_task(self._tick(aggregation, evaluator, admin))
+                    judging = asyncio.create_task(self._judge_forever(judge, aggregation, admin))
+                    await self._until(signalled, ticking, judging)
                     ticking.cancel()
-                    await asyncio.wait([ticking])
+                    judging.cancel()
+                    await asyncio.wait([ticking, judging])
                     if not ticking.cancelled() and (error := ticking.exception()) is not None:
                         raise error
                 except TimeoutError:
@@ -94,6 +101,8 @@ class Aggregator:
                     ) from None
                 finally:
                     await evaluator.stop()
+                    if judge is not None:
+                        await judge.stop()
                     started.cancel()
             log.info("stopping: publishing the remaining counts and leaving the group")
             await self._stop(aggregation)
@@ -112,10 +121,10 @@ class Aggregator:
             if task.done():
                 task.result()
 
-    async def _tick(self, aggregation: Aggregation, evaluator: AlertEvaluator, heartbeat: Heartbeat) -> None:
+    async def _tick(self, aggregation: Aggregation, evaluator: AlertEvaluator, admin: AggregatorAdmin) -> None:
         interval_s = self._settings.aggregate.emit_interval_ms / 1000
         while True:
-            heartbeat.last_tick_s = self._clock.monotonic_s()
+            admin.heartbeat.last_tick_s = self._clock.monotonic_s()
             await asyncio.sleep(interval_s)
             if (reason := aggregation.crashed) is not None:
                 raise BrokerError(
@@ -130,6 +139,26 @@ class Aggregator:
                 # Counting continues. The next evaluation reads the published alerts from the topic again.
                 log.warning("alert rules: %s", error.message)
                 await evaluator.stop()
+
+    async def _judge_forever(
+        self, judge: RolloutJudge | None, aggregation: Aggregation, admin: AggregatorAdmin
+    ) -> None:
+        """Judge rollouts beside the counting, which they must not delay. Never returns."""
+        status = admin.rollouts
+        if judge is None:
+            await asyncio.Event().wait()
+        while judge is not None:
+            await asyncio.sleep(JUDGE_INTERVAL_S)
+            try:
+                await judge.evaluate(active=FIRST_PARTITION in aggregation.partitions)
+            except (BrokerError, DataError) as error:
+                if error.message != status.error:
+                    log.warning("cannot judge rollouts: %s", error.message)
+                status.error, status.verdicts = error.message, ()
+                status.num_errors += 1
+                await judge.stop()
+            else:
+                status.error, status.verdicts = None, judge.verdicts
 
     async def _stop(self, aggregation: Aggregation) -> None:
         stopping = asyncio.create_task(aggregation.stop())
@@ -172,6 +201,26 @@ class Aggregator:
             clock=self._clock,
             traces=traces,
             on_fatal=self._end,
+        )
+
+    def _judge(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> RolloutJudge | None:
+        settings, clock = self._settings, self._clock
+        if not settings.rollouts.enabled:
+            return None
+
+        async def publish(key: bytes, value: bytes) -> None:
+            await aggregation.publish(layout.alerts, 0, [(key, value)])
+
+        return RolloutJudge(
+            settings.rollouts,
+            client_options(settings.kafka),
+            lambda: RolloutStore(settings, clock=clock),
+            deltas=layout.deltas,
+            alerts=layout.alerts,
+            publish=publish,
+            notify=None if webhook is None else webhook.notify,
+            clock=clock,
+            new_id=lambda: str(uuid.uuid4()),
         )
 
     def _evaluator(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertEvaluator:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 
-from forebay.stream.aggregate.alerts import Alert
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.retry import Sleep, retry
@@ -22,6 +21,12 @@ MAX_WAITING: Final = 1000
 
 Post = Callable[[dict[str, Any]], Awaitable[int]]
 """Posts a document and returns the HTTP status. Raises OSError, TimeoutError or aiohttp.ClientError without a response."""
+
+
+class Notification(Protocol):
+    """An alert, whether from a rule or about a rollout."""
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 class _Undelivered(Exception):
@@ -47,14 +52,14 @@ class Webhook:
         self._attempts = attempts
         self._sleep = sleep
         self._backoff = backoff
-        self._waiting: asyncio.Queue[Alert] = asyncio.Queue(MAX_WAITING)
+        self._waiting: asyncio.Queue[Notification] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start delivering in the background."""
         self._task = asyncio.create_task(self._run(), name="webhook")
 
-    def notify(self, alert: Alert) -> None:
+    def notify(self, alert: Notification) -> None:
         """Queue an alert. If the queue is full, the alert is dropped and logged."""
         try:
             self._waiting.put_nowait(alert)
@@ -82,7 +87,7 @@ class Webhook:
             finally:
                 self._waiting.task_done()
 
-    async def _deliver(self, alert: Alert) -> None:
+    async def _deliver(self, alert: Notification) -> None:
         document = alert.to_dict()
 
         def should_retry(error: Exception, failures: int) -> bool:

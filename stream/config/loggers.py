@@ -12,6 +12,7 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "forebay.worker": "start, drain and stop of a worker; circuit breakers; how long commits take",
         "forebay.rollouts": "revisions that are applied; versions that are loaded, removed or refused",
+        "forebay.rollouts.judge": "verdicts on canaries, and the revisions that they lead to",
         "forebay.repository": "models that are downloaded from a repository behind a URL",
         "forebay.source": "assigned partitions, with the offsets at which reading starts; the group's offsets",
         "forebay.decode": "event timestamps that are probably not in milliseconds",

@@ -309,6 +309,22 @@ AGGREGATE_DELTAS: Final = Counter(
 AGGREGATE_PARTITIONS: Final = Gauge(
     "forebay.aggregate.partitions", "{partition}", "Partitions of outcome-deltas that are assigned to this aggregator"
 )
+ROLLOUT_VERDICT: Final = Gauge(
+    "forebay.rollout.verdict",
+    "{verdict}",
+    "1 for the judge's current verdict on a canary: hold, inconclusive, step, promote or roll_back. Only the aggregator that "
+    "judges has it",
+    (*_MODEL, "verdict"),
+)
+ROLLOUT_EVENTS_NEEDED: Final = Gauge(
+    "forebay.rollout.events_needed",
+    "{event}",
+    "How many more events of a canary the judge needs at least: for its next step, or to decide a suspicion",
+    _MODEL,
+)
+ROLLOUT_JUDGE_ERRORS: Final = Counter(
+    "forebay.rollout.judge.errors", "{error}", "Attempts to judge that failed, for example without permissions"
+)
 
 
 def _all() -> tuple[Metric, ...]:

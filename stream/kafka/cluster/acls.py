@@ -95,11 +95,13 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
         (rollouts,) = _names(settings, ROLLOUTS.name)
         own.append(rollouts)
         yield Acl("topic", rollouts, "READ")
-    if settings.aggregate.alerts:
+    if settings.aggregate.alerts or settings.rollouts.enabled:
         (alerts,) = _names(settings, ALERTS.name)
         own.append(alerts)
-        # Alert rules read the aggregates, and after a restart the alerts that were sent.
-        yield from (Acl("topic", name, "READ") for name in (aggregates, alerts))
+        # After a restart, the alerts that were sent are read.
+        yield Acl("topic", alerts, "READ")
+    if settings.aggregate.alerts:
+        yield Acl("topic", aggregates, "READ")
     yield from (Acl("topic", name, "WRITE") for name in own)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))
     yield Acl("group", aggregator_group(settings), "READ")
