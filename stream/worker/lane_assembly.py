@@ -21,6 +21,7 @@ from forebay.stream.decode import DecodedModel
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.output.call_log import MeasuredLane
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
@@ -61,6 +62,13 @@ class ServedLane:
     def decoded_model(self) -> DecodedModel:
         """Return what decoding needs to know of the model."""
         return DecodedModel(self.ref, self.model.signature, self.topics)
+
+    def measured(self) -> MeasuredLane:
+        """Return what the performance in outcome deltas needs to know of the lane."""
+        return MeasuredLane(
+            queue_delay_s=self.settings.batch.max_queue_delay_ms / 1000,
+            on_gpu=str(getattr(self.model, "device", "cpu")).startswith("cuda"),
+        )
 
     def output_topics(self, topics: OutputTopics) -> OutputTopics:
         """Return the topics of the worker that the lane writes to: late events only if the model's windows ask for them."""

@@ -55,4 +55,5 @@ class LaneFactory:
             worker=self.worker,
             feature_names=[*(feature.name for feature in lane.model.signature.features), *self.model_names],
             clock=self.clock,
+            measured=lane.measured() if self.settings.rollouts.enabled and lane.windows is None else None,
         )
