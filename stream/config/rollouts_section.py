@@ -40,7 +40,8 @@ class RolloutsSection(Section):
         default=1_000,
         ge=1,
         le=1_000_000_000,
-        description="Least number of events of a canary for a judgement. With fewer it is inconclusive: the rollout holds.",
+        description="Least number of predictions of a canary in a step, if the command does not say. With fewer, the rollout "
+        "holds.",
     )
     max_failure_rate: float = Field(
         default=0.01,
@@ -66,7 +67,7 @@ class RolloutsSection(Section):
         default=0,
         ge=0,
         le=1_000,
-        description="A canary ends if its compute time per prediction exceeds the stable version's by this factor in "
+        description="A canary ends if its CPU time per prediction exceeds the stable version's by this factor in "
         "judge_windows consecutive windows. 0: not judged.",
     )
     shadow_max_share: float = Field(
