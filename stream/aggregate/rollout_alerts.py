@@ -126,7 +126,7 @@ class RolloutAlerts:
                     continue
                 alert = RolloutAlert(revision, following, now_ms)
                 firing = (alert.alert_id, AlertStatus.FIRING.value)
-                # An alert that nobody has seen needs no end.
+                # An alert that was not published needs no end.
                 if (alert.alert_id, alert.status.value) not in self._published and (
                     following is None or firing in self._published
                 ):
