@@ -147,6 +147,7 @@ def _messages() -> Schema:
             for name in (
                 "rollout",
                 "rollout-switch",
+                "shadow-prediction",
                 "outcome-delta",
                 "error-aggregate",
                 "alert",

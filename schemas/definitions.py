@@ -16,6 +16,7 @@ from forebay.schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
 from forebay.schemas.outputs import MAX_SAMPLE_IDS as MAX_SAMPLE_IDS
 from forebay.schemas.outputs import dead_letter, late_event, outcome_delta, prediction, replay_headers
 from forebay.schemas.rollouts import rollout, rollout_switch
+from forebay.schemas.shadow_predictions import shadow_prediction
 from forebay.schemas.shapes import MAX_TIMESTAMP_MS as MAX_TIMESTAMP_MS
 from forebay.schemas.shapes import Schema as Schema
 from forebay.schemas.shapes import milliseconds as _milliseconds
@@ -154,6 +155,7 @@ def definitions() -> Mapping[str, Schema]:
             "late-event": late_event(),
             "rollout": rollout(),
             "rollout-switch": rollout_switch(),
+            "shadow-prediction": shadow_prediction(),
             "outcome-delta": outcome_delta(),
             "error-aggregate": error_aggregate(),
             "alert": alert(),

@@ -153,12 +153,12 @@ ROLLOUT_SWITCHES: Final = TopicSpec(
 SHADOW_PREDICTIONS: Final = TopicSpec(
     name="shadow-predictions",
     description=(
-        "Predictions of versions that run as shadows, in the format of predictions. No application should act on them. Only "
-        "needed if rollouts.enabled is set. Kept for 7 days, as long as the predictions that they are compared with. Not "
-        "compacted: each answers one event and is not the latest state of a key."
+        "Pairs of predictions of one event: a shadow's, and that of the version that served. No application should act on "
+        "them. Written at best effort, outside transactions. Only needed if rollouts.enabled is set. Kept for 7 days, as long "
+        "as the predictions. Not compacted: each answers one event and is not the latest state of a key."
     ),
     key="The event's record key; if it has none, the event's field key.",
-    schema="prediction",
+    schema="shadow-prediction",
     partitions=None,
     retention_ms=7 * DAY_MS,
     cleanup_policy="delete",

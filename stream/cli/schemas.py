@@ -18,6 +18,7 @@ _NAMES = (
     "late-event",
     "rollout",
     "rollout-switch",
+    "shadow-prediction",
     "outcome-delta",
     "error-aggregate",
     "alert",

@@ -16,7 +16,10 @@ from forebay.stream.cli.output import echo
 if TYPE_CHECKING:
     from forebay.schemas.topics import TopicKey
 
-KINDS = ("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features")
+KINDS = (
+    *("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features"),
+    *("rollouts", "rollout-switches", "shadow-predictions"),
+)
 
 
 @click.command(
@@ -55,8 +58,9 @@ def command(
 ) -> None:
     """Print the records of a topic as text, or as JSON with one object per line.
 
-    KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events or features. Only committed
-    records are printed. Does not join a consumer group or commit offsets.
+    KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, rollouts,
+    rollout-switches or shadow-predictions. Only committed records are printed. Does not join a consumer group or commit
+    offsets.
     """
     if since is not None and from_beginning:
         raise click.UsageError("--from-beginning and --since exclude each other")

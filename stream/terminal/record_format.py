@@ -119,6 +119,21 @@ def _switch(record: Record, headers: Mapping[str, bytes]) -> str:
     return f"{value['model']} revision {value['revision']} from {place}  by {value['worker']}"
 
 
+def _shadow_prediction(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    source = value["source"]
+    sides = [f"v{side['version']}: {_side(side)}" for side in (value["primary"], value["shadow"])]
+    place = f"{source['topic']} {source['partition']}@{source['offset']}"
+    return f"{value['id']}  →  {sides[0]}  shadow {sides[1]}  {value['model']}  from {place}"
+
+
+def _side(side: Mapping[str, Any]) -> str:
+    if side["prediction"] is None:
+        return str(side["failure"])
+    answer = side["label"] if side["label"] is not None or side["class"] is None else f"class {side['class']}"
+    return f"{'' if answer is None else f'{answer} '}{_numbers(side['prediction'])}"
+
+
 def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
     return f"{_counted(value)}{_ids(value)}"
@@ -167,7 +182,7 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
         "late-events": _dead_letter,
         "rollouts": _rollout,
         "rollout-switches": _switch,
-        "shadow-predictions": _prediction,
+        "shadow-predictions": _shadow_prediction,
         "outcome-deltas": _delta,
         "features": _event,
         "error-aggregates": _aggregate,

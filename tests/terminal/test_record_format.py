@@ -81,6 +81,12 @@ def test_aggregates_and_alerts_are_shown_as_in_the_examples() -> None:
     assert "firing  critical  too many bad events: rate 0.12" in line("alerts", shown["alert-firing"])
 
 
+def test_a_shadow_prediction_shows_both_sides() -> None:
+    (value,) = (example.value for example in good_examples() if example.schema == "shadow-prediction")
+    shown = "UA-1545  →  v3: on time [0.125]  shadow v4: late [0.625]  flight-delay  from features 3@1041"
+    assert as_line("shadow-predictions", P3, FakeRecord(7, value)).endswith(shown)
+
+
 def test_an_event_as_json_and_as_raw_floats() -> None:
     assert "key k  id 5  [1,2]" in line("features", b'{"id":5,"timestamp":1,"features":[1,2]}', key=b"k")
     values = struct.pack("<8f", *range(8))
