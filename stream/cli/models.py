@@ -1,4 +1,4 @@
-"""`forebay models`: register, list, show, validate and alias the models of a repository."""
+"""`forebay models`: register, list, show, validate and alias the models of a repository, and roll versions out."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_compare import command as compare_command
 from forebay.stream.cli.models_export import command as export_command
 from forebay.stream.cli.models_gc import command as gc_command
+from forebay.stream.cli.models_history import history_command
 from forebay.stream.cli.models_import import command as import_command
 from forebay.stream.cli.models_options import chosen_repository, repository_option
 from forebay.stream.cli.models_register import command as register_command
+from forebay.stream.cli.models_rollout import (
+    abort_command,
+    canary_command,
+    pause_command,
+    promote_command,
+    resume_command,
+    rollback_command,
+    shadow_command,
+)
+from forebay.stream.cli.models_rollout_status import rollout_command
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.subcommands import SubcommandGroup
 
 if TYPE_CHECKING:
-    from forebay.models.artefacts.aliases import AliasMove, VersionCopy
     from forebay.stream.cli.models_reading import Validation
 
 
@@ -29,6 +39,9 @@ if TYPE_CHECKING:
         "publish": "`forebay models register` publishes a model from its file, `forebay.register` an object in Python.",
         "check": "`forebay models validate` checks the models of a repository, `forebay check` those of the configuration.",
         "delete": "`forebay models gc` deletes versions that are no longer needed.",
+        "undo": "`forebay models rollback` returns to the version before.",
+        "status": "`forebay models rollout` shows the rollout of a model.",
+        "deploy": "`forebay models promote` lets a version serve, `forebay models canary` for a share of the keys.",
         "aliases": "`forebay models list` shows the aliases, `forebay models alias` moves one.",
     },
     epilog=examples(
@@ -37,10 +50,12 @@ if TYPE_CHECKING:
         ("forebay models register churn.ubj --name churn", "publish a model"),
         ("forebay models validate", "load every version and compare its golden rows"),
         ("forebay models alias churn@4 champion", "move an alias"),
+        ("forebay models canary churn 4 --weight 5", "let a version predict 5 % of the keys"),
+        ("forebay models rollback churn", "return to the version before"),
     ),
 )
 def command() -> None:
-    """Register, list, show, validate and alias the models of a repository.
+    """Register, list, show, validate and alias the models of a repository, and roll versions out to the workers.
 
     A version is given as NAME@VERSION or NAME@ALIAS; NAME alone is its highest version.
     """
@@ -51,6 +66,15 @@ command.add_command(export_command)
 command.add_command(import_command)
 command.add_command(gc_command)
 command.add_command(compare_command)
+command.add_command(rollout_command)
+command.add_command(promote_command)
+command.add_command(canary_command)
+command.add_command(shadow_command)
+command.add_command(rollback_command)
+command.add_command(pause_command)
+command.add_command(resume_command)
+command.add_command(abort_command)
+command.add_command(history_command)
 
 
 @command.command(
@@ -194,7 +218,7 @@ def alias(
     """Move an alias to a version, and record who moved it, when and why.
 
     NAME@VERSION is a version that exists, or NAME@ALIAS. The version is not loaded: `forebay models validate` does that.
-    Workers do not follow aliases: they serve the number in model.version.
+    Workers do not follow aliases: they serve the number in model.version, or that of the rollout (`forebay models promote`).
     """
     if remove == ("@" in reference):
         raise click.UsageError(
@@ -218,41 +242,3 @@ def alias(
         before = "new" if move.before is None else f"was version {move.before}"
         after = "removed" if move.after is None else f"version {move.after}"
         echo(f"{name}@{alias}: {after} ({before})")
-
-
-@command.command(
-    epilog=examples(
-        ("forebay models history churn", "all moves, newest first"),
-        ("forebay models history churn --alias champion", "of one alias"),
-        ("forebay models history churn --json", "for scripts"),
-    )
-)
-@config_options
-@click.argument("name", metavar="NAME")
-@repository_option
-@click.option("--alias", metavar="ALIAS", help="Show only the moves of this alias.")
-@json_option
-def history(source: ConfigSource, name: str, repository: str | None, alias: str | None, as_json: bool) -> None:
-    """Show who moved the aliases of a model when, from and to which version, and why; newest first.
-
-    Versions that were copied from an MLflow registry are listed too, with what they are copies of.
-    """
-    folder = chosen_repository(source, repository)
-    from forebay.models.artefacts.aliases import read_aliases
-    from forebay.models.artefacts.repository import list_versions
-
-    list_versions(folder, name)  # refuses a model that does not exist
-    aliases = read_aliases(folder, name)
-    moves: list[AliasMove | VersionCopy] = [move for move in aliases.history if alias in (None, move.alias)]
-    if alias is None:
-        moves = sorted([*moves, *aliases.copies], key=lambda entry: entry.at)
-    moves.reverse()
-    if as_json:
-        echo_json([move.to_dict() for move in moves])
-    elif moves:
-        from forebay.stream.cli.models_render import history_table
-        from forebay.stream.terminal.console import print_whole
-
-        print_whole(history_table(moves))
-    else:
-        echo(f"{name}: no alias{'' if alias is None else f' {alias!r}'} was ever set", err=True)

@@ -161,7 +161,7 @@ def loads_text(workers: Sequence[RolloutWorker], after: Revision) -> RenderableT
     return Group(Text("workers:"), *lines)
 
 
-def waiting_text(waiting: Sequence[Waiting], number: int) -> RenderableType:
+def waiting_text(waiting: Sequence[Waiting]) -> RenderableType:
     """Return one line per worker that has not applied a revision."""
     return Group(
         *(

@@ -37,6 +37,7 @@ _READ_ONLY: Final = frozenset(
         "models compare",
         "models history",
         "models list",
+        "models rollout",
         "models show",
         "models validate",
         "schemas",
