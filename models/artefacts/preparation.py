@@ -47,7 +47,7 @@ def prepare(
 ) -> FloatArray:
     """Return the rows [B, row_width] as the net takes them: [B, prepared_width], float32, in new memory.
 
-    checked: whether RowCheck rejects rows; an event of a sequence rejects the whole sequence.
+    checked: whether steps reject rows; an event of a sequence rejects the whole sequence.
 
     Raises TensorError for another type, and RowsRejected.
     """

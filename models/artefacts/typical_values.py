@@ -18,6 +18,7 @@ from forebay.models.artefacts.preprocessing.combine import Combine, Cyclic
 from forebay.models.artefacts.preprocessing.fill_sequence import FillSequence
 from forebay.models.artefacts.preprocessing.interpolate import Interpolate
 from forebay.models.artefacts.preprocessing.map_values import MapValues
+from forebay.models.artefacts.preprocessing.pipeline import CHECKS
 from forebay.models.artefacts.preprocessing.power import PowerTransform
 from forebay.models.artefacts.preprocessing.select_columns import SelectColumns
 from forebay.models.artefacts.preprocessing.step import FLOAT32_MAX
@@ -27,7 +28,7 @@ _POSITIVE = (4.0, 1.0)
 """Centre and scale of columns whose logarithm is taken: positive within three scales."""
 
 
-_KEEPING_VALUES = (Impute, RowCheck, NullOutside, FlagOutside, FlagMissing, Combine, Cyclic, FillSequence)
+_KEEPING_VALUES = (Impute, *CHECKS, NullOutside, FlagOutside, FlagMissing, Combine, Cyclic, FillSequence)
 """Steps that only replace missing or extreme values of their columns, or append new columns."""
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from forebay.models.artefacts.preprocessing.bounds import FlagOutside, NullOutside
 from forebay.models.artefacts.preprocessing.step import FLOAT32_MAX
@@ -16,16 +15,17 @@ from forebay.models.preparation.missing import dropped_note, refuse_in_sequences
 from forebay.models.preparation.recipe_step import FittedStep, Options
 from forebay.models.preparation.recipe_table import RecipeTable
 from forebay.models.preparation.training_rows import (
-    BoolArray,
     ColumnChoice,
     TrainingRows,
     columns_with_any,
     listed,
     rows_with_any,
 )
+from forebay.models.preparation.whole_rows import fit_isolation_forest, local_inliers
 
 BOUND_METHODS: Final = ("iqr", "z_score")
 MODEL_METHODS: Final = ("isolation_forest", "local_outlier_factor")
+"""Methods that find whole rows."""
 _BOUND_ACTIONS: Final = ("clip", "null", "flag", "reject", "drop")
 _DEFAULT_FACTORS: Final = {"iqr": 1.5, "z_score": 3.0}
 
@@ -35,7 +35,8 @@ class OutliersStep(Options):
     """Finds values outside bounds that are fitted to the training rows and then are constants.
 
     method: `iqr`: more than `factor` times the distance of the quartiles beyond them; `z_score`: more than `factor` standard
-        deviations (ddof 0) from the mean. Or a model of whole rows, which only works on training rows: see `_fit_model`.
+        deviations (ddof 0) from the mean; `isolation_forest`: whole rows, also on events; `local_outlier_factor`: whole rows,
+        only among training rows.
     action: `clip` to the bounds; `null`: becomes missing; `flag`: adds a column of 0 and 1; `reject`: training rows are dropped
         and a worker rejects events; `drop`: only training rows are dropped.
     """
@@ -60,10 +61,16 @@ class OutliersStep(Options):
         }[method]
         table.reject_unknown_keys(("step", "method", "action", "columns", *options))
         action = table.text("action", _BOUND_ACTIONS)
-        if method in MODEL_METHODS and action != "drop":
+        if method == "local_outlier_factor" and action != "drop":
             raise table.error(
-                f'action is {action!r}; {method} allows only "drop", because a worker cannot afford to run it on each event',
-                'use action = "drop" to train without outliers, or method = "iqr" or "z_score" with bounds for each column',
+                f'action is {action!r}; {method} allows only "drop", because it compares a row with all training rows, which a '
+                "worker does not have",
+                'use action = "drop" to train without outliers, or method = "isolation_forest" with action = "reject"',
+            )
+        if method == "isolation_forest" and action not in ("drop", "reject"):
+            raise table.error(
+                f'action is {action!r}; {method} allows "drop" and "reject", because it finds rows and not values',
+                'use one of these, or method = "iqr" or "z_score" with bounds for each column',
             )
         return cls(
             method,
@@ -76,8 +83,10 @@ class OutliersStep(Options):
 
     def fit(self, rows: TrainingRows) -> FittedStep:
         columns = rows.choose_numbers(self.columns)
-        if self.method in MODEL_METHODS:
-            return self._fit_model(rows, columns)
+        if self.method == "isolation_forest":
+            return self._fit_forest(rows, columns)
+        if self.method == "local_outlier_factor":
+            return self._fit_neighbours(rows, columns)
         bounds = [self._bounds(rows, place) for place in columns]
         minima, maxima = tuple(low for low, _ in bounds), tuple(high for _, high in bounds)
         x_NK = rows.x_NF[:, list(columns)]
@@ -116,34 +125,24 @@ class OutliersStep(Options):
             low, high = mean - factor * deviation, mean + factor * deviation
         return max(float(low), -FLOAT32_MAX), min(float(high), FLOAT32_MAX)
 
-    def _fit_model(self, rows: TrainingRows, columns: tuple[int, ...]) -> FittedStep:
-        """Drop the training rows that scikit-learn's model of whole rows finds. The frozen preprocessing does not change."""
+    def _fit_forest(self, rows: TrainingRows, columns: tuple[int, ...]) -> FittedStep:
+        """Return the forest that scikit-learn fits to whole rows, as a step that rejects events or only training rows."""
         refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
-        x_NK = rows.x_NF[:, list(columns)]
-        for place in columns:
-            if len(rows.present(place)) < len(rows.x_NF):
-                raise fit_error(
-                    f"the column {rows.names[place]!r} has missing values, which {self.method} does not take",
-                    "put a step impute or drop_missing before this one",
-                )
-        keep_N = self._is_inlier(x_NK, rows.seed)
+        forest = fit_isolation_forest(rows, columns, self.contamination)
+        keep_N = ~forest.rejected(rows.x_NF)
+        notes: tuple[str, ...] = (dropped_note(keep_N, "an outlier (isolation_forest)"),)
+        if self.action == "reject":
+            return FittedStep((forest,), rows.names, keep_N, notes=notes)
+        notes = (*notes, "events with outliers are predicted")
+        return FittedStep((), rows.names, keep_N, notes=notes, checks=(forest,))
+
+    def _fit_neighbours(self, rows: TrainingRows, columns: tuple[int, ...]) -> FittedStep:
+        """Drop the training rows that are unlike their neighbours. The frozen preprocessing does not change."""
+        refuse_in_sequences(rows, "rows cannot be dropped from the middle of a sequence")
+        keep_N = local_inliers(rows, columns, self.contamination, self.neighbours or 20)
         notes = (
-            dropped_note(keep_N, f"an outlier ({self.method})"),
-            f"{self.method} works only on training rows: a worker does not look for these outliers",
+            dropped_note(keep_N, "an outlier (local_outlier_factor)"),
+            "local_outlier_factor works only on training rows: a worker does not look for these outliers",
         )
-        needs_all = f"{self.method} finds outliers only among the rows that it is fitted to"
+        needs_all = "local_outlier_factor finds outliers only among the rows that it is fitted to"
         return FittedStep((), rows.names, keep_N, notes=notes, needs_all=needs_all)
-
-    def _is_inlier(self, x_NK: npt.NDArray[np.float32], seed: int) -> BoolArray:
-        from sklearn.ensemble import IsolationForest
-        from sklearn.neighbors import LocalOutlierFactor
-
-        contamination = "auto" if self.contamination is None else self.contamination
-        if self.method == "isolation_forest":
-            forest = IsolationForest(contamination=contamination, random_state=seed)
-            return np.asarray(forest.fit_predict(x_NK) > 0)
-        neighbours = min(self.neighbours or 20, len(x_NK) - 1)
-        if neighbours < 1:
-            raise fit_error("there is one training row, which has no neighbour", "give more training rows")
-        factor = LocalOutlierFactor(n_neighbors=neighbours, contamination=contamination)
-        return np.asarray(factor.fit_predict(x_NK) > 0)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from forebay.models.artefacts.arrays import FloatArray
-from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck, Step
+from forebay.models.artefacts.preprocessing import Preprocessing, Step
+from forebay.models.artefacts.preprocessing.pipeline import CHECKS
 from forebay.models.artefacts.signature import Feature
 from forebay.models.preparation.catalogue import STEPS
 from forebay.models.preparation.errors import fit_error, recipe_error
@@ -186,5 +187,5 @@ def _apply(fitted: FittedStep, rows: TrainingRows) -> TrainingRows:
         )
     texts = rows.texts if fitted.texts is None else fitted.texts
     texts = {name: feature for name, feature in texts.items() if name in fitted.names}
-    is_raw = rows.is_raw and fitted.names == rows.names and all(isinstance(step, RowCheck) for step in fitted.steps)
+    is_raw = rows.is_raw and fitted.names == rows.names and all(isinstance(step, CHECKS) for step in fitted.steps)
     return replace(rows, names=fitted.names, x_NF=x_NG, texts=texts, is_raw=is_raw)

@@ -20,6 +20,7 @@ from forebay.models.artefacts.preprocessing.combine import Combine, Cyclic
 from forebay.models.artefacts.preprocessing.fill_sequence import FillSequence
 from forebay.models.artefacts.preprocessing.impute import Impute
 from forebay.models.artefacts.preprocessing.interpolate import Interpolate
+from forebay.models.artefacts.preprocessing.isolation_forest import IsolationForest
 from forebay.models.artefacts.preprocessing.map_values import MapValues
 from forebay.models.artefacts.preprocessing.one_hot import OneHot
 from forebay.models.artefacts.preprocessing.power import PowerTransform
@@ -52,6 +53,7 @@ STEP_READERS: Final[Mapping[str, Callable[[JsonObject], Step]]] = MappingProxyTy
         "combine": Combine.read,
         "cyclic": Cyclic.read,
         "fill_sequence": FillSequence.read,
+        "isolation_forest": IsolationForest.read,
     }
 )
 """The steps that a manifest can hold, by their kinds."""
@@ -74,7 +76,11 @@ STEP_TYPES: Final = (
     Combine,
     Cyclic,
     FillSequence,
+    IsolationForest,
 )
+
+CHECKS: Final = (RowCheck, IsolationForest)
+"""The steps that reject rows of events and change no values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +127,10 @@ class Preprocessing:
     ) -> FloatArray:
         """Return the preprocessed rows [B, G], float32 in C order, always in new memory; `x_BF` is never modified.
 
-        checked: whether the rows are those of events, so that RowCheck rejects some.
+        checked: whether the rows are those of events, so that RowCheck and IsolationForest reject some.
         sequences_B: the number of the sequence that a row belongs to, ascending; None if each row stands by itself.
 
-        Raises TensorError for another type or shape, and RowsRejected for the first RowCheck that rejects rows.
+        Raises TensorError for another type or shape, and RowsRejected for the first step that rejects rows.
         """
         if x_BF.dtype != np.float32 or x_BF.ndim != 2 or (self.steps and x_BF.shape[1] != self.steps[0].width):
             wanted = str(self.steps[0].width) if self.steps else "F"
@@ -135,7 +141,7 @@ class Preprocessing:
         if not self.steps:
             return x_BF.copy(order="C")
         for step in self.steps:
-            if checked and isinstance(step, RowCheck):
+            if checked and isinstance(step, CHECKS):
                 step.check(x_BF)
             elif sequences_B is not None and isinstance(step, FillSequence):
                 x_BF = step.apply_to_sequences(x_BF, sequences_B)

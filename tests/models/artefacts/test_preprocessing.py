@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing, Standardise, Step
 from forebay.models.artefacts.preprocessing.bin import Bin
 from forebay.models.artefacts.preprocessing.interpolate import Interpolate
+from forebay.models.artefacts.preprocessing.isolation_forest import IsolationForest
 from forebay.models.artefacts.preprocessing.map_values import MapValues
 from forebay.models.artefacts.preprocessing.pipeline import STEP_READERS
 from forebay.models.artefacts.preprocessing.power import METHODS, PowerTransform
@@ -68,6 +69,18 @@ def other_steps(draw: st.DrawFn, kind: str, width: int, columns: tuple[int, ...]
                 maxima=tuple(draw(st.none() | st.floats(-1, 9)) for _ in columns),
                 allow_missing=tuple(draw(st.booleans()) for _ in columns),
                 names=tuple(map(str, columns)),
+            )
+        case "isolation_forest":
+            trees = draw(st.integers(1, 3))
+            return IsolationForest(
+                width,
+                columns[:2] or (0,),
+                splits=((0, -1, 0, -1, -1),) * trees,
+                thresholds=((draw(st.floats(-2, 2)), draw(st.floats(-2, 2))),) * trees,
+                samples=((1, 2, 3),) * trees,
+                max_samples=6,
+                offset=-0.5,
+                names=tuple(map(str, columns[:2])) or ("0",),
             )
         case _:
             return Interpolate(width, columns, ((-1.0, 0.5, 0.5, 3.0),) * len(columns), (0.0, 0.1, 0.2, 1.0))

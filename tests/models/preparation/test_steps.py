@@ -153,16 +153,33 @@ def test_outliers_are_beyond_the_bounds(method: str) -> None:
     assert f"{is_outlier.sum()} outliers ({method}, reject) in " in rejecting.notes[0]
 
 
+@pytest.mark.parametrize("contamination", [None, 0.1])
+def test_an_isolation_forest_rejects_the_rows_that_scikit_learn_finds(contamination: float | None) -> None:
+    table = {"step": "outliers", "method": "isolation_forest", "columns": ["c", "a"]}
+    table |= {} if contamination is None else {"contamination": contamination}
+    rejecting, dropping = fit(table | {"action": "reject"}, seed=3), fit(table | {"action": "drop"}, seed=3)
+    reference = IsolationForest(random_state=3, contamination=contamination or "auto").fit(X_NF[:, [2, 0]])
+    np.testing.assert_array_equal(rejecting.keep_N, reference.predict(X_NF[:, [2, 0]]) > 0)
+    np.testing.assert_array_equal(dropping.keep_N, rejecting.keep_N)
+    assert dropping.preprocessing.steps == () and dropping.of_training.steps == rejecting.preprocessing.steps
+    with pytest.raises(RowsRejected) as caught:
+        rejecting.preprocessing.apply(LATER_NF, checked=True)
+    assert sorted(caught.value.reasons) == np.flatnonzero(reference.predict(LATER_NF[:, [2, 0]]) < 0).tolist()
+    with pytest.raises(ModelError, match="the column 'c' has missing values, which isolation_forest does not take"):
+        fit(table | {"action": "reject"}, x_NF=WITH_GAPS_NF)
+
+
 def test_models_of_whole_rows_drop_training_rows() -> None:
-    forest = fit({"step": "outliers", "method": "isolation_forest", "action": "drop"}, seed=3)
-    expected = IsolationForest(random_state=3).fit_predict(X_NF) > 0
-    np.testing.assert_array_equal(forest.keep_N, expected)
     neighbours = fit({"step": "outliers", "method": "local_outlier_factor", "action": "drop", "contamination": 0.1})
     np.testing.assert_array_equal(neighbours.keep_N, LocalOutlierFactor(contamination=0.1).fit_predict(X_NF) > 0)
-    assert forest.preprocessing.steps == neighbours.preprocessing.steps == ()
-    assert "works only on training rows" in forest.notes[1]
-    with pytest.raises(ModelError, match=r'isolation_forest allows only "drop"'):
+    assert neighbours.preprocessing.steps == ()
+    assert "works only on training rows" in neighbours.notes[1]
+    with pytest.raises(ModelError, match=r'local_outlier_factor allows only "drop"'):
+        fit({"step": "outliers", "method": "local_outlier_factor", "action": "reject"})
+    with pytest.raises(ModelError, match=r'isolation_forest allows "drop" and "reject"'):
         fit({"step": "outliers", "method": "isolation_forest", "action": "flag"})
+    with pytest.raises(ModelError, match="there is one training row"):
+        fit({"step": "outliers", "method": "isolation_forest", "action": "drop"}, x_NF=X_NF[:1])
 
 
 def test_logarithms_and_their_domain() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from forebay.models.artefacts.preprocessing.isolation_forest import IsolationForest
 from forebay.models.artefacts.repository import find_version, read_manifest_file
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.serving.load_gate import load_model
@@ -299,6 +300,16 @@ def test_the_label_of_a_training_row_is_not_in_its_value_where_not_all_rows_are_
         "the rows that the step is fitted to are cross-fitted; it has not seen the labels of the others"
     )
     np.testing.assert_array_equal(np.delete(data.training.x, place, 1), np.delete(as_served, place, 1))
+
+
+def test_an_isolation_forest_drops_rows_that_it_was_not_fitted_to(tmp_path: Path) -> None:
+    step = {"step": "outliers", "method": "isolation_forest", "columns": ["temperature", "hour"], "action": "drop"}
+    data = prepared_from_some(tmp_path, step)
+    assert not data.preprocessing.steps and len(data.training) < 420
+    (tmp_path / "reject").mkdir()
+    (forest,) = prepared_from_some(tmp_path / "reject", {**step, "action": "reject"}).preprocessing.steps
+    assert isinstance(forest, IsolationForest) and not forest.rejected(np.ascontiguousarray(data.training.x)).any()
+    assert forest.rejected(np.ascontiguousarray(data.test.x)).any()
 
 
 @pytest.mark.parametrize(
