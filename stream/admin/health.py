@@ -32,6 +32,7 @@ class HealthSnapshot:
     progress: a value that changes whenever work progresses.
     cluster_answered_s: time of the cluster's last answer; None if there was none.
     commit_failed_s: time of the last failed commit; None if a commit has succeeded since, or none has failed.
+    waiting_for: the revisions that must be applied before partitions can be read.
     """
 
     now_s: float
@@ -46,6 +47,7 @@ class HealthSnapshot:
     cluster_answered_s: float | None
     commit_failed_s: float | None
     breakers: Mapping[str, BreakerState]
+    waiting_for: tuple[str, ...] = ()
 
     @property
     def cluster_is_healthy(self) -> bool:
@@ -103,6 +105,7 @@ class StallDetector:
         """Return the durations as of this snapshot. Any progress or excuse resets them."""
         breakers_closed = all(state is BreakerState.CLOSED for state in snapshot.breakers.values())
         excused = not snapshot.cluster_is_healthy or not breakers_closed or snapshot.draining or not snapshot.warm
+        excused = excused or bool(snapshot.waiting_for)
         has_work = snapshot.in_flight > 0 or (bool(snapshot.lag) and not snapshot.paused)
         first = self._working_since_s == -math.inf
         if first or excused or not snapshot.gate_open or not has_work or snapshot.progress != self._progress:
@@ -151,12 +154,13 @@ def readiness(snapshot: HealthSnapshot) -> Verdict:
         reasons.append("the model is warming up")
     if not snapshot.joined:
         reasons.append("the group has not been joined yet")
-    elif not snapshot.gate_open:
+    elif not snapshot.gate_open and not snapshot.waiting_for:
         reasons.append(
             "the group is being rebalanced, or reading restarts at the committed offsets"
             if snapshot.cluster_is_healthy
             else "the cluster does not answer: reading resumes when it does"
         )
+    reasons += [f"waiting for {revisions}" for revisions in snapshot.waiting_for]
     if snapshot.draining:
         reasons.append("draining")
     return Verdict(not reasons, tuple(reasons), {"conditions": conditions(snapshot)})

@@ -57,6 +57,7 @@ class WorkerComponents:
 
     lanes_status: returns the status of the lane of each model.
     rollouts: returns the status of the rollouts; none if they are not enabled.
+    waiting_for: returns the revisions that must be applied before partitions can be read.
     """
 
     models: ServedModels
@@ -67,6 +68,7 @@ class WorkerComponents:
     lag: LagPoller
     status_observer: StatusObserver
     rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
+    waiting_for: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(slots=True)
@@ -136,6 +138,7 @@ class WorkerView:
             cluster_answered_s=lag.answered_s,
             commit_failed_s=self._components.status_observer.commit_failed_s,
             breakers={name: breaker.state for name, breaker in self._components.breakers.by_name().items()},
+            waiting_for=self._components.waiting_for(),
         )
 
     def liveness(self) -> Verdict:

@@ -42,6 +42,7 @@ def command(
     import signal
     from contextlib import nullcontext
 
+    from forebay.models.backends.protocol import Model
     from forebay.stream.aggregate.sidecar_process import sidecar_aggregator
     from forebay.stream.core.stop_request import StoppedEarly
     from forebay.stream.inference.loading import ModelLoader
@@ -52,7 +53,7 @@ def command(
     set_up_logging(settings.log.level, settings.log.format)
     served = settings.models_to_serve()
     loader = ModelLoader(served, settings.trust, load_meter())
-    models = [loader.load(entry) for entry in served]
+    models: list[Model] = [loader.load(entry) for entry in served]
     with sidecar_aggregator(source.arguments(), source.environ) if with_aggregator else nullcontext():
         try:
             pipeline = asyncio.run(run_worker(settings, models))

@@ -13,7 +13,11 @@ class CompositeObserver:
     """Forwards each call to several observers, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+        self._observers = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        """Forward calls to another observer, after the others."""
+        self._observers.append(observer)
 
     def on_polled(self, chunks: Sequence[Chunk], *, began_s: float, received_s: float) -> None:
         for observer in self._observers:

@@ -174,13 +174,17 @@ class Lanes:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for state in self._states.values():
-                    self._run_feed(state, group)
+                self._run_feeds(group)
                 await asyncio.Event().wait()  # feeds come and go
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
             self._group = None
+
+    def _run_feeds(self, group: asyncio.TaskGroup) -> None:
+        # Not in `run`, which never ends: its last local variable would keep a removed lane's model in memory.
+        for state in self._states.values():
+            self._run_feed(state, group)
 
     def _run_feed(self, state: _LaneState, group: asyncio.TaskGroup) -> None:
         state.running = group.create_task(

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from aiokafka.errors import KafkaError
 
@@ -80,7 +81,8 @@ class Pipeline:
 
     def connect(self, stages: Stages) -> None:
         """Set the stages. They are built after the pipeline because they call back into it."""
-        self._stages = stages
+        # Without the lanes, because rollouts replace them: nothing else may keep their models in memory.
+        self._stages = replace(stages, lanes=())
         self._lanes = Lanes(
             stages.lanes,
             topics=stages.topics,

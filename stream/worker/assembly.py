@@ -9,6 +9,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
@@ -20,13 +21,12 @@ from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.admin.view import WorkerComponents
 from forebay.stream.config.sections import Settings
-from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
 from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.decode.seen_ids import DuplicateWindow
-from forebay.stream.eventtime.emitter import WindowEmitter
+from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.client import client_options
@@ -40,24 +40,26 @@ from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.patches.raw_records import ReadLimits
-from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings, hash_key
-from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
-from forebay.stream.output.emitter import EmissionBuilder, Emitter, ModelEmitter, Placer
+from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.output.lanes_emitter import LanesEmitter
-from forebay.stream.pipeline.committer import AtLeastOnce, Committer, OffsetTransaction
 from forebay.stream.pipeline.composite_observer import CompositeObserver
-from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages
+from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import poll_size
-from forebay.stream.worker.lane_assembly import ServedLane, build_lane, circuit_breaker
+from forebay.stream.worker.commit_assembly import build_committer, build_producer, retry_backoff
+from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
+from forebay.stream.worker.lane_factory import LaneFactory
+from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.process_tuning import keep_freed_memory
+from forebay.stream.worker.resident_versions import VersionReports
+from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 
 log = logging.getLogger("forebay.worker")
@@ -67,10 +69,11 @@ SWITCH_INTERVAL_S = 0.0005
 after each operator, when it takes the lock back, while the event loop decodes."""
 
 
-async def run_worker(settings: Settings, models: Sequence[Model], *, clock: Clock | None = None) -> Pipeline:
+async def run_worker(settings: Settings, models: list[Model], *, clock: Clock | None = None) -> Pipeline:
     """Run a worker until SIGTERM or SIGINT, drain, leave the group, and return the pipeline with its totals.
 
-    models: in the order of `settings.models_to_serve()`.
+    models: in the order of `settings.models_to_serve()`. The list is emptied: rollouts may replace the models, whose memory
+        is then free.
 
     Raises StoppedEarly if the signal arrives before the start is complete, or the error that ended the worker.
     """
@@ -79,6 +82,7 @@ async def run_worker(settings: Settings, models: Sequence[Model], *, clock: Cloc
     stop = StopRequest()
     stop.listen(asyncio.get_running_loop())
     worker = await WorkerAssembly(settings, models, clock=clock or SystemClock()).assemble(stop)
+    models.clear()
     return await worker.run()
 
 
@@ -113,21 +117,28 @@ class WorkerAssembly:
         Raises StoppedEarly if a stop is requested meanwhile, and ForebayError if the worker cannot run.
         """
         telemetry, timings = self._telemetry(), CommitTimings()
-        status_observer = StatusObserver([lane.ref for lane in self._lanes], clock=self._clock)
-        observer = CompositeObserver(
-            telemetry,
-            status_observer,
-            timings,
-            TimestampWarning(lane.ref for lane in self._lanes if lane.windows is None),
-        )
-        in_flight = self._in_flight()
-        pipeline = self._pipeline(in_flight, observer)
+        status_observer, timestamp_warning = self._status_observer(), self._timestamp_warning()
+        observer = CompositeObserver(telemetry, status_observer, timings, timestamp_warning)
+        pipeline = self._pipeline(self._in_flight(), observer)
         layout = await self._find_layout(stop)
-        producer, windows = self._producer(layout), self._windows(layout)
+        producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
+        reports = VersionReports(
+            models=self._served_models(windows),
+            breakers=self._breakers,
+            telemetry=telemetry,
+            status_observer=status_observer,
+            timestamp_warning=timestamp_warning,
+        )
+        decoder, factory = self._decoder(), self._lane_factory(layout)
+        rollouts = self._rollouts(
+            pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
+        )
         # `admin` is built below; the address is used only when the worker joins the group.
-        source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data())
-        decoder = self._decoder()
-        committer = self._committer(self._emission_builder(layout, windows), producer, source, observer)
+        source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts)
+        emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
+        committer = build_committer(
+            self._settings, emitter, producer=producer, source=source, observer=observer, clock=self._clock
+        )
         pipeline.connect(
             Stages(
                 source=source,
@@ -138,26 +149,26 @@ class WorkerAssembly:
                 producer=producer,
                 windows=windows,
                 duplicates=self._duplicates(),
+                rollouts=None if rollouts is None else rollouts.stage,
             )
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
         components = WorkerComponents(
-            models=ServedModels(
-                lane.served_model(None if windows is None else windows.stages.get(lane.ref)) for lane in self._lanes
-            ),
+            models=reports.models,
             lanes_status=pipeline.lanes_status,
             pipeline=pipeline,
             breakers=self._breakers,
             source=source,
             lag=lag,
             status_observer=status_observer,
+            **_rollout_components(rollouts),
         )
         admin = WorkerAdmin(
             self._settings, components, decoder=decoder, metrics=telemetry, worker=self._instance, clock=self._clock
         )
-        telemetry.attach(self._polled_components(source, pipeline, is_ready=admin.is_ready))
+        telemetry.attach(self._polled_components(components, is_ready=admin.is_ready, source=source))
         parts = WorkerParts(
-            lanes=self._lanes,
+            lanes=self._lanes if rollouts is None else rollouts.versions,
             pipeline=pipeline,
             producer=producer,
             source=source,
@@ -165,6 +176,7 @@ class WorkerAssembly:
             commit_timings=timings,
             admin=admin,
             telemetry=telemetry,
+            follower=None if rollouts is None else rollouts.follower,
         )
         return self._worker(parts, stop)
 
@@ -178,8 +190,9 @@ class WorkerAssembly:
         )
 
     def _polled_components(
-        self, source: Source, pipeline: Pipeline, *, is_ready: Callable[[], bool]
+        self, components: WorkerComponents, *, is_ready: Callable[[], bool], source: Source
     ) -> PolledComponents:
+        pipeline = components.pipeline
         return PolledComponents(
             source,
             pipeline.in_flight,
@@ -187,12 +200,65 @@ class WorkerAssembly:
             totals=pipeline.totals,
             lanes_status=pipeline.lanes_status,
             is_ready=is_ready,
+            rollouts=components.rollouts,
+        )
+
+    def _status_observer(self) -> StatusObserver:
+        refs = [lane.ref for lane in self._lanes]
+        return StatusObserver(refs, clock=self._clock, is_fixed=not self._has_rollouts)
+
+    def _timestamp_warning(self) -> TimestampWarning:
+        return TimestampWarning(lane.ref for lane in self._lanes if lane.windows is None)
+
+    @property
+    def _has_rollouts(self) -> bool:
+        return self._settings.rollouts.enabled
+
+    def _served_models(self, windows: LaneWindows | None) -> ServedModels:
+        return ServedModels(
+            lane.served_model(None if windows is None else windows.stages.get(lane.ref)) for lane in self._lanes
+        )
+
+    def _lane_factory(self, layout: Layout) -> LaneFactory:
+        return LaneFactory(
+            self._settings,
+            layout,
+            worker=self._instance,
+            model_names=tuple(lane.ref.name for lane in self._lanes),
+            clock=self._clock,
+            on_fatal=self._failure.report,
+        )
+
+    def _rollouts(
+        self,
+        pipeline: Pipeline,
+        windows: LaneWindows | None,
+        *,
+        factory: LaneFactory,
+        decoder: Decoder,
+        reports: VersionReports,
+        observer: CompositeObserver,
+    ) -> RolloutParts | None:
+        if not isinstance(decoder, VersionedDecoder):
+            return None
+        non_finite = NonFiniteCounter()
+        observer.add(non_finite)
+        return build_rollouts(
+            self._lanes,
+            factory=factory,
+            decoder=decoder,
+            pipeline=pipeline,
+            reports=reports,
+            non_finite=non_finite,
+            combine_metadata=None if windows is None else windows.commit_metadata,
         )
 
     async def _find_layout(self, stop: StopRequest) -> Layout:
         """Wait for the cluster, check listeners and permissions, and find the topics."""
         settings = self._settings
-        await stop.unless_requested(wait_for_cluster(settings.kafka, clock=self._clock, backoff=self._backoff()))
+        await stop.unless_requested(
+            wait_for_cluster(settings.kafka, clock=self._clock, backoff=retry_backoff(self._settings))
+        )
         await stop.unless_requested(require_reachable(client_options(settings.kafka)))
         await stop.unless_requested(require(Role.WORKER, settings))
         return await stop.unless_requested(find_layout(settings))
@@ -219,23 +285,10 @@ class WorkerAssembly:
             topics={lane.ref: lane.topics for lane in self._lanes},
         )
 
-    def _committer(
-        self, emitter: EmissionBuilder, producer: OutputProducer, source: Source, observer: Observer
-    ) -> Committer:
-        return Committer(
-            emitter,
-            producer,
-            transaction=self._transaction(producer, source),
-            dead_letter_limit=self._dead_letter_limit(),
-            observer=observer,
-            clock=self._clock,
-            timeout_ms=self._settings.delivery.commit_timeout_ms,
-        )
-
     def _in_flight(self) -> InFlight:
         limits = self._settings.limits
         bounds = Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches)
-        return InFlight(bounds, limit_batches=len(self._lanes) == 1)
+        return InFlight(bounds, limit_batches=len(self._lanes) == 1 and not self._has_rollouts)
 
     def _telemetry(self) -> Telemetry:
         settings = self._settings
@@ -252,41 +305,14 @@ class WorkerAssembly:
             environ=os.environ,
         )
 
-    def _backoff(self) -> Backoff:
-        delivery = self._settings.delivery
-        return Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000)
-
-    def _dead_letter_limit(self) -> DeadLetterLimit:
-        limits = self._settings.limits
-        return DeadLetterLimit(
-            DeadLetterLimits(
-                limits.max_dead_letter_ratio, limits.dead_letter_window_events, limits.max_dead_letters_in_a_row
-            )
-        )
-
-    def _producer(self, layout: Layout) -> OutputProducer:
-        settings = self._settings
-        compression = settings.output.compression_type
-        return OutputProducer(
-            client_options(settings.kafka),
-            compression_type=None if compression == "none" else compression,
-            max_batch_bytes=layout.max_batch_bytes,
-            transactional=TransactionSettings(
-                transactional_id(settings, self._instance), settings.delivery.transaction_timeout_ms
-            )
-            if settings.delivery.processing_guarantee == "exactly_once"
-            else None,
-            backoff=self._backoff(),
-            timestamp_bounds=layout.timestamp_bounds,
-        )
-
-    def _transaction(self, producer: OutputProducer, source: Source) -> OffsetTransaction:
-        if self._settings.delivery.processing_guarantee == "at_least_once":
-            return AtLeastOnce(source)
-        return Transaction(producer, group_id=self._settings.kafka.group_id, is_current=source.is_current)
-
     def _source(
-        self, pipeline: Pipeline, layout: Layout, windows: LaneWindows | None, *, user_data: Callable[[], bytes]
+        self,
+        pipeline: Pipeline,
+        layout: Layout,
+        windows: LaneWindows | None,
+        *,
+        user_data: Callable[[], bytes],
+        rollouts: RolloutParts | None,
     ) -> Source:
         kafka, entry = self._settings.kafka, self._settings.input
         consumer = AIOKafkaConsumer(
@@ -311,12 +337,13 @@ class WorkerAssembly:
             topics=layout.input_partitions,
             group_id=kafka.group_id,
             policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
-            restorer=windows or WithoutWindows(),
+            restorer=RevisionRestorer(windows or WithoutWindows(), None if rollouts is None else rollouts.ledger),
             on_revoked=pipeline.on_revoked,
             on_fatal=self._failure.report,
-            backoff=self._backoff(),
+            backoff=retry_backoff(self._settings),
             clock=self._clock,
             read_limits=self._read_limits(),
+            revision_gate=None if rollouts is None else rollouts.follower,
         )
 
     def _read_limits(self) -> ReadLimits:
@@ -328,7 +355,7 @@ class WorkerAssembly:
 
     def _decoder(self) -> Decoder:
         entry = self._settings.input
-        return Decoder(
+        return (VersionedDecoder if self._has_rollouts else Decoder)(
             [lane.decoded_model() for lane in self._lanes],
             max_event_bytes=entry.max_event_bytes,
             max_key_bytes=entry.max_key_bytes,
@@ -340,23 +367,15 @@ class WorkerAssembly:
             return None
         return DuplicateFilter(DuplicateWindow(entry.duplicate_window_events, entry.duplicate_window_ms))
 
-    def _emission_builder(self, layout: Layout, windows: LaneWindows | None) -> EmissionBuilder:
+    def _emission_builder(self, factory: LaneFactory, windows: LaneWindows | None) -> EmissionBuilder:
         return LanesEmitter(
-            {lane.ref: self._emitter(lane, layout) for lane in self._lanes},
+            {lane.ref: factory.emitter(lane) for lane in self._lanes},
             combine_metadata=None if windows is None else windows.commit_metadata,
         )
 
-    def _emitter(self, lane: ServedLane, layout: Layout) -> ModelEmitter:
-        return (Emitter if lane.windows is None else WindowEmitter)(
-            lane.encoder,
-            model=lane.ref.name,
-            version=lane.ref.version,
-            topics=lane.output_topics(layout.outputs),
-            placer=Placer(layout.input_partitions, hash_key),
-            worker=self._instance,
-            feature_names=[
-                *(feature.name for feature in lane.model.signature.features),
-                *(served.ref.name for served in self._lanes),
-            ],
-            clock=self._clock,
-        )
+
+def _rollout_components(rollouts: RolloutParts | None) -> dict[str, Any]:
+    """Return the parts of the components that only workers with rollouts have."""
+    if rollouts is None:
+        return {}
+    return {"rollouts": rollouts.follower.status, "waiting_for": rollouts.follower.waiting_for}

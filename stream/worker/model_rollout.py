@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka.errors import KafkaError
-
 from forebay.schemas.errors import ConfigError, ForebayError, ModelError
+from forebay.stream.control.rollout_store import RolloutConflict
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.pipeline.served_revision import ServedRevision
@@ -23,7 +22,7 @@ from forebay.stream.rollouts.allocation import Allocation
 from forebay.stream.rollouts.revision import Revision, initial_revision
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.worker.going_back import Fault, going_back
-from forebay.stream.worker.rollout_ports import FollowedModel, FollowerParts, RolloutConflict
+from forebay.stream.worker.rollout_ports import FollowedModel, FollowerParts
 
 log = logging.getLogger("forebay.rollouts")
 
@@ -289,7 +288,7 @@ class ModelRollout:
         except ConfigError as error:
             log.error("%s: cannot go back from revision %d: %s", self._name, current.number, error.message)
             return False
-        except (ForebayError, KafkaError, TimeoutError, OSError) as error:
+        except Exception as error:  # whatever the client raises
             log.warning("cannot write to the topic of rollouts, trying again: %s", str(error) or "timed out")
         else:
             log.warning(

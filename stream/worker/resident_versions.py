@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Model
 from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.status_observer import StatusObserver
@@ -95,6 +96,15 @@ class ResidentVersions:
     def resident(self, model: str) -> tuple[int, ...]:
         """Return the versions of a model that are in memory, in ascending order."""
         return tuple(sorted(ref.version for ref in self._lanes if ref.name == model))
+
+    async def load(self, ref: ModelRef, digest: str | None) -> Model:
+        """Load a version for other purposes than to predict events of the stream, such as a shadow."""
+        return await self._loader.load(self._settings[ref.name][0], ref.version, digest=digest)
+
+    def signature(self, ref: ModelRef) -> Signature | None:
+        """Return the signature of a version in memory; None if it is not there."""
+        lane = self._lanes.get(ref)
+        return None if lane is None else lane.model.signature
 
     async def add(self, ref: ModelRef, *, digest: str | None) -> None:
         """Load a version and give it a lane, warm on its own thread. It gets no events yet.

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from aiokafka.errors import KafkaError
-
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.core.retry import retry, warn_sparsely
 from forebay.stream.rollouts.rollout_status import RolloutStatus
@@ -24,6 +22,7 @@ log = logging.getLogger("forebay.rollouts")
 
 FOLLOW_S: Final = 1.0
 """How often the topic is read."""
+_TEMPORARY: Final = frozenset({BrokerError.default_kind, "unreachable"})
 
 
 class RolloutFollower:
@@ -41,10 +40,12 @@ class RolloutFollower:
         """Read the topic to its end and apply the current revisions. Retries while the cluster does not answer.
 
         A revision that cannot be applied is left to `run`, unless a revision that goes back is possible.
+
+        Raises ForebayError if the topic is not complete, or has a record of a later release.
         """
         await retry(
             self._store.start,
-            should_retry=lambda error, _failures: isinstance(error, BrokerError | KafkaError | TimeoutError | OSError),
+            should_retry=lambda error, _failures: _is_temporary(error),
             wait_s=self._tools.backoff.wait_s,
             on_retry=warn_sparsely(log, "cannot read the topic of rollouts yet, trying again: %s"),
             sleep=self._tools.sleep,
@@ -73,13 +74,13 @@ class RolloutFollower:
 
     async def stop(self) -> None:
         """Close the clients."""
-        with suppress(KafkaError, ForebayError):
+        with suppress(Exception):  # of the client; the worker ends anyway
             await self._store.stop()
 
     async def _refresh(self) -> None:
         try:
             accepted = await self._store.refresh()
-        except (ForebayError, KafkaError, TimeoutError, OSError) as error:
+        except Exception as error:  # whatever the client raises: the worker serves what it has applied
             self._failures += 1
             if self._failures in (1, 10, 100):
                 log.warning("cannot read the topic of rollouts, trying again: %s", str(error) or "timed out")
@@ -126,3 +127,10 @@ class RolloutFollower:
     def status(self) -> list[RolloutStatus]:
         """Return the rollout of each model."""
         return [rollout.status() for rollout in self._rollouts.values()]
+
+
+def _is_temporary(error: Exception) -> bool:
+    """Return whether the topic may be readable later, without anything being repaired."""
+    if isinstance(error, BrokerError):
+        return error.kind in _TEMPORARY
+    return not isinstance(error, ForebayError)

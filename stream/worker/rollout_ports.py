@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from forebay.schemas.errors import ForebayError
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
@@ -17,10 +16,6 @@ from forebay.stream.rollouts.revision import Revision
 from forebay.stream.rollouts.revision_log import RevisionLog
 from forebay.stream.rollouts.rollout_observer import NullRolloutObserver, RolloutObserver
 from forebay.stream.worker.non_finite import NonFiniteCounter
-
-
-class RolloutConflict(ForebayError):
-    """Another revision came first."""
 
 
 class RevisionStore(Protocol):

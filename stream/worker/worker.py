@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.process_tuning import freeze_loaded_objects
+from forebay.stream.worker.rollout_follower import RolloutFollower
 
 log = logging.getLogger("forebay.worker")
 
@@ -58,9 +59,13 @@ class FailureSlot:
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """The parts that a worker starts and stops. The pipeline is connected to its stages."""
+    """The parts that a worker starts and stops. The pipeline is connected to its stages.
 
-    lanes: Sequence[ServedLane]
+    lanes: of the versions with which it starts, and at its end of those that it has then.
+    follower: None if rollouts are not enabled.
+    """
+
+    lanes: Iterable[ServedLane]
     pipeline: Pipeline
     producer: OutputProducer
     source: Source
@@ -68,6 +73,7 @@ class WorkerParts:
     commit_timings: CommitTimings
     admin: WorkerAdmin
     telemetry: Telemetry
+    follower: RolloutFollower | None = None
 
 
 class Worker:
@@ -117,6 +123,8 @@ class Worker:
             log.info("model %s is warm", served.ref)
         parts.admin.mark_warm()
         freeze_loaded_objects()
+        if parts.follower is not None:
+            await stop.unless_requested(parts.follower.prepare())
         await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
         await stop.unless_requested(parts.source.start())
 
@@ -129,6 +137,8 @@ class Worker:
         self._run_task(self._parts.lag.run(), "lag")
         self._run_task(self._parts.admin.run(), "admin")
         polling = self._run_task(pipeline.run(), "poll")
+        if self._parts.follower is not None:
+            self._run_task(self._parts.follower.run(), "rollouts")
         self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
         self._run_task(self._parts.telemetry.run(), "telemetry")
         await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))
@@ -161,6 +171,8 @@ class Worker:
         parts = self._parts
         for served in parts.lanes:
             served.lane.executor.stop()
+        if parts.follower is not None:
+            await parts.follower.stop()
         await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
         await parts.producer.stop(timeout_s=STOP_TIMEOUT_S)
         await parts.admin.stop()

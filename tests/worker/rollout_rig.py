@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream.control.rollout_store import RolloutConflict
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.pipeline.served_revision import ServedRevision
 from forebay.stream.rollouts.changes import Proposal, promote, start_canary
@@ -20,7 +21,6 @@ from forebay.stream.worker.rollout_ports import (
     FollowerParts,
     FollowerSettings,
     FollowerTools,
-    RolloutConflict,
 )
 from tests.core.build import ManualClock
 
@@ -68,7 +68,8 @@ class Store:
         await self.refresh()
         current = self.log.revision(revision.model, revision.number)
         if current is None or current.id != revision.id:
-            raise RolloutConflict("another revision is number 2 already")
+            assert current is not None
+            raise RolloutConflict(revision, current)
 
     async def stop(self) -> None:
         pass

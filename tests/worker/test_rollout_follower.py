@@ -196,7 +196,7 @@ def outputs(version: int, *, rows: int, not_finite: int) -> BatchResult:
     batch = MicroBatch(0, (chunk(range(rows), model=ModelRef(NAME, version)),), "size", 0.0)
     failures = {row: RowFailure(FailureKind.OUTPUT_NOT_FINITE, "output 0 is NaN") for row in range(not_finite)}
     values_BO = np.zeros((rows, 1), np.float32)
-    return BatchResult(batch, values_BO, None, None, failures, model_s=0.0)
+    return BatchResult(batch, values_BO, classes_B=None, confidences_B=None, failures=failures, model_s=0.0)
 
 
 async def test_a_canary_with_outputs_that_are_not_finite_ends_at_once_with_the_counts(topic: Topic) -> None:
