@@ -113,7 +113,7 @@ def at(record: Any, offset: int) -> Record:
     return FakeRecord(offset, record.value, key=record.key, headers=record.headers)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     st.lists(records, min_size=1, max_size=20),
     st.sampled_from([(1, 2), (1, 3), (1, 2, 3), (4, 1), (2,), (3,)]),

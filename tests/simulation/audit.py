@@ -17,17 +17,21 @@ import orjson
 from forebay.schemas import headers as names
 from forebay.schemas.failures import Outcome
 from forebay.stream.core.records import TopicPartition
+from forebay.stream.rollouts.offset_metadata import required_revisions
+from forebay.stream.rollouts.switch_log import SwitchLog, decode_switch
 from tests.simulation.expected_windows import WindowEvent, WindowId, WindowOutcome, expected_windows
 from tests.simulation.partition_log import LoggedRecord
 from tests.simulation.world import SimulationError
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedCluster
+    from tests.simulation.rollouts import SimulatedRevisions
 
 PREDICTIONS: Final = "predictions"
 DEAD_LETTERS: Final = "dead-letters"
 LATE_EVENTS: Final = "late-events"
 DELTAS: Final = "outcome-deltas"
+SWITCHES: Final = "rollout-switches"
 EVENT_OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if not outcome.of_window)
 
 
@@ -61,6 +65,66 @@ def window_of(topic: str, record: LoggedRecord) -> tuple[WindowId, WindowOutcome
     return WindowId(model, origin(topic, record)[0], value["id"]), outcome
 
 
+class AuditedVersions:
+    """The versions of committed outcomes, compared with what the recorded switches and the committed offsets say."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._switches = SwitchLog()
+        self._unchecked: list[tuple[TopicPartition, int, int]] = []
+        self.num_switches = self.num_checked = 0
+
+    def on_switch(self, record: LoggedRecord) -> None:
+        """Follow a switch."""
+        self._switches.add(decode_switch(record.key, record.value))
+        self.num_switches += 1
+
+    def on_outcome(self, topic: str, record: LoggedRecord) -> None:
+        """Remember the version of an outcome, if a version has seen the event."""
+        source, offset = origin(topic, record)
+        if topic == PREDICTIONS:
+            value = orjson.loads(record.value or b"")
+            model, version = value["model"], value["version"]
+        else:
+            fields = dict(record.headers)
+            if names.ERROR_VERSION not in fields:
+                return
+            model, version = fields[names.ERROR_MODEL].decode(), int(fields[names.ERROR_VERSION])
+        if model == "m":
+            self._unchecked.append((source, offset, version))
+
+    def check(self, revisions: SimulatedRevisions) -> None:
+        """Check the versions of the outcomes since the last call, and the revisions that committed offsets name."""
+        for source, offset, version in self._unchecked:
+            number = self._switches.revision_at("m", source, offset)
+            served, key = revisions[number], self._key(source, offset, revisions[number].route_by)
+            (expected,) = served.allocation.versions_of([key]).tolist()
+            if version != expected:
+                raise Violation(
+                    f"{source.topic}-{source.partition}@{offset} was predicted by version {version}; revision {number}, "
+                    f"which the switches name, gives it to version {expected}"
+                )
+        self.num_checked += len(self._unchecked)
+        self._unchecked.clear()
+        if self._switches.reversals:
+            raise Violation(f"a partition went back to an older revision: {self._switches.reversals[-1]}")
+        for partition, committed in self._cluster.group.offsets.items():
+            named = required_revisions({partition: committed}).get("m", 0)
+            recorded = [switch.revision for switch in self._switches.switches("m", partition)]
+            if named != (recorded[-1] if recorded else 0):
+                raise Violation(
+                    f"{partition}: the offset names revision {named}, and the last switch is of {recorded[-1:]}"
+                )
+
+    def _key(self, source: TopicPartition, offset: int, route_by: str | None) -> bytes:
+        (record,) = [one for one in self._cluster.logs[source].records if one.offset == offset]
+        if route_by is None:
+            assert record.key is not None
+            return record.key
+        routing_key: str = orjson.loads(record.value or b"")[route_by]
+        return routing_key.encode()
+
+
 class _Input:
     """What is known of a partition of the input.
 
@@ -87,6 +151,8 @@ class Audit:
         self._inputs = {partition: _Input() for partition in cluster.inputs}
         self._deltas: Counter[str] = Counter()
         self._windows: dict[WindowId, WindowOutcome] = {}
+        self.revisions: SimulatedRevisions | None = None
+        self._versions = AuditedVersions(cluster)
 
     # ---- what happens
 
@@ -97,7 +163,9 @@ class Audit:
     def on_outputs(self, partition: TopicPartition, records: Sequence[LoggedRecord]) -> None:
         """Count the records of a transaction that is committed in one output partition."""
         for record in records:
-            if partition.topic == DELTAS:
+            if partition.topic == SWITCHES:
+                self._versions.on_switch(record)
+            elif partition.topic == DELTAS:
                 delta = orjson.loads(record.value or b"")
                 self._deltas[delta["outcome"]] += delta["count"]
             elif (found := window_of(partition.topic, record)) is not None:
@@ -107,6 +175,8 @@ class Audit:
                 self._windows[window] = outcome
             else:
                 self._on_event_outcome(partition.topic, *origin(partition.topic, record))
+                if self.revisions is not None:
+                    self._versions.on_outcome(partition.topic, record)
 
     def _on_event_outcome(self, topic: str, source: TopicPartition, offset: int) -> None:
         known = self._inputs[source]
@@ -143,6 +213,8 @@ class Audit:
         windows = self._deltas[Outcome.WINDOW_PREDICTED] + self._deltas[Outcome.WINDOW_FAILED]
         if windows != len(self._windows):
             raise Violation(f"{len(self._windows)} windows have an outcome, but the outcome deltas count {windows}")
+        if self.revisions is not None:
+            self._versions.check(self.revisions)
 
     def num_undecided(self) -> int:
         """Return how many records of the input are after the committed offsets."""

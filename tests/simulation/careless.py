@@ -34,6 +34,7 @@ class CarelessMember(Member):
         backoff = Backoff(0.1, 1.0, self._world.rng.random)
         self.served = [build_lane(lane, self._world, backoff) for lane in self.lineup]
         self._build_edge(self._do_nothing, backoff)
+        self._emitters = self._emission_builder()
         self._commit = self._committer(self.is_current).commit
         self._reader = decoder(self.served)
         self._backlog: deque[BatchResult] = deque()

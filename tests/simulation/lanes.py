@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
+from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
@@ -17,13 +18,13 @@ from forebay.stream.eventtime.plan import WindowLimits, WindowPlan
 from forebay.stream.eventtime.spec import digest
 from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 from forebay.stream.kafka.producer.producer import hash_key
-from forebay.stream.output.emitter import EmissionBuilder, Emitter, ModelEmitter, Placer
+from forebay.stream.output.emitter import Emitter, ModelEmitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
-from forebay.stream.output.lanes_emitter import LanesEmitter
+from forebay.stream.output.lanes_emitter import LanesEmitter, RecordSwitches
 from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from tests.core.build import signature
-from tests.simulation.audit import DEAD_LETTERS, DELTAS, LATE_EVENTS, PREDICTIONS
+from tests.simulation.audit import DEAD_LETTERS, DELTAS, LATE_EVENTS, PREDICTIONS, SWITCHES
 from tests.simulation.device import SimulatedDevice, SimulatedModel
 from tests.simulation.expected_windows import MAX_ROWS, SPEC
 from tests.simulation.world import World
@@ -32,7 +33,7 @@ MIXED: Final = "features"
 OWN: Final = "own-features"
 INPUTS: Final = {MIXED: 3, OWN: 1}
 """The number of partitions of the input topics: one for all models, and one that belongs to the last model."""
-OUTPUTS: Final = {PREDICTIONS: 3, DEAD_LETTERS: 3, DELTAS: 1, LATE_EVENTS: 3}
+OUTPUTS: Final = {PREDICTIONS: 3, DEAD_LETTERS: 3, DELTAS: 1, LATE_EVENTS: 3, SWITCHES: 1}
 NUM_FEATURES: Final = 3
 
 
@@ -41,6 +42,7 @@ class LaneOptions:
     """What distinguishes a lane from others. topics: those that belong to it; of_windows: whether its model takes windows."""
 
     name: str
+    version: int = 1
     max_batch_size: int = 5
     call_s: float = 0.002
     topics: frozenset[str] = frozenset()
@@ -51,6 +53,10 @@ ONE_LANE: Final = (LaneOptions("m"),)
 THREE_LANES: Final = (
     LaneOptions("m"),
     LaneOptions("slow", max_batch_size=3, call_s=0.2),
+    LaneOptions("windows", max_batch_size=2, topics=frozenset({OWN}), of_windows=True),
+)
+LANES_WITH_ROLLOUTS: Final = (
+    LaneOptions("m"),
     LaneOptions("windows", max_batch_size=2, topics=frozenset({OWN}), of_windows=True),
 )
 ONE_LANE_OF_WINDOWS: Final = (LaneOptions("m", max_batch_size=2, of_windows=True),)
@@ -73,12 +79,14 @@ def circuit_breaker() -> CircuitBreaker:
     return CircuitBreaker(failure_threshold=5, reset_timeout_s=3.0, on_change=lambda _state, _reason: None)
 
 
-def build_lane(options: LaneOptions, world: World, backoff: Backoff) -> SimulatedLane:
-    """Build a lane. Call it in the process."""
-    takes = signature(NUM_FEATURES)
+def build_lane(
+    options: LaneOptions, world: World, backoff: Backoff, *, takes: Signature | None = None
+) -> SimulatedLane:
+    """Build a lane. Call it in the process. takes: the signature of its model; None for the usual one."""
+    takes = takes or signature(NUM_FEATURES)
     if options.of_windows:
         takes = replace(takes, window=_WINDOW_INPUT)
-    model = SimulatedModel(options.name, 1, takes)
+    model = SimulatedModel(options.name, options.version, takes)
     breaker = circuit_breaker()
     device = SimulatedDevice(model, world, breaker=breaker, backoff=backoff, call_s=options.call_s)
     return SimulatedLane(
@@ -132,17 +140,32 @@ def window_stages(lanes: Sequence[SimulatedLane], world: World) -> LaneWindows |
 
 
 def emission_builder(
-    lanes: Sequence[SimulatedLane], windows: LaneWindows | None, *, worker: str, clock: World
-) -> EmissionBuilder:
+    lanes: Sequence[SimulatedLane],
+    windows: LaneWindows | None,
+    *,
+    worker: str,
+    clock: World,
+    record_switches: RecordSwitches | None = None,
+) -> LanesEmitter:
     """Return what builds the outputs of all lanes."""
+    return LanesEmitter(
+        {lane.model.ref: emitter_of(lane, worker=worker, clock=clock) for lane in lanes},
+        combine_metadata=None if windows is None else windows.commit_metadata,
+        record_switches=record_switches,
+    )
+
+
+def emitter_of(lane: SimulatedLane, *, worker: str, clock: World) -> ModelEmitter:
+    """Return the emitter of a lane."""
     topics = OutputTopics(
         *(OutputTopic(name, OUTPUTS[name], 10_000) for name in (PREDICTIONS, DEAD_LETTERS, DELTAS, LATE_EVENTS))
     )
-    options: dict[str, Any] = {"topics": topics, "placer": Placer(INPUTS, hash_key), "worker": worker, "clock": clock}
-    emitters: dict[Any, ModelEmitter] = {
-        lane.model.ref: (Emitter if lane.plan is None else WindowEmitter)(
-            lane.encoder, model=lane.model.name, version=lane.model.version, **options
-        )
-        for lane in lanes
-    }
-    return LanesEmitter(emitters, combine_metadata=None if windows is None else windows.commit_metadata)
+    return (Emitter if lane.plan is None else WindowEmitter)(
+        lane.encoder,
+        model=lane.model.name,
+        version=lane.model.version,
+        topics=topics,
+        placer=Placer(INPUTS, hash_key),
+        worker=worker,
+        clock=clock,
+    )

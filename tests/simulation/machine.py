@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.simulation.faults import CODES, COMMIT_KINDS, Effect, Fault, Kind
-from tests.simulation.lanes import ONE_LANE_OF_WINDOWS, THREE_LANES
+from tests.simulation.lanes import LANES_WITH_ROLLOUTS, ONE_LANE_OF_WINDOWS, THREE_LANES
+from tests.simulation.rollouts import VERSIONS
 from tests.simulation.simulation import NAMES, CarelessSimulation, Simulation
 from tests.simulation.world import START_S, SimulationError
 
@@ -205,6 +206,29 @@ class LanesMachine(WorkerMachine):
         return Simulation(seed, THREE_LANES)
 
 
+class RolloutsMachine(WorkerMachine):
+    """Two workers with two models: revisions change the versions of the first, and the second takes windows."""
+
+    name = "rollouts"
+
+    def make(self, seed: int) -> Simulation:
+        return Simulation(seed, LANES_WITH_ROLLOUTS, has_rollouts=True)
+
+    @rule(
+        stable=st.sampled_from(VERSIONS),
+        weights=st.dictionaries(st.sampled_from(VERSIONS), st.sampled_from((1, 20, 50)), max_size=2),
+        seed=st.integers(0, 3),
+        route_by=st.sampled_from((None, None, "id")),
+        for_s=SECONDS,
+    )
+    def propose(self, stable: int, weights: dict[int, int], seed: int, route_by: str | None, for_s: float) -> None:
+        revisions = self.simulation.revisions
+        assert revisions is not None
+        canaries = {version: weight for version, weight in weights.items() if version != stable}
+        revisions.propose(stable, canaries, seed=seed, route_by=route_by)
+        self._step(for_s)
+
+
 class WindowsMachine(WorkerMachine):
     """Two workers with one lane whose model takes windows."""
 
@@ -223,4 +247,6 @@ class CarelessMachine(WorkerMachine):
         return CarelessSimulation(seed)
 
 
-MACHINES: Final = {machine.name: machine for machine in (WorkerMachine, WindowsMachine, LanesMachine, CarelessMachine)}
+MACHINES: Final = {
+    machine.name: machine for machine in (WorkerMachine, WindowsMachine, LanesMachine, RolloutsMachine, CarelessMachine)
+}

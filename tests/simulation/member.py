@@ -16,12 +16,14 @@ from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
 from forebay.stream.kafka.producer.transaction import Transaction
+from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLetterLimits
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages
+from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.consumer import ForgetfulCoordinator, SimulatedConsumer
 from tests.simulation.lanes import (
@@ -35,6 +37,7 @@ from tests.simulation.lanes import (
     window_stages,
 )
 from tests.simulation.network import Connection
+from tests.simulation.rollouts import RolloutParts, SimulatedFollower, SimulatedRevisions
 from tests.simulation.world import SimulationError, World
 
 GROUP: Final = "group"
@@ -51,10 +54,18 @@ class Member:
 
     name: of the instance; the transactional id contains it, so that a restarted member ends what it left open.
     lineup: the lanes.
+    revisions: None without rollouts.
     """
 
     def __init__(
-        self, world: World, cluster: SimulatedCluster, name: str, *, incarnation: int, lineup: Sequence[LaneOptions]
+        self,
+        world: World,
+        cluster: SimulatedCluster,
+        name: str,
+        *,
+        incarnation: int,
+        lineup: Sequence[LaneOptions],
+        revisions: SimulatedRevisions | None = None,
     ) -> None:
         self._world = world
         self.cluster = cluster
@@ -66,6 +77,9 @@ class Member:
         self._stopping: asyncio.Event
         self._tasks: list[asyncio.Task[Any]] = []
         self.lineup = lineup
+        self._revisions = revisions
+        self._rollouts: RolloutParts | None = None
+        self._follower: SimulatedFollower | None = None
         self.served: list[SimulatedLane] = []
         self.windows: LaneWindows | None = None
 
@@ -104,6 +118,8 @@ class Member:
         self._build()
         try:
             await self.producer.restart()
+            if self._follower is not None:
+                self._follower.prepare()
             await self.source.start()
             await self._work()
         except (BrokerError, ModelError) as error:
@@ -118,6 +134,8 @@ class Member:
         self._run_task(pipeline.commit_forever(), "commit")
         self._run_task(pipeline.feed_lanes(), "device")
         self._run_task(pipeline.watch(), "watch")
+        if self._follower is not None:
+            self._run_task(self._follower.run(), "follower")
         polling = self._run_task(pipeline.run(), "poll")
         failed = asyncio.create_task(self._failed.wait(), name="failed")
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
@@ -155,8 +173,8 @@ class Member:
         backoff = Backoff(0.1, 1.0, world.rng.random)
         self.served = [build_lane(lane, world, backoff) for lane in self.lineup]
         self.windows = window_stages(self.served, world)
-        several = len(self.served) > 1
-        in_flight = InFlight(Bounds(60, 10**6, 8), limit_batches=not several)
+        merges = len(self.served) > 1 or self._revisions is not None
+        in_flight = InFlight(Bounds(60, 10**6, 8), limit_batches=not merges)
         breakers = Breakers(circuit_breaker(), {lane.model.ref: lane.lane.breaker for lane in self.served})
         self.pipeline = Pipeline(
             in_flight,
@@ -166,16 +184,23 @@ class Member:
             max_poll_records=10,
             clock=world,
         )
+        if self._revisions is not None:
+            self._rollouts = RolloutParts(self.served, worker=self.name)
+            self._follower = SimulatedFollower(
+                self._revisions, self.pipeline, world, worker=self.name, served=self.served
+            )
         self._build_edge(self.pipeline.on_revoked, backoff)
+        self._emitters = self._emission_builder()
         self.pipeline.connect(
             Stages(
                 source=self.source,
-                decoder=decoder(self.served),
+                decoder=decoder(self.served) if self._rollouts is None else self._rollouts.decoder,
                 lanes=[lane.lane for lane in self.served],
                 topics=frozenset(INPUTS),
                 committer=self._committer(self.source.is_current),
                 producer=self.producer,
                 windows=self.windows,
+                rollouts=None if self._rollouts is None else self._rollouts.rollouts(self._emitters),
             )
         )
 
@@ -195,16 +220,23 @@ class Member:
             topics=INPUTS,
             group_id=GROUP,
             policy=StartPolicy("earliest"),
-            restorer=self.windows or WithoutWindows(),
+            restorer=RevisionRestorer(
+                self.windows or WithoutWindows(), None if self._rollouts is None else self._rollouts.ledger
+            ),
             on_revoked=on_revoked,
             on_fatal=self._report,
             backoff=backoff,
             clock=self._world,
+            revision_gate=self._follower,
         )
+
+    def _emission_builder(self) -> LanesEmitter:
+        record = None if self._rollouts is None else self._rollouts.recorder.record
+        return emission_builder(self.served, self.windows, worker=self.name, clock=self._world, record_switches=record)
 
     def _committer(self, is_current: Callable[[Epoch], bool]) -> Committer:
         return Committer(
-            emission_builder(self.served, self.windows, worker=self.name, clock=self._world),
+            self._emitters,
             self.producer,
             transaction=Transaction(self.producer, group_id=GROUP, is_current=is_current),
             dead_letter_limit=DeadLetterLimit(DeadLetterLimits(1.0, 100, None)),

@@ -21,6 +21,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.lanes import INPUTS, ONE_LANE, OUTPUTS, LaneOptions
 from tests.simulation.member import Member
 from tests.simulation.producer import SimulatedProducer
+from tests.simulation.rollouts import SimulatedRevisions
 from tests.simulation.world import SimulationError, World
 
 DRAIN_TIMEOUT_S: Final = 120.0
@@ -43,12 +44,17 @@ class _InputEvent(NamedTuple):
 
 
 class Simulation:
-    """Two members of a group over a simulated cluster. lineup: the lanes of each member."""
+    """Two members of a group over a simulated cluster.
+
+    lineup: the lanes of each member.
+    has_rollouts: whether revisions change the versions of the first model.
+    """
 
     member_type: ClassVar[type[Member]] = Member
 
-    def __init__(self, seed: int, lineup: Sequence[LaneOptions] = ONE_LANE) -> None:
+    def __init__(self, seed: int, lineup: Sequence[LaneOptions] = ONE_LANE, *, has_rollouts: bool = False) -> None:
         self._lineup = lineup
+        self.revisions = SimulatedRevisions() if has_rollouts else None
         self.world = World(seed)
         self._patches: list[Any] = [mock.patch(name, self.world) for name in _TIMED_MODULES]
         self._patches.append(mock.patch.object(producer_module, "AIOKafkaProducer", SimulatedProducer))
@@ -57,6 +63,7 @@ class Simulation:
         self._log_level = logging.root.manager.disable
         logging.disable(logging.CRITICAL)
         self.cluster = SimulatedCluster(self.world, INPUTS | OUTPUTS, tuple(INPUTS))
+        self.cluster.audit.revisions = self.revisions
         self.members: dict[str, Member] = {}
         self.failed = False
         self._incarnations = 0
@@ -70,7 +77,12 @@ class Simulation:
         """Start a member, or start it again after it has ended."""
         self._incarnations += 1
         member = self.members[name] = self.member_type(
-            self.world, self.cluster, name, incarnation=self._incarnations, lineup=self._lineup
+            self.world,
+            self.cluster,
+            name,
+            incarnation=self._incarnations,
+            lineup=self._lineup,
+            revisions=self.revisions,
         )
         member.start()
 
