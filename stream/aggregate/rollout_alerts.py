@@ -18,14 +18,14 @@ from forebay.stream.rollouts.revision_log import RevisionLog
 RULE: Final = "rollout-went-back"
 """The name of the rule in these alerts. It is not configured: automatic rollbacks always raise an alert."""
 
-_CATEGORIES: Final[Mapping[object, Category]] = MappingProxyType(
+_CATEGORIES: Final[Mapping[str, Category]] = MappingProxyType(
     {
         Check.NOT_FINITE.value: Category.QUALITY,
         Check.LATENCY.value: Category.PERFORMANCE,
         Check.COST.value: Category.RESOURCE,
     }
 )
-_MEASURES: Final[Mapping[object, tuple[str, str, str]]] = MappingProxyType(
+_MEASURES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
         Check.NOT_FINITE.value: ("count", "not_finite", "limit"),
         Check.FAILURES.value: ("rate", "rate", "limit"),
@@ -72,7 +72,7 @@ class RolloutAlert:
     def to_dict(self) -> dict[str, Any]:
         """Return the value of the record on `alerts`."""
         revision, evidence = self.revision, self.revision.evidence
-        check = evidence.get("check")
+        check = str(evidence.get("check"))
         measure, value, threshold = _MEASURES.get(check, ("count", "", ""))
         return {
             "format": ALERT_FORMAT,

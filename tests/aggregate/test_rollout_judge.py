@@ -19,6 +19,7 @@ from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind, Outcome, Stage
 from forebay.schemas.topics import topic_name
 from forebay.stream.aggregate.rollout_judge import RevisionStore, RolloutJudge
+from forebay.stream.aggregate.verdict_reader import read_verdicts
 from forebay.stream.config.rollouts_section import RolloutsSection
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.control.rollout_store import RolloutConflict, RolloutStore
@@ -26,7 +27,7 @@ from forebay.stream.core.clock import SystemClock
 from forebay.stream.kafka.client import client_options
 from forebay.stream.output.ledger import Delta, DeltaKey, encode_delta
 from forebay.stream.rollouts.changes import Proposal, promote
-from forebay.stream.rollouts.judge import AUTHOR, Decision
+from forebay.stream.rollouts.judge import AUTHOR, Decision, Verdict
 from forebay.stream.rollouts.revision import Action, Revision, initial_revision
 from forebay.stream.rollouts.version_stats import VersionStats
 from tests.brokers.clients import create_topic, producer, read_committed
@@ -77,6 +78,14 @@ class Cluster:
         try:
             await store.start()
             await store.propose(revision)
+        finally:
+            await store.stop()
+
+    async def read_verdicts(self) -> list[Verdict]:
+        store = self.open_store()
+        try:
+            await store.start()
+            return await read_verdicts(self.settings, store.log, "m", clock=SystemClock())
         finally:
             await store.stop()
 
@@ -211,6 +220,8 @@ async def test_a_good_canary_is_promoted_and_a_restart_continues(cluster: Cluste
         await judge.evaluate(active=True)
         needed = judge.verdicts[0].events_needed
         assert 400 <= needed < 420
+        (read,) = await cluster.read_verdicts()
+        assert (read.decision, read.events_needed) == (Decision.INCONCLUSIVE, needed)
     await cluster.report({STABLE: GOOD, CANARY: GOOD}, rows=600)
     async with judging(cluster.judge()) as judge:
         await judge.evaluate(active=True)
@@ -224,7 +235,7 @@ async def test_a_good_canary_is_promoted_and_a_restart_continues(cluster: Cluste
             promoted, "the promotion of the canary", until=lambda current: current.stable == CANARY, timeout_s=20
         )
     assert revision.number == 2 and revision.author == AUTHOR and "the last step" in revision.reason
-    assert await cluster.alerts() == []
+    assert await cluster.alerts() == [] and await cluster.read_verdicts() == []
 
 
 async def test_a_process_that_is_not_active_does_nothing(cluster: Cluster) -> None:

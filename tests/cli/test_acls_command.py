@@ -96,11 +96,17 @@ def test_rollouts_add_permissions_only_where_they_are_enabled() -> None:
         "WRITE on the topic rollout-switches",
         "WRITE on the topic shadow-predictions",
     }
-    assert added(Role.AGGREGATOR) == {"READ on the topic rollouts", "WRITE on the topic rollouts"}
+    assert added(Role.AGGREGATOR) == {
+        "READ on the topic rollouts",
+        "WRITE on the topic rollouts",
+        "READ on the topic alerts",
+        "WRITE on the topic alerts",
+    }
     assert added(Role.REPLAY) == set()
     assert {str(acl) for acl in required_acls(Role.ROLLOUTS, on)} == {
         "READ on the topic rollouts",
         "READ on the topic rollout-switches",
+        "READ on the topic outcome-deltas",
         "WRITE on the topic rollouts",
         "DESCRIBE on the group forebay",
     }

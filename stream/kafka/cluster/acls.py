@@ -116,7 +116,9 @@ def _replay(settings: Settings) -> Iterator[Acl]:
 
 def _rollouts(settings: Settings) -> Iterator[Acl]:
     rollouts, switches = _names(settings, ROLLOUTS.name, ROLLOUT_SWITCHES.name)
-    yield from (Acl("topic", name, "READ") for name in (rollouts, switches))
+    # The outcome deltas are for the verdict on a canary.
+    (deltas,) = _names(settings, OUTCOME_DELTAS.name)
+    yield from (Acl("topic", name, "READ") for name in (rollouts, switches, deltas))
     yield Acl("topic", rollouts, "WRITE")
     # Finds the workers, to report which of them have applied a revision.
     yield Acl("group", settings.kafka.group_id, "DESCRIBE")
