@@ -68,8 +68,8 @@ class Rollouts:
 
     def switch(self, served: ServedRevision) -> None:
         """Route the events of a model by this revision from the next poll on."""
-        self._router.switch(served)
         self._ledger.apply(served.model, served.number)
+        self._router.switch(served)
 
     def route(
         self, chunks: Sequence[Chunk], records: Mapping[TopicPartition, Sequence[Record]], *, now_ms: int

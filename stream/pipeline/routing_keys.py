@@ -45,7 +45,7 @@ def usual_keys(chunk: Chunk) -> list[bytes | None]:
 
 
 def keys_by_field(name: str) -> RoutingKeys:
-    """Return a function that returns the field `name` of each event: a text or an integer."""
+    """Return a function that returns the field `name` of each event: a text or an integer; the usual key without one."""
     event_type = msgspec.defstruct(
         "RoutedEvent", [("field", str | int | None, msgspec.field(default=None, name=name))], gc=False
     )
@@ -61,7 +61,11 @@ def keys_by_field(name: str) -> RoutingKeys:
 
     def keys(chunk: Chunk) -> list[bytes | None]:
         own = [key_of(record) for record in chunk.records]
-        return _with_rejected(chunk, own, key_of) if chunk.rejections else own
+        if chunk.rejections:
+            own = _with_rejected(chunk, own, key_of)
+        if None in own:
+            own = [usual if key is None else key for key, usual in zip(own, usual_keys(chunk), strict=True)]
+        return own
 
     return keys
 

@@ -26,7 +26,8 @@ class ServedRevision:
 
     number: 0 for the configuration.
     stable: the version for events without a routing key.
-    route_by: the field of the event that is the routing key; None for the record key, else the field `key`, else the id.
+    route_by: the field of the event that is the routing key. None, or an event without it: the record key, else the field
+        `key`, else the id.
     """
 
     model: str

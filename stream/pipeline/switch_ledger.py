@@ -46,7 +46,9 @@ class SwitchLedger:
         return self._applied
 
     def apply(self, model: str, revision: int) -> None:
-        """Route the events of later polls by this revision."""
+        """Route the events of later polls by this revision. Numbers never decrease."""
+        if revision < self._applied[model]:
+            raise ValueError(f"revision {self._applied[model]} of {model} is applied, so {revision} cannot be")
         self._applied[model] = revision
         self._current.clear()
 

@@ -16,6 +16,7 @@ from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.rollouts import Rollouts
 from forebay.stream.pipeline.switch_ledger import SwitchLedger
 from forebay.stream.pipeline.switch_recorder import SwitchRecorder
+from forebay.stream.rollouts.offset_metadata import require_room
 from forebay.stream.telemetry.available_memory import available_bytes
 from forebay.stream.telemetry.load_meter import load_meter
 from forebay.stream.worker.lane_assembly import ServedLane
@@ -55,10 +56,14 @@ def build_rollouts(
 
     lanes: of the versions with which the worker starts.
     combine_metadata: as in `LanesEmitter`.
+
+    Raises ConfigError if there are too many models for the metadata of an offset.
     """
     settings, clock, switches = factory.settings, factory.clock, factory.layout.outputs.rollout_switches
     assert switches is not None
-    ledger = SwitchLedger([lane.ref.name for lane in lanes if lane.windows is None])
+    names = [lane.ref.name for lane in lanes if lane.windows is None]
+    require_room(names, [lane.ref.name for lane in lanes if lane.windows is not None])
+    ledger = SwitchLedger(names)
     recorder = SwitchRecorder(ledger, switches, worker=factory.worker)
     emitters = LanesEmitter(
         {lane.ref: factory.emitter(lane) for lane in lanes},

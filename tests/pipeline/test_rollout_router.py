@@ -47,26 +47,25 @@ def router(served: ServedRevision, *, first: int = 1) -> tuple[VersionedDecoder,
 
 def key_by_hand(record: Record, route_by: str | None) -> bytes | None:
     """Return the routing key with a parser of its own."""
-    if route_by is None and record.key is not None:
-        return record.key
+    if isinstance(record, Unreadable):
+        return None
     is_raw = bool(record.headers)
-    if isinstance(record, Unreadable) or (is_raw and route_by is not None):
-        return None
-    if is_raw:
-        return dict(record.headers).get("forebay-id")
     try:
-        found = json.loads(record.value or b"")
+        found = {} if is_raw else json.loads(record.value or b"")
     except ValueError:
-        return None
+        found = {}
     if not isinstance(found, dict):
-        return None
+        found = {}
 
     def is_text(value: object) -> bool:
         return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
 
-    if route_by is not None:
-        value = found.get(route_by)
-        return str(value).encode() if is_text(value) else None
+    if route_by is not None and is_text(found.get(route_by)):
+        return str(found[route_by]).encode()
+    if record.key is not None:
+        return record.key
+    if is_raw:
+        return dict(record.headers).get("forebay-id")
     key, event_id = found.get("key"), found.get("id")
     if not (key is None or isinstance(key, str)) or not (event_id is None or is_text(event_id)):
         return None

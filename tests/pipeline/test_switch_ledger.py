@@ -198,3 +198,11 @@ def test_each_switch_that_is_written_is_observed() -> None:
         recorder.record(Emission({}, {place: 3}, Ledger()))
         recorder.record(Emission({}, {place: 5}, Ledger()))
     assert seen == ["b", "b"]
+
+
+def test_no_older_revision_is_applied() -> None:
+    ledger = SwitchLedger(["m"])
+    ledger.apply("m", 2)
+    with pytest.raises(ValueError, match="revision 2 of m is applied, so 1 cannot be"):
+        ledger.apply("m", 1)
+    assert ledger.applied == {"m": 2}
