@@ -52,12 +52,13 @@ def keys_by_field(name: str) -> RoutingKeys:
     parse: Callable[[bytes], Any] = msgspec.json.Decoder(event_type).decode
 
     def key_of(record: Record) -> bytes | None:
-        if isinstance(record, Unreadable) or _is_raw(record):
+        if isinstance(record, Unreadable) or (record.headers and _is_raw(record)):
             return None
         try:
-            return _as_key(parse(record.value or b"").field)
+            field = parse(record.value or b"").field
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+        return field.encode("utf-8", "surrogatepass") if type(field) is str else _as_key(field)
 
     def keys(chunk: Chunk) -> list[bytes | None]:
         own = [key_of(record) for record in chunk.records]
