@@ -18,30 +18,48 @@ from forebay.stream.rollouts.rollout_windows import RolloutWindows
 TIMEOUT_S: Final = 20.0
 
 
-async def read_verdicts(settings: Settings, log: RevisionLog, model: str, *, clock: Clock) -> list[Verdict]:
-    """Return the verdicts on the canaries of a model; empty without one.
+class VerdictReader:
+    """Reads outcome deltas since the oldest canary began, at most those of the last hour.
 
-    Reads the outcome deltas since the oldest canary began, at most those of the last hour. log: read to the end of `rollouts`.
-
-    Raises BrokerError, or TimeoutError if there are too many deltas.
+    log: read to the end of `rollouts` by the caller.
     """
-    windows = RolloutWindows(log, thresholds_of(settings.rollouts))
-    windows.update()
-    current = log.current(model)
-    since_ms = windows.since_ms
-    if current is None or not current.canaries or since_ms is None:
-        return []
-    topic = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
-    follower = TopicFollower(client_options(settings.kafka), [topic], clock=clock)
 
-    async def read() -> None:
-        await follower.start(since_ms=max(since_ms, clock.wall_ms() - LOOK_BACK_MS))
-        async for _partition, records in follower.read_new():
+    def __init__(self, settings: Settings, log: RevisionLog, *, clock: Clock) -> None:
+        self._topic = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
+        self._options = client_options(settings.kafka)
+        self._windows = RolloutWindows(log, thresholds_of(settings.rollouts))
+        self._clock = clock
+        self._follower: TopicFollower | None = None
+
+    async def verdicts(self, model: str) -> list[Verdict]:
+        """Return the verdicts on the canaries of a model; empty without one.
+
+        Raises BrokerError, or TimeoutError if there are too many deltas to read.
+        """
+        self._windows.update()
+        since_ms = self._windows.since_ms
+        if since_ms is None:
+            await self.stop()
+            return []
+        await within(TIMEOUT_S, self._read(since_ms))
+        verdicts = self._windows.verdicts(now_ms=self._clock.wall_ms())
+        return [verdict for verdict in verdicts if verdict.model == model]
+
+    async def _read(self, since_ms: int) -> None:
+        if self._follower is None:
+            follower = TopicFollower(self._options, [self._topic], clock=self._clock)
+            try:
+                await follower.start(since_ms=max(since_ms, self._clock.wall_ms() - LOOK_BACK_MS))
+            except BaseException:
+                await follower.stop()
+                raise
+            self._follower = follower
+        async for _partition, records in self._follower.read_new():
             for record in records:
-                add_delta(windows, record.value, record.timestamp)
+                add_delta(self._windows, record.value, record.timestamp)
 
-    try:
-        await within(TIMEOUT_S, read())
-    finally:
-        await follower.stop()
-    return [verdict for verdict in windows.verdicts(now_ms=clock.wall_ms()) if verdict.model == model]
+    async def stop(self) -> None:
+        """Close the client."""
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            await follower.stop()

@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 from forebay.models.artefacts.repository import resolve_version
-from forebay.schemas.errors import ForebayError
+from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.group_status import admin_urls, build_group_status
 from forebay.stream.admin.status_client import fetch_statuses
+from forebay.stream.aggregate.verdict_reader import VerdictReader
 from forebay.stream.cli.models_rollout_target import find_served_model
 from forebay.stream.cli.models_rollout_wait import Progress, wait_progress
 from forebay.stream.cli.models_rollout_workers import RolloutWorker, announced_version, rollout_workers
@@ -23,6 +24,7 @@ from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.group_inspector import GroupInspector
+from forebay.stream.rollouts.judge import Verdict
 from forebay.stream.rollouts.revision import Revision, initial_revision
 from forebay.stream.rollouts.revision_log import Entry, RevisionLog
 from forebay.stream.rollouts.switch_log import SwitchLog
@@ -52,6 +54,7 @@ class RolloutCluster:
         self._clock = SystemClock()
         self._inspector = self._inspect(settings.kafka.group_id)
         self._store = RolloutStore(settings, clock=self._clock)
+        self._verdict_reader = VerdictReader(settings, self._store.log, clock=self._clock)
         self._stack = AsyncExitStack()
         self.aggregator_group = aggregator_group(settings)
 
@@ -60,6 +63,7 @@ class RolloutCluster:
             await stack.enter_async_context(self._inspector)
             stack.push_async_callback(self._store.stop)
             await self._store.start()
+            stack.push_async_callback(self._verdict_reader.stop)
             self._stack = stack.pop_all()
         return self
 
@@ -113,6 +117,15 @@ class RolloutCluster:
         )
         status = build_group_status(group, dict(zip(urls, responses, strict=True)))
         return rollout_workers(status, self._model)
+
+    async def verdicts(self) -> list[Verdict] | str:
+        """Return the verdicts on the model's canaries, or why they cannot be determined."""
+        try:
+            return await self._verdict_reader.verdicts(self._model)
+        except BrokerError as error:
+            return error.message
+        except TimeoutError:
+            return "there are too many outcome deltas to read here; the aggregator's admin API has it at /rollouts"
 
     async def has_aggregator(self) -> bool:
         """Return whether the aggregators' group has members. Raises BrokerError."""

@@ -12,6 +12,7 @@ from rich.text import Text
 from forebay.stream.cli.models_rollout_workers import RolloutWorker, Waiting
 from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import duration, local_date_time
+from forebay.stream.rollouts.judge import Decision, Verdict
 from forebay.stream.rollouts.revision import Revision
 from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table
 from forebay.stream.terminal.record_format import printable, shortened
@@ -19,6 +20,7 @@ from forebay.stream.terminal.record_format import printable, shortened
 NOTHING: Final = "–"
 MAX_NAME_CHARS: Final = 120
 MAX_REASON_CHARS: Final = 500
+_COLOURS: Final = {Decision.ROLL_BACK: RED, Decision.INCONCLUSIVE: YELLOW}
 
 
 def percent(value: float) -> str:
@@ -39,9 +41,30 @@ def line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     return shortened(printable(" ".join(text.split())), max_chars)
 
 
-def status_text(revision: Revision, workers: Sequence[RolloutWorker]) -> RenderableType:
-    """Return the current revision and a table of the live workers."""
-    return Group(revision_table(revision), Text(), workers_table(revision, workers))
+def status_text(
+    revision: Revision, workers: Sequence[RolloutWorker], verdicts: Sequence[Verdict] | str = ()
+) -> RenderableType:
+    """Return the current revision, the verdicts on its canaries, and a table of the live workers.
+
+    verdicts: a text says why they are not known.
+    """
+    return Group(revision_table(revision), *_verdicts(verdicts), Text(), workers_table(revision, workers))
+
+
+def _verdicts(verdicts: Sequence[Verdict] | str) -> list[RenderableType]:
+    if isinstance(verdicts, str):
+        return [Text(), Text(f"the verdict on the canaries is not known: {line(verdicts, MAX_REASON_CHARS)}", YELLOW)]
+    if not verdicts:
+        return []
+    table = plain_table("canary", "verdict", "reason")
+    for verdict in verdicts:
+        words = verdict.decision.value.replace("_", " ")
+        table.add_row(
+            Text(f"version {verdict.version}"),
+            Text(words, _COLOURS.get(verdict.decision, GREEN)),
+            Text(line(verdict.reason, MAX_REASON_CHARS)),
+        )
+    return [Text(), table]
 
 
 def revision_table(revision: Revision) -> Table:

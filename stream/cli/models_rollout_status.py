@@ -15,13 +15,14 @@ from forebay.stream.cli.output import echo_json
 if TYPE_CHECKING:
     from forebay.stream.cli.models_rollout_workers import RolloutWorker
     from forebay.stream.config.sections import Settings
+    from forebay.stream.rollouts.judge import Verdict
     from forebay.stream.rollouts.revision import Revision
 
 
 @click.command(
     name="rollout",
     epilog=examples(
-        ("forebay models rollout fraud", "stable, canaries, shadows, who and why, and the workers"),
+        ("forebay models rollout fraud", "stable, canaries and the verdict on them, who and why, and the workers"),
         ("forebay models rollout fraud --watch", "refresh until Ctrl-C"),
         ("forebay models rollout fraud --json | jq .revision.number", "for scripts"),
         ("forebay models history fraud", "all revisions"),
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 def rollout_command(
     settings: Settings, name: str, watch: bool, interval_s: float, token_over_http: bool, as_json: bool
 ) -> None:
-    """Show the current revision of a model's rollout, and which revision each live worker has applied.
+    """Show the current revision of a model's rollout, which revision each live worker has applied, and the judge's verdict.
 
     Revision 0 is the configuration. Workers are found through their consumer group and asked for their status, as in
     `forebay status`. Changes nothing. --json prints one object; with --watch, one object per line.
@@ -75,20 +76,34 @@ async def _rollout(
         while True:
             raise_if_cancelled()
             workers = await cluster.workers()
-            _show(cluster.current(workers), workers, as_json=as_json, again=interval_s is not None)
+            _show(
+                cluster.current(workers),
+                workers,
+                await cluster.verdicts(),
+                as_json=as_json,
+                again=interval_s is not None,
+            )
             if interval_s is None:
                 return
             await asyncio.sleep(interval_s)
             await cluster.refresh()
 
 
-def _show(revision: Revision, workers: tuple[RolloutWorker, ...], *, as_json: bool, again: bool) -> None:
+def _show(
+    revision: Revision,
+    workers: tuple[RolloutWorker, ...],
+    verdicts: list[Verdict] | str,
+    *,
+    as_json: bool,
+    again: bool,
+) -> None:
     if as_json:
         from forebay.stream.cli.models_rollout_documents import revision_document
 
         document = {
             "model": revision.model,
             "revision": revision_document(revision),
+            "verdicts": None if isinstance(verdicts, str) else [verdict.to_dict() for verdict in verdicts],
             "workers": [worker.to_dict() for worker in workers],
         }
         echo_json(document, indent=None if again else 2)
@@ -99,4 +114,4 @@ def _show(revision: Revision, workers: tuple[RolloutWorker, ...], *, as_json: bo
     console = stdout_console()
     if again and console.is_terminal:
         console.clear()
-    print_whole(status_text(revision, workers))
+    print_whole(status_text(revision, workers, verdicts))

@@ -19,7 +19,7 @@ from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind, Outcome, Stage
 from forebay.schemas.topics import topic_name
 from forebay.stream.aggregate.rollout_judge import RevisionStore, RolloutJudge
-from forebay.stream.aggregate.verdict_reader import read_verdicts
+from forebay.stream.aggregate.verdict_reader import VerdictReader
 from forebay.stream.config.rollouts_section import RolloutsSection
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.control.rollout_store import RolloutConflict, RolloutStore
@@ -85,7 +85,11 @@ class Cluster:
         store = self.open_store()
         try:
             await store.start()
-            return await read_verdicts(self.settings, store.log, "m", clock=SystemClock())
+            reader = VerdictReader(self.settings, store.log, clock=SystemClock())
+            try:
+                return await reader.verdicts("m")
+            finally:
+                await reader.stop()
         finally:
             await store.stop()
 

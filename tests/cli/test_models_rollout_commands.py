@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from forebay.schemas.topics import ROLLOUT_SWITCHES, ROLLOUTS
+from forebay.schemas.topics import OUTCOME_DELTAS, ROLLOUT_SWITCHES, ROLLOUTS
 from forebay.stream.cli import main
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.kafka.producer.plain_producer import PlainProducer
@@ -74,7 +74,7 @@ class Commands:
 @pytest.fixture
 def run(embedded_broker: Broker, names: Names, repository: Path, capsys: pytest.CaptureFixture[str]) -> Commands:
     """The commands, with topics."""
-    for name, partitions in (("features", 2), (ROLLOUTS.name, 1), (ROLLOUT_SWITCHES.name, 1)):
+    for name, partitions in (("features", 2), (ROLLOUTS.name, 1), (ROLLOUT_SWITCHES.name, 1), (OUTCOME_DELTAS.name, 1)):
         asyncio.run(create_topic(embedded_broker.bootstrap, names(name), partitions=partitions))
     return Commands(embedded_broker.bootstrap, names(""), capsys)
 
@@ -88,6 +88,10 @@ def test_a_life_of_canary_promotion_and_rollback(run: Commands) -> None:
         assert canary["changed"] and canary["wait"]["applied"] and canary["after"]["canaries"][0]["weight"] == 5
         assert "no aggregator is running" in canary["notes"][0]
         assert canary["after"]["digests"].keys() == {"3", "4"} and "@" in canary["after"]["author"]
+        (verdict,) = run("rollout", MODEL, "--json")["verdicts"]
+        assert verdict["version"] == 4 and verdict["verdict"] == "inconclusive" and verdict["events_needed"] == 1000
+        shown = run("rollout", MODEL)
+        assert "inconclusive" in shown and "no data of version 4 in this step" in shown
         assert "paused" in run("pause", MODEL) and "canary" in run("resume", MODEL)
         promoted = run("promote", MODEL, "--wait", "--author", "ben")
         assert "revision 3 → 4, promote by ben" in promoted and "1 of 1 live worker has applied revision 4" in promoted
