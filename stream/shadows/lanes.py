@@ -34,9 +34,9 @@ CHECK_S: Final = 1.0
 
 
 class ShadowLoader(Protocol):
-    """Loads versions beside the stream (see `worker.version_loader`)."""
+    """Loads versions beside the stream (see `worker.resident_versions`)."""
 
-    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> Model:
+    async def load(self, ref: ModelRef, digest: str | None) -> Model:
         """Return the version, loaded, checked and warmed up. Raises ModelError."""
 
 
@@ -194,7 +194,7 @@ class ShadowLanes:
         """Load and warm up a shadow. An error is only shown: it changes nothing of the rollout."""
         settings = self._settings.models[lane.ref.name]
         try:
-            model = await self._loader.load(settings, lane.ref.version, digest=digest)
+            model = await self._loader.load(lane.ref, digest)
             executor = self._make_executor(self._work(lane.ref, model, primaries), lane.on_outcome)
             try:
                 await executor.start([settings.batch.max_batch_size])

@@ -23,17 +23,21 @@ class WorkerLoad:
     flight, which means that the worker is behind.
     """
 
-    def __init__(self, in_flight: InFlight, lags: KnownLags) -> None:
+    def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
-        self._lags = lags
+        self._lags: KnownLags | None = None
         self._summed: Mapping[TopicPartition, PartitionLag] = {}
         self._lag = 0
+
+    def connect(self, lags: KnownLags) -> None:
+        """Set where the lag is known. It is built later."""
+        self._lags = lags
 
     def is_high(self) -> bool:
         """Return whether shadows have to wait."""
         if not self._in_flight.is_low():
             return True
-        lags = self._lags.partition_lags
+        lags = {} if self._lags is None else self._lags.partition_lags
         if lags is not self._summed:  # each poll of the lag makes a new mapping
             self._summed, self._lag = lags, sum(lag.lag for lag in lags.values())
         return self._lag > self._in_flight.bounds.max_events

@@ -100,6 +100,7 @@ class ShadowSink:
         num_events = sum(item.num_events for item in lost)
         log.warning("%d predictions of shadows could not be sent and are lost: %s", num_events, error or "timeout")
         self._connected = False
+        self._idle.set()
         await self._producer.stop(timeout_s=1.0)
 
     async def stop(self, *, timeout_s: float) -> None:

@@ -177,6 +177,7 @@ class WorkerAssembly:
             admin=admin,
             telemetry=telemetry,
             follower=None if rollouts is None else rollouts.follower,
+            shadows=None if rollouts is None else rollouts.shadows,
         )
         return self._worker(parts, stop)
 
@@ -243,7 +244,7 @@ class WorkerAssembly:
             return None
         non_finite = NonFiniteCounter()
         observer.add(non_finite)
-        return build_rollouts(
+        rollouts = build_rollouts(
             self._lanes,
             factory=factory,
             decoder=decoder,
@@ -252,6 +253,8 @@ class WorkerAssembly:
             non_finite=non_finite,
             combine_metadata=None if windows is None else windows.commit_metadata,
         )
+        observer.add(rollouts.shadows.observer)
+        return rollouts
 
     async def _find_layout(self, stop: StopRequest) -> Layout:
         """Wait for the cluster, check listeners and permissions, and find the topics."""

@@ -25,6 +25,7 @@ from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.resident_versions import ResidentVersions, VersionReports
 from forebay.stream.worker.rollout_follower import RolloutFollower
 from forebay.stream.worker.rollout_ports import FollowedModel, FollowerParts, FollowerSettings, FollowerTools
+from forebay.stream.worker.shadow_assembly import Shadows, build_shadows
 from forebay.stream.worker.version_loader import LoadTools, VersionLoader
 
 
@@ -40,6 +41,7 @@ class RolloutParts:
     stage: Rollouts
     versions: ResidentVersions
     follower: RolloutFollower
+    shadows: Shadows
 
 
 def build_rollouts(
@@ -73,6 +75,15 @@ def build_rollouts(
     versions = ResidentVersions(
         lanes, pipeline=pipeline, loader=_loader(factory, clock), factory=factory, reports=reports
     )
+    shadows = build_shadows(
+        lanes,
+        settings,
+        factory.layout,
+        loader=versions,
+        signature_of=versions.signature,
+        in_flight=pipeline.in_flight,
+        clock=clock,
+    )
     parts = FollowerParts(
         store=RolloutStore(settings, clock=clock),
         versions=versions,
@@ -88,6 +99,8 @@ def build_rollouts(
             random=random.random,
             new_id=lambda: uuid.uuid4().hex,
             observer=reports.telemetry.rollouts,
+            on_applied=shadows.lanes.apply,
+            comparisons=shadows.lanes.comparisons,
         ),
     )
     models = [
@@ -100,6 +113,7 @@ def build_rollouts(
         stage=Rollouts(decoder, emitters, ledger, recorder),
         versions=versions,
         follower=RolloutFollower(parts, models),
+        shadows=shadows,
     )
 
 

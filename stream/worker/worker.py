@@ -25,6 +25,7 @@ from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.process_tuning import freeze_loaded_objects
 from forebay.stream.worker.rollout_follower import RolloutFollower
+from forebay.stream.worker.shadow_assembly import Shadows
 
 log = logging.getLogger("forebay.worker")
 
@@ -62,7 +63,7 @@ class WorkerParts:
     """The parts that a worker starts and stops. The pipeline is connected to its stages.
 
     lanes: of the versions with which it starts, and at its end of those that it has then.
-    follower: None if rollouts are not enabled.
+    follower, shadows: None if rollouts are not enabled.
     """
 
     lanes: Iterable[ServedLane]
@@ -74,6 +75,7 @@ class WorkerParts:
     admin: WorkerAdmin
     telemetry: Telemetry
     follower: RolloutFollower | None = None
+    shadows: Shadows | None = None
 
 
 class Worker:
@@ -139,6 +141,8 @@ class Worker:
         polling = self._run_task(pipeline.run(), "poll")
         if self._parts.follower is not None:
             self._run_task(self._parts.follower.run(), "rollouts")
+        if self._parts.shadows is not None:
+            self._run_task(self._parts.shadows.run(self._parts.lag), "shadows")
         self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
         self._run_task(self._parts.telemetry.run(), "telemetry")
         await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))
@@ -166,6 +170,8 @@ class Worker:
             )
 
     async def _stop_parts(self) -> None:
+        if self._parts.shadows is not None:
+            await self._parts.shadows.stop()
         # Otherwise a poll inside the client is never cancelled, because the client would leak; here the process ends anyway.
         await cancel_until_done(*self._tasks)
         parts = self._parts

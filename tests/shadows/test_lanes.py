@@ -10,7 +10,6 @@ import pytest
 from forebay.models.backends.protocol import Model
 from forebay.schemas.errors import ModelError
 from forebay.schemas.rollouts import Action
-from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult
@@ -32,13 +31,13 @@ class ScriptedLoader:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> Model:
-        assert settings.model.name == "m"
-        self.loads.append((version, digest))
+    async def load(self, ref: ModelRef, digest: str | None) -> Model:
+        assert ref.name == "m"
+        self.loads.append((ref.version, digest))
         await self.gate.wait()
-        if version in self.errors:
-            raise self.errors[version]
-        return self.models[version]
+        if ref.version in self.errors:
+            raise self.errors[ref.version]
+        return self.models[ref.version]
 
 
 class Rig:

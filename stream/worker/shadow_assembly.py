@@ -1,0 +1,98 @@
+"""The assembly of a worker's shadows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from forebay.models.artefacts.signature import Signature
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.cluster.topic_layout import Layout
+from forebay.stream.kafka.producer.producer import OutputProducer
+from forebay.stream.pipeline.in_flight import InFlight
+from forebay.stream.shadows.lanes import ShadowLanes, ShadowLoader, ShadowObserver, ShadowSettings
+from forebay.stream.shadows.load import KnownLags, WorkerLoad
+from forebay.stream.shadows.sink import MAX_BATCH_BYTES, ShadowSink
+from forebay.stream.worker.commit_assembly import retry_backoff
+from forebay.stream.worker.lane_assembly import ServedLane
+
+FLUSH_S: Final = 2.0
+"""How long a worker that stops waits until the predictions of shadows are sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shadows:
+    """The shadows of a worker.
+
+    observer: gives them the results of the stream.
+    load: what they look at before they take time from the stream.
+    """
+
+    lanes: ShadowLanes
+    sink: ShadowSink
+    observer: ShadowObserver
+    load: WorkerLoad
+
+    async def run(self, lags: KnownLags) -> None:
+        """Send predictions and watch for calls that hang, until cancelled. lags: the consumer lag of the worker."""
+        self.load.connect(lags)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.sink.run(), name="shadow-sink")
+            group.create_task(self.lanes.run(), name="shadow-watch")
+
+    async def stop(self) -> None:
+        """Stop the shadows, and send what they have predicted. `run` must still run."""
+        await self.lanes.stop()
+        await self.sink.stop(timeout_s=FLUSH_S)
+
+
+def build_shadows(
+    lanes: Sequence[ServedLane],
+    settings: Settings,
+    layout: Layout,
+    *,
+    loader: ShadowLoader,
+    signature_of: Callable[[ModelRef], Signature | None],
+    in_flight: InFlight,
+    clock: Clock,
+) -> Shadows:
+    """Build the shadows of a worker with rollouts, without starting any.
+
+    lanes: of the versions with which the worker starts.
+    signature_of: as in `ShadowLanes`.
+    """
+    topic, rollouts = layout.outputs.shadow_predictions, settings.rollouts
+    assert topic is not None
+    compression = settings.output.compression_type
+    producer = OutputProducer(
+        client_options(settings.kafka),
+        compression_type=None if compression == "none" else compression,
+        max_batch_bytes=min(layout.max_batch_bytes, MAX_BATCH_BYTES),
+        backoff=retry_backoff(settings),
+        timestamp_bounds=layout.timestamp_bounds,
+    )
+    sink, load, observer = ShadowSink(producer, clock=clock), WorkerLoad(in_flight), ShadowObserver()
+    shadow_lanes = ShadowLanes(
+        ShadowSettings(
+            topic=topic,
+            models={lane.ref.name: lane.settings for lane in lanes},
+            windowed=frozenset(lane.ref.name for lane in lanes if lane.windows is not None),
+            queue_batches=rollouts.shadow_queue_batches,
+            deadline_s=rollouts.shadow_deadline_ms / 1000,
+            max_share=rollouts.shadow_max_share,
+            max_event_bytes=settings.input.max_event_bytes,
+            max_key_bytes=settings.input.max_key_bytes,
+        ),
+        loader=loader,
+        signature_of=signature_of,
+        is_load_high=load.is_high,
+        sink=sink,
+        clock=clock,
+    )
+    observer.connect(shadow_lanes)
+    return Shadows(shadow_lanes, sink, observer, load)
