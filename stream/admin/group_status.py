@@ -187,13 +187,20 @@ def _health(health: Health) -> tuple[str, str | None]:
         return "not ready", reasons
     open_breakers = [name for name, state in health.breakers.items() if state != "closed"]
     if open_breakers:
-        names = " and the ".join(name.replace("model:", "model ", 1) for name in open_breakers)
+        names = " and the ".join(map(_name_of_breaker, open_breakers))
         return "degraded", f"circuit breaker of the {names} is not closed"
     if health.cluster == "failing":
         return "degraded", "the cluster does not answer the worker, or refuses its commits"
     if health.paused:
         return "paused", "reading is paused by an operator"
     return READY, None
+
+
+def _name_of_breaker(name: str) -> str:
+    """Return the name of a circuit breaker in words: `model:late:3` is that of one of several versions."""
+    kind, _, of = name.partition(":")
+    model, _, version = of.partition(":")
+    return f"{kind} {model} v{version}" if version else f"{kind} {model}".rstrip()
 
 
 def _name_and_version(model: ModelRef) -> dict[str, Any]:

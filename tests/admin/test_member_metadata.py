@@ -133,9 +133,11 @@ def test_the_state_of_each_model_is_part_of_the_group_status() -> None:
 
 
 def test_the_open_breaker_of_one_of_several_models_is_named() -> None:
-    breakers = {"model:late": "closed", "model:delay": "open", "cluster": "open"}
+    breakers = {"model:late": "closed", "model:delay": "open", "model:price:7": "half_open", "cluster": "open"}
     status = build_group_status(group(member(1, P, SEVERAL)), {"m1": response("pod-1", breakers=breakers)})
-    assert status.workers[0].reason == "circuit breaker of the model delay and the cluster is not closed"
+    assert status.workers[0].reason == (
+        "circuit breaker of the model delay and the model price v7 and the cluster is not closed"
+    )
 
 
 def member(number: int, partitions: list[TopicPartition], metadata: WorkerMetadata | None = METADATA) -> Member:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.admin.test_page import browser
-from tests.admin.test_page_models import entry
+from tests.admin.test_page_models import CLOSED, entry
 from tests.admin.test_page_states import Document, Serve, screenshot, serve, status
 from tests.core.build import JULY
 
@@ -45,12 +45,14 @@ def rollout(**changes: Any) -> Document:
 
 
 def of_worker(*rollouts: Document) -> Document:
-    """Return the status of a worker with these rollouts, which serves versions 3 and 4 of the model."""
+    """Return the status of a worker with these rollouts, which serves versions 3 and 4 of the model and keeps version 2."""
     models = [
         entry("late", 3, outcomes={"predicted": 900}, rate=87.5),
         entry("late", 4, outcomes={"predicted": 100}, rate=12.5),
     ]
-    return status(models=models) | {"rollouts": list(rollouts)}
+    models.append(entry("late", 2, outcomes={"predicted": 5}, rate=0.0))  # stays in memory
+    names = ("model:late:3", "model:late:4", "model:late:2", "cluster")
+    return status(models=models) | {"rollouts": list(rollouts), "breakers": dict.fromkeys(names, CLOSED)}
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -65,7 +67,12 @@ async def test_a_rollout_has_a_row(width: int, serve: Serve) -> None:
         assert who[1] == "12,000 events without a failed check"
         assert state == ["applied", "in memory: v3, v4, v5"]
         names = await page.locator("#model-rows tbody td:first-child").all_inner_texts()
-        assert names == ["late v3\nstable", "late v4\ncanary, 12.5 %"]
+        assert names == ["late v3\nstable", "late v4\ncanary, 12.5 %", "late v2\nno longer serves"]
+        await expect(page.locator("#model")).to_have_text("late v3 · late v4")
+        await expect(page.locator("#breakers-note")).to_have_text(
+            "model late v3, model late v4, model late v2 and cluster"
+        )
+        assert await page.title() == "late v3 · Forebay"
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
         await screenshot(page, f"rollouts-{width}")
 
@@ -78,7 +85,7 @@ async def test_a_version_that_cannot_be_loaded_is_at_the_top(serve: Serve) -> No
         row = page.locator("#rollout-rows tbody tr")
         await expect(row).to_contain_text("12 → 13")
         await expect(row).to_contain_text("not applied")
-        await expect(row).to_contain_text("rolled back: v2")
+        await expect(row).to_contain_text("rolled back:v2")
         await expect(row).to_contain_text("paused")
 
 

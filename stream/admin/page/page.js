@@ -3,7 +3,7 @@
 import { Chart } from "./charts.js";
 import { blockedNote, isWindowed as anyWindowed, modelName, showModels } from "./models.js";
 import { eventOutcomes, numEvents, series, showLedger, windowOutcomes } from "./outcomes.js";
-import { showRollouts } from "./rollouts.js";
+import { inService, showRollouts } from "./rollouts.js";
 import { showErrors, showFacts, showMembers, showPartitions, showWarnings } from "./sections.js";
 import { showBanner, showHealth, showPill, showTiles } from "./summary.js";
 
@@ -81,9 +81,10 @@ function askToken() {
 }
 
 function show(status) {
-  const more = status.models.length - 1, { rollouts = [] } = status; // absent if rollouts are not enabled
+  const { rollouts = [] } = status; // absent if rollouts are not enabled
+  const more = new Set(status.models.map(({ name }) => name)).size - 1;
   document.title = `${modelName(status.model)}${more ? ` and ${more} more` : ""} · Forebay`;
-  text("model", status.models.map(modelName).join(" · "));
+  text("model", inService(status.models, rollouts).map(modelName).join(" · "));
   text("worker", status.worker);
   showHealth(status);
   showTiles(status, anyWindowed(status.models));

@@ -4,6 +4,7 @@ import { cell, fill, span } from "./sections.js";
 
 const $ = (id) => document.getElementById(id);
 
+const IDLE = "no longer serves";
 const percent = (share) => `${Number(share.toFixed(2))} %`;
 const versions = (numbers) => numbers.map((number) => `v${number}`).join(", ");
 
@@ -15,8 +16,11 @@ export function roleOf(rollouts, { name, version }) {
   const shadow = rollout.shadows.find((one) => one.version === version);
   if (canary) return `canary, ${percent(canary.weight)}`;
   if (shadow) return `shadow, ${percent(shadow.sample * 100)} of the events`;
-  return version === rollout.stable ? "stable" : "no longer serves";
+  return version === rollout.stable ? "stable" : IDLE;
 }
+
+// The versions that get events: all but those that only stay in memory for a rollback.
+export const inService = (models, rollouts) => models.filter((model) => roleOf(rollouts, model) !== IDLE);
 
 function canaries({ canaries: list, steps, step, paused }) {
   const shown = cell(list.length ? "" : "none");
@@ -61,7 +65,7 @@ export function showRollouts(rollouts) {
   fill("rollout-rows", rollouts, (rollout) => {
     const { model, stable, accepted, applied, rejected } = rollout;
     const serves = cell(span(`v${stable}`, "strong"), "name");
-    if (rejected.length) serves.append(span(`rolled back: ${versions(rejected)}`, "remedy"));
+    if (rejected.length) serves.append(span("rolled back:", "remedy"), span(versions(rejected), "remedy"));
     const number = accepted > applied ? `${applied} → ${accepted}` : `${applied}`;
     return [
       cell(span(model, "strong"), "name"), serves, canaries(rollout), shadows(rollout),

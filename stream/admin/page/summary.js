@@ -25,8 +25,8 @@ export function clusterProblem({ health }) {
   return health.cluster === "failing" ? "the cluster refuses commits" : null;
 }
 
-// The name of a breaker in a sentence: `model:late` is that of one of several models.
-const ofBreaker = (name) => name.replace(/^model:/, "model ");
+// The name of a breaker in a sentence: `model:late` is that of one of several models, `model:late:3` that of one of its versions.
+const ofBreaker = (name) => name.replace(/^model:([^:]+)(?::(\d+))?$/, (_, model, version) => `model ${model}${version ? ` v${version}` : ""}`);
 
 // Why revisions of models cannot be applied.
 const rolloutProblems = (rollouts) => rollouts.filter(({ error }) => error)
