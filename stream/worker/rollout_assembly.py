@@ -66,7 +66,7 @@ def build_rollouts(
     names = [lane.ref.name for lane in lanes if lane.windows is None]
     require_room(names, [lane.ref.name for lane in lanes if lane.windows is not None])
     ledger = SwitchLedger(names)
-    recorder = SwitchRecorder(ledger, switches, worker=factory.worker)
+    recorder = SwitchRecorder(ledger, switches, worker=factory.worker, observer=reports.telemetry.rollouts)
     emitters = LanesEmitter(
         {lane.ref: factory.emitter(lane) for lane in lanes},
         combine_metadata=combine_metadata,
