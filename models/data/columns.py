@@ -11,6 +11,7 @@ from typing import Final
 import pyarrow as pa
 
 from forebay.models.data.table_options import ColumnType
+from forebay.models.data.time_columns import TIMESTAMP
 from forebay.schemas.errors import ConfigError, DataError
 
 ARROW_TYPES: Final[dict[ColumnType, pa.DataType]] = {
@@ -18,12 +19,14 @@ ARROW_TYPES: Final[dict[ColumnType, pa.DataType]] = {
     "float64": pa.float64(),
     "bool": pa.bool_(),
     "text": pa.string(),
+    "timestamp": TIMESTAMP,
 }
 _DESCRIPTIONS: Final = {
     pa.int64(): "whole numbers (int64)",
     pa.float64(): "numbers (float64)",
     pa.bool_(): "true and false (bool)",
     pa.string(): "text",
+    TIMESTAMP: "times (ISO 8601, or milliseconds since 1970)",
     pa.null(): "no values in the first rows",
 }
 

@@ -14,6 +14,8 @@ from typing import BinaryIO, Final
 from forebay.models.data.encoding import check_encoding
 from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.models.data.text_lines import TextLines
+from forebay.models.data.times import time_of
+from forebay.models.data.values import Instant, Unreadable
 from forebay.schemas.errors import DataError
 
 NULLS: Final = ("", "NA", "NaN", "nan", "null")
@@ -42,6 +44,7 @@ class CsvOptions:
     text_columns: columns that stay text as written.
     categories: the categories that the model knows, by column of text; these columns stay as written, and a category is
         never null.
+    types: types that were stated for other columns; a value that is not of its type is `Unreadable`.
     """
 
     delimiter: str | None = None
@@ -49,6 +52,7 @@ class CsvOptions:
     nulls: Collection[str] = NULLS
     text_columns: Collection[str] = ()
     categories: Mapping[str, Collection[str]] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,30 @@ def value_reader(column: str, options: CsvOptions) -> Callable[[str], object]:
     categories = options.categories.get(column)
     if categories is not None:
         return _text_reader(nulls - set(categories))
+    if column in options.types:
+        return _typed_reader(options.types[column], nulls)
     return lambda value: None if value in nulls else read_value(value)
+
+
+def _typed_reader(kind: str, nulls: frozenset[str]) -> Callable[[str], object]:
+    """Return the reader of a column whose type was stated."""
+    allowed: dict[str, tuple[tuple[type, ...], str]] = {
+        "int64": ((int,), "a whole number"),
+        "float64": ((int, float), "a number"),
+        "bool": ((bool,), "true or false"),
+        "timestamp": ((), "a time (ISO 8601, or milliseconds since 1970)"),
+    }
+    types, wanted = allowed[kind]
+
+    def read(text: str) -> object:
+        if text in nulls:
+            return None
+        value = read_value(text)
+        if kind == "timestamp" and (time := time_of(value)) is not None:
+            return Instant(time // 1000)
+        return value if type(value) in types else Unreadable(f"{text[:60]!r}, not {wanted}")
+
+    return read
 
 
 def _text_reader(nulls: frozenset[str]) -> Callable[[str], object]:

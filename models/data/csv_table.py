@@ -28,6 +28,8 @@ from forebay.models.data.csv_rows import INTEGER, NUMBER, WORDS, CsvHeader, CsvO
 from forebay.models.data.input_row import InvalidRow
 from forebay.models.data.table_options import TableOptions
 from forebay.models.data.text_lines import BlockReader, TextLines, count_lines
+from forebay.models.data.time_columns import TIMESTAMP, times_of_texts
+from forebay.models.data.times import time_of
 from forebay.schemas.errors import DataError
 
 BLOCK_BYTES: Final = 2 << 20
@@ -168,12 +170,18 @@ class CsvTable:
 
     def _parse_fast(self, data: bytes) -> pa.RecordBatch:
         schema = self.schema
-        table = self._arrow(data, dict(zip(schema.names, schema.types, strict=True)), self._csv.nulls)
+        # Arrow reads other texts as times than the row reader.
+        types = [pa.string() if kind == TIMESTAMP else kind for kind in schema.types]
+        table = self._arrow(data, dict(zip(schema.names, types, strict=True)), self._csv.nulls)
         arrays = []
         for name, kind, nulls in zip(schema.names, schema.types, self._nulls, strict=True):
             array = table[name].combine_chunks()
-            if pa.types.is_string(kind):
-                array = pc.if_else(pc.is_in(array, value_set=pa.array(nulls)), pa.scalar(None, kind), array)
+            if pa.types.is_string(kind) or kind == TIMESTAMP:
+                array = pc.if_else(pc.is_in(array, value_set=pa.array(nulls)), pa.scalar(None, pa.string()), array)
+            if kind == TIMESTAMP:
+                array = times_of_texts(array)
+                if array is None:
+                    raise pa.ArrowInvalid(f"column {name} has a text that is not a time")
             arrays.append(array)
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -282,6 +290,8 @@ def _reader(kind: pa.DataType, nulls: frozenset[str]) -> Callable[[str], object]
     """Return the function that converts a text to a value of a type; `_MISFIT` if it is not one."""
     if pa.types.is_string(kind):
         return lambda text: None if text in nulls else text
+    if kind == TIMESTAMP:
+        return lambda text: None if text in nulls else _MISFIT if (time := time_of(read_value(text))) is None else time
     fits: dict[pa.DataType, Callable[[object], bool]] = {
         pa.int64(): lambda value: type(value) is int,
         pa.float64(): lambda value: type(value) in (int, float),

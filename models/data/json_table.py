@@ -23,6 +23,7 @@ from forebay.models.data.line_readers import json_rows, read_lines
 from forebay.models.data.object_columns import ObjectColumns, infer_schema
 from forebay.models.data.table_options import TableOptions
 from forebay.models.data.text_lines import BlockReader
+from forebay.models.data.time_columns import TIMESTAMP
 from forebay.schemas.errors import DataError
 
 BLOCK_BYTES: Final = 2 << 20
@@ -72,6 +73,8 @@ class JsonTable:
 
     def _nested_schema(self, sample: list[Mapping[str, object]]) -> pa.Schema | None:
         """Return the schema of the lines before `flat_event`; None if Arrow cannot parse them by it."""
+        if TIMESTAMP in self.schema.types:
+            return None  # Arrow reads other texts as times than the row reader
         if self._features is None:
             return self.schema
         if self._features in self.schema.names:

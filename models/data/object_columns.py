@@ -10,6 +10,8 @@ import pyarrow as pa
 from forebay.models.data.columns import ARROW_TYPES, describe_type, misfit_remedy, selected_columns
 from forebay.models.data.input_row import InvalidRow
 from forebay.models.data.table_options import TableOptions
+from forebay.models.data.time_columns import TIMESTAMP
+from forebay.models.data.times import time_of
 
 Values = Mapping[str, object]
 
@@ -87,6 +89,8 @@ def _kind(value: object) -> str:
 def _converted(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
     """Return values that fit with floating-point numbers for whole ones: Arrow refuses some that are not exact."""
     of = pa.types
+    if kind == TIMESTAMP:
+        return [None if value is None else time_of(value) for value in values]
     if of.is_floating(kind):
         return [None if value is None else float(value) for value in values]
     if of.is_list(kind):
@@ -105,6 +109,8 @@ def fits(value: object, kind: pa.DataType) -> bool:
     of = pa.types
     if value is None:
         return True
+    if kind == TIMESTAMP:
+        return time_of(value) is not None
     if of.is_boolean(kind):
         return isinstance(value, bool)
     if of.is_integer(kind):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal
 
 from forebay.models.data.csv_rows import CsvOptions
@@ -13,8 +14,12 @@ from forebay.schemas.errors import ConfigError
 TableFormat = Literal["jsonl", "csv", "tsv", "parquet", "arrow"]
 TABLE_FORMATS: Final[tuple[TableFormat, ...]] = ("jsonl", "csv", "tsv", "parquet", "arrow")
 
-ColumnType = Literal["int64", "float64", "bool", "text"]
-COLUMN_TYPES: Final[tuple[ColumnType, ...]] = ("int64", "float64", "bool", "text")
+ColumnType = Literal["int64", "float64", "bool", "text", "timestamp"]
+COLUMN_TYPES: Final[tuple[ColumnType, ...]] = ("int64", "float64", "bool", "text", "timestamp")
+OTHER_NAMES: Final[Mapping[str, ColumnType]] = MappingProxyType(
+    {"integer": "int64", "number": "float64", "boolean": "bool", "time": "timestamp"}
+)
+"""Names that people give to types."""
 
 _MAX_SHOWN: Final = 5
 
@@ -25,7 +30,8 @@ class TableOptions:
 
     format: None to infer it from the file name.
     columns: the columns to read, in this order; None for all.
-    types: types of columns of text formats; the others are found from the first rows.
+    types: types of columns of text formats; the others are found from the first rows. The values of a timestamp are ISO 8601
+        texts, in UTC if they have no offset, or milliseconds since 1970.
     csv: how to read CSV and TSV.
     skip_invalid: whether to skip and count rows that cannot be read; otherwise the first one is an error.
     workers: the number of threads that parse. prefetch: the number of batches that are read in advance; 0 for none.
@@ -48,6 +54,19 @@ class TableOptions:
                 )
         if self.workers < 1 or self.prefetch < 0:
             raise ConfigError("a table needs at least one worker, and no negative number of batches in advance")
+
+
+def column_type(column: str, name: str) -> ColumnType:
+    """Return the type with this name. Raises ConfigError that names the column and the allowed names."""
+    kind = OTHER_NAMES.get(name, name)
+    for known in COLUMN_TYPES:
+        if kind == known:
+            return known
+    raise ConfigError(
+        f"the type of the column {column} is {name!r}",
+        kind="column_type",
+        remedy=f"allowed is {', '.join((*OTHER_NAMES, 'text'))} (or {', '.join(COLUMN_TYPES)})",
+    )
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ Architecture = Literal["linear", "logistic", "mlp", "cnn", "gru", "hist_gradient
 NETS: tuple[Architecture, ...] = ("linear", "logistic", "mlp", "cnn", "gru")
 
 
+ColumnTypeName = Literal["number", "integer", "boolean", "text", "time", "float64", "int64", "bool", "timestamp"]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -34,6 +37,11 @@ class DataSection(_Section):
     delimiter: Annotated[str, MinLen(1), MaxLen(1)] | None = Field(default=None, description="CSV: the separator.")
     text_columns: tuple[Text, ...] = Field(
         default=(), description="CSV: columns that are texts, whatever they look like."
+    )
+    column_types: dict[str, ColumnTypeName] = Field(
+        default_factory=dict,
+        description="CSV and JSON lines: types of columns, where those that the first rows show are wrong: {amount = "
+        '"number"}. Allowed are number, integer, boolean, text and time.',
     )
     columns: tuple[Text, ...] = Field(default=(), description="The features. [default: all other columns]")
     exclude: tuple[Text, ...] = Field(default=(), description="Columns that are not features.")

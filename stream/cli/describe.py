@@ -15,7 +15,15 @@ import click
 from forebay.schemas.errors import StorageError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import unwind_on_signal
-from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, parse_delimiter
+from forebay.stream.cli.options import (
+    ConfigSource,
+    bootstrap_option,
+    config_options,
+    json_option,
+    parse_column_types,
+    parse_delimiter,
+    type_option,
+)
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ class DescribeOptions(TypedDict):
     form: str | None
     delimiter: str | None
     text_columns: tuple[str, ...]
+    column_types: tuple[str, ...]
 
 
 @click.command(
@@ -45,6 +54,7 @@ class DescribeOptions(TypedDict):
         ("forebay describe flights.csv.gz", "one line per column"),
         ("forebay describe 'data/*.parquet' --columns dep_delay,carrier", "some columns of many files"),
         ("forebay describe flights.csv --html flights.html --correlations", "a page with plots"),
+        ("forebay describe flights.csv --type departed=time", "a column of ISO 8601 texts as times"),
         ("forebay describe 'topic://features?from=-7d'", "the events of the last week"),
         ("forebay describe flights.csv --json | jq '.columns[0].quartiles'", "for scripts"),
     ),
@@ -75,6 +85,7 @@ class DescribeOptions(TypedDict):
     metavar="NAME",
     help="CSV: read this column as text; may be repeated.",
 )
+@type_option
 @json_option
 def command(
     source: ConfigSource,
@@ -126,7 +137,7 @@ def _open(location: str, options: DescribeOptions, config: ConfigSource) -> File
         format=cast("TableFormat | None", options["form"]),
         columns=chosen or None,
         csv=CsvOptions(parse_delimiter(options["delimiter"])),
-        types=dict.fromkeys(options["text_columns"], "text"),
+        types=parse_column_types(options["column_types"], options["text_columns"]),
         skip_invalid=options["skip_bad_lines"],
         workers=min(_MAX_WORKERS, os.cpu_count() or 1),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from forebay.schemas.errors import ConfigError
 from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
+    from forebay.models.data.table_options import ColumnType
     from forebay.stream.config.load import LoadedSettings
 
 P = ParamSpec("P")
@@ -181,6 +182,35 @@ def timeout_option(help: str, *, default: float | None) -> Callable[[Callable[P,
 def json_option(function: Callable[P, R]) -> Callable[P, R]:
     """Add --json. The command receives it as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def type_option(function: Callable[P, R]) -> Callable[P, R]:
+    """Add --type. The command receives its values as `column_types`; see `parse_column_types`."""
+    return click.option(
+        "--type",
+        "column_types",
+        multiple=True,
+        metavar="NAME=TYPE",
+        help="CSV and JSON lines: the type of a column: number, integer, boolean, text, or time (ISO 8601, or milliseconds "
+        "since 1970); may be repeated. [default: found from the first rows]",
+    )(function)
+
+
+def parse_column_types(assignments: Sequence[str], text_columns: Sequence[str] = ()) -> dict[str, ColumnType]:
+    """Return the types of `--type NAME=TYPE`, and of `--text-column NAME`. Raises ConfigError for an unknown type."""
+    from forebay.models.data.table_options import column_type
+
+    types: dict[str, ColumnType] = {}
+    for assignment in assignments:
+        column, equals, kind = assignment.rpartition("=")
+        if not equals or not column:
+            raise ConfigError(
+                f"--type {assignment!r} is not NAME=TYPE",
+                kind="column_type",
+                remedy="write it like --type amount=number",
+            )
+        types[column] = column_type(column, kind)
+    return {**types, **dict.fromkeys(text_columns, "text")}
 
 
 def parse_delimiter(text: str | None) -> str | None:

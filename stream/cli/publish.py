@@ -13,7 +13,15 @@ import click
 from forebay.schemas.errors import ConfigError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
-from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, parse_delimiter
+from forebay.stream.cli.options import (
+    ConfigSource,
+    bootstrap_option,
+    config_options,
+    json_option,
+    parse_column_types,
+    parse_delimiter,
+    type_option,
+)
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.publish_check import find_signature, outcome_topics, warn
 from forebay.stream.core.quantities import quantity
@@ -46,6 +54,7 @@ class PublishOptions(TypedDict):
     timestamp_column: str | None
     key_column: str | None
     text_columns: tuple[str, ...]
+    column_types: tuple[str, ...]
     delimiter: str | None
     timezone: str | None
     timestamp_unit: TimeUnit | None
@@ -117,6 +126,7 @@ class PublishOptions(TypedDict):
     metavar="NAME",
     help="CSV: keep this column as text; may be repeated.",
 )
+@type_option
 @click.option("--delimiter", metavar="CHARACTER", help="CSV: the separator of values; `tab` for a tab. [default: ,]")
 @click.option(
     "--timezone",
@@ -198,6 +208,7 @@ def _file_options(options: PublishOptions) -> dict[str, object]:
         "--timestamp-column": options["timestamp_column"],
         "--key-column": options["key_column"],
         "--text-column": options["text_columns"] or None,
+        "--type": options["column_types"] or None,
         "--delimiter": options["delimiter"],
         "--timezone": options["timezone"],
         "--timestamp-unit": options["timestamp_unit"],
@@ -260,7 +271,13 @@ def _read_options(options: PublishOptions, categories: Mapping[str, Collection[s
     from forebay.models.data.csv_rows import CsvOptions
     from forebay.models.data.row_source import ReadOptions
 
-    csv = CsvOptions(parse_delimiter(options["delimiter"]), text_columns=options["text_columns"], categories=categories)
+    types = parse_column_types(options["column_types"], options["text_columns"])
+    csv = CsvOptions(
+        parse_delimiter(options["delimiter"]),
+        text_columns=[name for name, kind in types.items() if kind == "text"],
+        categories=categories,
+        types=types,
+    )
     return ReadOptions(cast("TableFormat | None", options["form"]), options["raw"], csv)
 
 

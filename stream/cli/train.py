@@ -17,7 +17,14 @@ import click
 from forebay.schemas.errors import ConfigError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import stop_on_signal, unwind_on_signal
-from forebay.stream.cli.options import DEFAULT_FILE, ConfigSource, bootstrap_option, json_option
+from forebay.stream.cli.options import (
+    DEFAULT_FILE,
+    ConfigSource,
+    bootstrap_option,
+    json_option,
+    parse_column_types,
+    type_option,
+)
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.train_ranks import distribution, is_rank, launch
 from forebay.stream.core.extras import install_hint
@@ -38,12 +45,14 @@ class TrainOptions(TypedDict):
     """The options of the command, by parameter name."""
 
     assignments: tuple[str, ...]
+    column_types: tuple[str, ...]
     tune: int
     report: Path | None
     config_path: Path | None
     bootstrap_server: str | None
     no_register: bool
     cache_dir: Path
+    no_cache: bool
     quiet: bool
     nproc: int | None
     max_restarts: int
@@ -65,6 +74,7 @@ class TrainOptions(TypedDict):
 @click.option(
     "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the recipe; repeatable."
 )
+@type_option
 @click.option("--tune", type=click.IntRange(min=1), metavar="N", help="Try N random values of the ranges in [tune].")
 @click.option(
     "--report",
@@ -92,6 +102,7 @@ class TrainOptions(TypedDict):
     metavar="DIR",
     help="Folder for the prepared rows, which are removed at the end.",
 )
+@click.option("--no-cache", is_flag=True, help="Parse CSV and JSON lines again, and do not keep what was parsed.")
 @click.option(
     "--nproc",
     type=click.IntRange(min=1, max=256),
@@ -152,8 +163,11 @@ def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
     from forebay.models.training.run import training_folder
 
     recipe = read_recipe(path)
-    if options["assignments"]:
-        recipe = recipe.with_values(dict(map(_assignment, options["assignments"])))
+    values = dict(map(_assignment, options["assignments"]))
+    if options["column_types"]:
+        values["data.column_types"] = {**recipe.data.column_types, **parse_column_types(options["column_types"])}
+    if values:
+        recipe = recipe.with_values(values)
     if _is_launched(recipe, path, options, as_json=as_json):
         return
     with unwind_on_signal(), training_folder(options["cache_dir"].expanduser()) as folder:
@@ -215,10 +229,13 @@ def _arguments(path: Path, options: TrainOptions, *, as_json: bool) -> list[str]
     arguments = [str(path), "--cache-dir", str(options["cache_dir"])]
     for assignment in options["assignments"]:
         arguments += ["--set", assignment]
+    for assignment in options["column_types"]:
+        arguments += ["--type", assignment]
     folders = {"--report": options["report"], "--checkpoints": options["checkpoints"]}
     for name, folder in folders.items():
         arguments += [] if folder is None else [name, str(folder)]
     flags = {"--no-register": options["no_register"], "--quiet": options["quiet"], "--json": as_json}
+    flags["--no-cache"] = options["no_cache"]
     return arguments + [flag for flag, is_set in flags.items() if is_set]
 
 
@@ -230,14 +247,15 @@ def creation_time(environ: Mapping[str, str]) -> datetime:
 
 def _source(recipe: Recipe, path: Path, options: TrainOptions) -> TableSource:
     from forebay.models.data.csv_rows import CsvOptions
-    from forebay.models.data.table_options import TableOptions
+    from forebay.models.data.table_options import TableOptions, column_type
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.tables.opening import open_location
 
     data = recipe.data
+    types = {column: column_type(column, kind) for column, kind in data.column_types.items()}
     table = TableOptions(
         csv=CsvOptions(data.delimiter),
-        types=dict.fromkeys(data.text_columns, "text"),
+        types={**types, **dict.fromkeys(data.text_columns, "text")},
         skip_invalid=data.skip_bad_lines,
         workers=min(_MAX_WORKERS, os.cpu_count() or 1),
     )
@@ -246,6 +264,11 @@ def _source(recipe: Recipe, path: Path, options: TrainOptions) -> TableSource:
     else:
         assert data.path is not None
         location = data.path if "://" in data.path or data.path == "-" else str(path.parent / data.path)
+        if not options["no_cache"] and location != "-":
+            from forebay.models.data.opening import open_cached
+            from forebay.models.data.table_cache import TableCache, tables_folder
+
+            return open_cached(location, table, TableCache(tables_folder(os.environ)))
 
     def client() -> Mapping[str, object]:
         from forebay.stream.kafka.client import client_options

@@ -97,6 +97,16 @@ def test_a_column_is_read_as_text(run: Any, folder: Path) -> None:
     assert column["most_frequent"][0]["value"] == "00123"
 
 
+def test_the_types_of_columns_are_stated(run: Any, folder: Path) -> None:
+    (folder / "sales.csv").write_text("when,amount\n2013-07-01,12\n2013-07-03T12:00Z,3\n")
+    when, amount = run("sales.csv", "--type", "when=time", "--type", "amount=number", "--json")[0]["columns"]
+    assert (when["kind"], when["min"][:19], amount["type"]) == ("timestamp", "2013-07-01T00:00:00", "double")
+    _, error = run("sales.csv", "--type", "amount=money", status=2)
+    assert "the type of the column amount is 'money'" in error and "number, boolean, time, text" in error
+    _, error = run("sales.csv", "--type", "amount", status=2)
+    assert "--type 'amount' is not NAME=TYPE" in error
+
+
 def test_the_first_rows_are_described_and_the_output_says_so(run: Any) -> None:
     document, _ = run("flights.csv", "--max-rows", "2", "--json")
     assert (document["rows"], document["complete"]) == (2, False)

@@ -82,6 +82,20 @@ def test_the_same_recipe_gives_the_same_version_byte_by_byte(run: Run, monkeypat
     assert creation_time(os.environ) == datetime.fromtimestamp(1_700_000_000, UTC)
 
 
+def test_what_was_parsed_is_kept_for_the_next_training(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_CACHE_DIR", str(folder / "kept"))
+    run("recipe.toml", "--no-register", "--no-cache")
+    assert not (folder / "kept/tables").exists()
+    first, _ = run("recipe.toml", "--no-register", "--json", "--type", "hour=text")
+    (entry,) = (folder / "kept/tables").iterdir()
+    os.utime(entry / "table.json", (0, 0))
+    second, _ = run("recipe.toml", "--no-register", "--json", "--type", "hour=text")
+    assert (entry / "table.json").stat().st_mtime > 0, "it was used"
+    assert json.loads(first)["metrics"] == json.loads(second)["metrics"]
+    run("recipe.toml", "--no-register")
+    assert len(list((folder / "kept/tables").iterdir())) == 2, "the types of columns are part of the key"
+
+
 def test_a_search_registers_the_best_trial(run: Run) -> None:
     out, _ = run("recipe.toml", "--tune", "6", "--json")
     document = json.loads(out)
@@ -101,6 +115,10 @@ def test_a_search_registers_the_best_trial(run: Run) -> None:
         (("recipe.toml", "--set", "training.epocs=1"), 2, "did you mean epochs?"),
         (("recipe.toml", "--set", "epochs=1"), 2, "is not SECTION.KEY=VALUE"),
         (("recipe.toml", "--set", "data.label=z"), 1, "no column 'z'"),
+        (("recipe.toml", "--type", "hour=int"), 2, "the type of the column hour is 'int'"),
+        (("recipe.toml", "--type", "site=number"), 1, "but the column holds numbers (float64)"),
+        (("recipe.toml", "--type", "hours=number"), 2, "there is no column 'hours'"),
+        (("recipe.toml", "--set", "data.column_types={hour=1}"), 2, "data.column_types is 1; allowed is 'number'"),
         (("recipe.toml", "--set", "data.path=none.csv"), 1, "none.csv"),
         (("recipe.toml", "--set", "register.name=A B"), 1, "A B"),
     ],

@@ -238,7 +238,7 @@ def _nodes(forest: IsolationForest, tree: int) -> list[tuple[int, int, int, floa
 
 
 def _mean_path(samples: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return the mean length of a path in a random tree of so many rows (Liu, Ting and Zhou, 2008)."""
+    """Return the mean length of a path in a random tree, by its number of rows (Liu, Ting and Zhou, 2008)."""
     lengths = np.zeros(samples.shape)
     lengths[samples == 2] = 1.0
     many = samples[samples > 2]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from forebay.models.data.csv_rows import CsvOptions, csv_rows, read_value
 from forebay.models.data.input_row import InputRow, InvalidRow
+from forebay.models.data.values import Instant, Unreadable
 from forebay.schemas.errors import DataError
 from forebay.stream.publish.event_builder import EventBuilder
 
@@ -181,3 +182,17 @@ def test_ids_keys_and_text_columns_keep_the_text_as_written(rows: list[tuple[str
         sent = orjson.loads(event.value)
         assert sent["id"] == (event_id or f"file:{row.number}")
         assert sent["features"]["text"] == (text or None)
+
+
+def test_columns_whose_types_are_stated_hold_nothing_else() -> None:
+    types = {"amount": "float64", "count": "int64", "paid": "bool", "when": "timestamp"}
+    rows = good(csv_of(b"amount,count,paid,when\n1,2,true,2013-07-01\n,NA,,\nx,1.5,1,soon\n", types=types))
+    assert rows[0].values == {"amount": 1, "count": 2, "paid": True, "when": Instant(1372636800000)}
+    assert rows[1].values == dict.fromkeys(types)
+    reasons = [value.reason for value in rows[2].values.values() if isinstance(value, Unreadable)]
+    assert reasons == [
+        "'x', not a number",
+        "'1.5', not a whole number",
+        "'1', not true or false",
+        "'soon', not a time (ISO 8601, or milliseconds since 1970)",
+    ]

@@ -203,3 +203,23 @@ def test_a_block_ends_between_two_records(rows: list[tuple[str, str, str]], cut:
         whole = list(csv.reader(io.StringIO(data.decode(), newline="")))
         parts = [data[:end], data[end:]]
         assert [row for part in parts for row in csv.reader(io.StringIO(part.decode(), newline=""))] == whole
+
+
+TIMES = TableOptions(types={"when": "timestamp"})
+
+
+@pytest.mark.parametrize("quote", ["", '"'], ids=["by Arrow", "by the row reader"])
+def test_a_column_that_is_stated_to_be_times_is_read_as_an_event_s_times(quote: str) -> None:
+    texts = ["2013-07-01", "2013-07-01T23:30:00.5-05:00", "1372636800000", "", "NA", " 2013-07-01 05:00Z "]
+    # A quote within a value is for the row reader.
+    table, invalid = read("".join(["n,when\n", *(f"a{quote},{text}\n" for text in texts)]).encode(), TIMES)
+    assert table.schema.field("when").type == pa.timestamp("us", tz="UTC") and not invalid
+    wanted = ["2013-07-01T00:00", "2013-07-02T04:30:00.500", "2013-07-01T00:00", None, None, "2013-07-01T05:00"]
+    assert table["when"].to_pylist() == [None if text is None else pd.Timestamp(text, tz="UTC") for text in wanted]
+
+
+def test_a_value_that_is_not_a_time_is_reported_with_its_line() -> None:
+    table, (row,) = read(b"when,n\n2013-07-01,1\n01.07.2013,2\n2013-07-02,3\n", TIMES)
+    assert table["n"].to_pylist() == [1, 3]
+    wanted = "column when is '01.07.2013', but the column holds times (ISO 8601, or milliseconds since 1970)"
+    assert (row.place, row.reason) == ("file, line 3", wanted)

@@ -167,3 +167,12 @@ def test_a_byte_order_mark_and_blank_lines_are_left_out() -> None:
 )
 def test_the_type_is_that_of_the_values_up_to_the_first_that_differs(values: list[object], kind: pa.DataType) -> None:
     assert infer_type(values) == kind
+
+
+def test_a_field_that_is_stated_to_be_a_time_is_one() -> None:
+    data = (
+        b'{"when": "2013-07-01", "n": 1}\n{"when": 1372636800000}\n{"when": null}\n{"when": "soon"}\n{"when": true}\n'
+    )
+    table, invalid = read(data, TableOptions(types={"when": "timestamp"}))
+    assert table["when"].cast(pa.int64()).to_pylist() == [1372636800000000] * 2 + [None]
+    assert [row.place for row in invalid] == ["file, line 4", "file, line 5"]
