@@ -29,8 +29,12 @@ def group_warnings(workers: Sequence[WorkerMetadata]) -> tuple[str, ...]:
                 f"{count} members have the instance id {worker!r}: they fence each other; give each worker a "
                 "delivery.instance_id of its own"
             )
-    if len(models := _names_by(workers, lambda metadata: ", ".join(sorted(map(str, metadata.models))))) > 1:
+    # Workers that follow rollouts announce the versions at their join, which may differ; what they serve is in their status.
+    models_of = _model_names if any(metadata.follows_rollouts for metadata in workers) else _model_versions
+    if len(models := _names_by(workers, models_of)) > 1:
         warnings.append(f"the workers serve different models: {_enumerate(models)}")
+    if len(modes := _names_by(workers, _rollout_mode)) > 1:
+        warnings.append(f"only some of the workers follow rollouts: {_enumerate(modes)}")
     if len(releases := _names_by(workers, lambda metadata: f"Forebay {metadata.release}")) > 1:
         warnings.append(f"the workers run different releases: {_enumerate(releases)}")
     return tuple(warnings)
@@ -50,6 +54,18 @@ class GroupWarnings:
             if warning not in self._logged:
                 log.warning("in this group %s", printable(warning))
         self._logged = warnings
+
+
+def _model_versions(metadata: WorkerMetadata) -> str:
+    return ", ".join(sorted(map(str, metadata.models)))
+
+
+def _model_names(metadata: WorkerMetadata) -> str:
+    return ", ".join(sorted(model.name for model in metadata.models))
+
+
+def _rollout_mode(metadata: WorkerMetadata) -> str:
+    return f"rollouts.enabled = {str(metadata.follows_rollouts).lower()}"
 
 
 def _names_by(workers: Sequence[WorkerMetadata], key: Callable[[WorkerMetadata], str]) -> Mapping[str, list[str]]:

@@ -28,17 +28,19 @@ class WorkerMetadata:
     url: address of its admin API; None if that is off.
     models: the models that it serves, at least one; the first is its default model.
     release: its version of Forebay.
+    follows_rollouts: whether revisions of rollouts change the versions that it serves. `models` has those at its join.
     """
 
     worker: str
     url: str | None
     models: tuple[ModelRef, ...]
     release: str
+    follows_rollouts: bool = False
 
     def encode(self) -> bytes:
         """Return the metadata as user data. `model` and `version` are the default model, for readers that expect only one."""
         default = self.models[0]
-        fields = {
+        fields: dict[str, object] = {
             "forebay": FORMAT,
             "worker": self.worker,
             "url": self.url,
@@ -46,6 +48,8 @@ class WorkerMetadata:
             "version": default.version,
             "release": self.release,
         }
+        if self.follows_rollouts:
+            fields["rollouts"] = True
         if len(self.models) > 1:
             fields["models"] = [list(model) for model in self.models]
         return orjson.dumps(fields)
@@ -70,7 +74,13 @@ def decode_member_metadata(user_data: bytes | None) -> WorkerMetadata | None:
     models = tuple(model for pair in listed if (model := _decode_model(pair)) is not None)
     if len(models) != len(listed):
         return None
-    return WorkerMetadata(worker=worker[:MAX_TEXT], url=url, models=models, release=release[:MAX_TEXT])
+    return WorkerMetadata(
+        worker=worker[:MAX_TEXT],
+        url=url,
+        models=models,
+        release=release[:MAX_TEXT],
+        follows_rollouts=fields.get("rollouts") is True,
+    )
 
 
 def _decode_model(pair: object) -> ModelRef | None:

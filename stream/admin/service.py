@@ -58,6 +58,7 @@ class WorkerAdmin:
         self._clock = clock
         self._worker = worker
         self._metrics = metrics
+        self._follows_rollouts = settings.rollouts.enabled
         self._view = WorkerView(settings, components, worker=worker, clock=clock)
         self._status_cache = ResponseCache(clock)
         self._predictor = Predictor(decoder, components.models, max_bytes=settings.admin.max_body_bytes, clock=clock)
@@ -96,7 +97,11 @@ class WorkerAdmin:
     def user_data(self) -> bytes:
         """Return the metadata that this worker announces to its group."""
         return WorkerMetadata(
-            worker=self._worker, url=self._view.url, models=self._components.models.stable(), release=version("forebay")
+            worker=self._worker,
+            url=self._view.url,
+            models=self._components.models.stable(),
+            release=version("forebay"),
+            follows_rollouts=self._follows_rollouts,
         ).encode()
 
     async def run(self) -> None:

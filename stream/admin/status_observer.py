@@ -76,7 +76,9 @@ class StatusObserver(NullObserver):
         latencies_ms = {model: of_model.latencies_ms(wall_ms=wall_ms) for model, of_model in ledger.models.items()}
         self.commit_failed_s = None
         for model, of_model in ledger.models.items():
-            activity = self.activities[model]
+            activity = self.activities.get(model)
+            if activity is None:
+                continue  # its version was removed meanwhile
             activity.outcomes.update(of_model.outcomes)
             activity.kinds.update(of_model.kinds)
             if activity.samples is not self.samples:

@@ -156,10 +156,14 @@ class ModelRollout:
 
     async def _load(self, target: Revision) -> bool:
         """Load the versions of a revision that get events; return whether all are in memory."""
-        for version in sorted(_in_service(target) - set(self._versions.resident(self._name))):
-            self._loading = version
+        for version in sorted(_in_service(target)):
+            ref, digest = ModelRef(self._name, version), target.digests.get(version)
             try:
-                await self._load_version(ModelRef(self._name, version), target.digests.get(version))
+                if version in self._versions.resident(self._name):
+                    await self._versions.require(ref, digest=digest)
+                    continue
+                self._loading = version
+                await self._load_version(ref, digest)
             except Exception as error:  # whatever a model raises while it is built
                 self._on_load_failure(target, version, error)
                 return False

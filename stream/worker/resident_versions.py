@@ -19,6 +19,7 @@ from forebay.stream.pipeline.stages import Breakers
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.lane_assembly import ServedLane
+from forebay.stream.worker.version_loader import LoadedVersion, require_digest
 
 
 class LanePipeline(Protocol):
@@ -31,7 +32,8 @@ class LanePipeline(Protocol):
 class Loader(Protocol):
     """Loads versions (see `worker.version_loader`)."""
 
-    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> Model: ...
+    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> LoadedVersion: ...
+    async def digest(self, settings: ServedModelSettings, version: int) -> str: ...
 
 
 class LaneFactory(Protocol):
@@ -84,6 +86,7 @@ class ResidentVersions:
         reports: VersionReports,
     ) -> None:
         self._lanes = {lane.ref: lane for lane in lanes}
+        self._digests: dict[ModelRef, str] = {}
         self._settings = {lane.ref.name: (lane.settings, lane.topics) for lane in lanes}
         self._pipeline = pipeline
         self._loader = loader
@@ -99,7 +102,7 @@ class ResidentVersions:
 
     async def load(self, ref: ModelRef, digest: str | None) -> Model:
         """Load a version for other purposes than to predict events of the stream, such as a shadow."""
-        return await self._loader.load(self._settings[ref.name][0], ref.version, digest=digest)
+        return (await self._loader.load(self._settings[ref.name][0], ref.version, digest=digest)).model
 
     def signature(self, ref: ModelRef) -> Signature | None:
         """Return the signature of a version in memory; None if it is not there."""
@@ -112,8 +115,8 @@ class ResidentVersions:
         Raises ForebayError, or what the model raises while it is warmed up.
         """
         settings, topics = self._settings[ref.name]
-        model = await self._loader.load(settings, ref.version, digest=digest)
-        lane = self._factory.lane(model, settings, topics)
+        loaded = await self._loader.load(settings, ref.version, digest=digest)
+        lane = self._factory.lane(loaded.model, settings, topics)
         try:
             # It has run batches of all sizes when it was loaded.
             await lane.lane.executor.start([lane.max_batch_size])
@@ -121,8 +124,16 @@ class ResidentVersions:
         except BaseException:
             lane.lane.executor.stop()
             raise
-        self._lanes[ref] = lane
+        self._lanes[ref], self._digests[ref] = lane, loaded.digest
         self._reports.add(lane)
+
+    async def require(self, ref: ModelRef, *, digest: str | None) -> None:
+        """Raise ModelError if a version in memory has another manifest than a revision names."""
+        if digest is None:
+            return
+        if ref not in self._digests:  # the worker started with it
+            self._digests[ref] = await self._loader.digest(self._settings[ref.name][0], ref.version)
+        require_digest(str(ref), self._digests[ref], digest)
 
     def set_stable(self, ref: ModelRef) -> None:
         """Report a version as the stable one of its model."""
@@ -133,5 +144,6 @@ class ResidentVersions:
         if not self._pipeline.remove_lane(ref):
             return False
         self._reports.remove(ref)
+        self._digests.pop(ref, None)
         self._lanes.pop(ref).lane.executor.stop()
         return True

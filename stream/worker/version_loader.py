@@ -58,6 +58,14 @@ class LoadTools:
     sleep: Sleep = asyncio.sleep
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """A version in memory. digest: the SHA-256 of its manifest."""
+
+    model: Model
+    digest: str
+
+
 class VersionLoader:
     """Loads versions of models, one at a time. Rollouts and shadows share it."""
 
@@ -67,7 +75,7 @@ class VersionLoader:
         self._one_at_a_time = asyncio.Lock()
         self._last_growth: dict[str, int] = {}
 
-    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> Model:
+    async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> LoadedVersion:
         """Return a version that has passed the load gate and run batches of all sizes; other threads keep running.
 
         settings: those of the model. Their version is not used.
@@ -83,7 +91,11 @@ class VersionLoader:
             _check_manifest(stored, digest)
             model = await self._retry(lambda: self._load(stored, settings), ref)
             log.info("loaded %s in %.1f s", ref, self._tools.clock.monotonic_s() - began_s)
-            return model
+            return LoadedVersion(model, stored.manifest_sha256)
+
+    async def digest(self, settings: ServedModelSettings, version: int) -> str:
+        """Return the SHA-256 of the manifest of a version, without loading it. Raises like `load`."""
+        return (await self._read_manifest(settings, ModelRef(settings.model.name, version))).manifest_sha256
 
     async def _read_manifest(self, settings: ServedModelSettings, ref: ModelRef) -> StoredVersion:
         repository = settings.model.repository
@@ -130,19 +142,27 @@ class VersionLoader:
 
 
 def _check_manifest(stored: StoredVersion, digest: str | None) -> None:
-    manifest = stored.manifest
-    if digest is not None and digest != stored.manifest_sha256:
-        raise ModelError(
-            f"{stored.manifest_file}: the manifest has the SHA-256 {stored.manifest_sha256}, but the revision names {digest}",
-            kind="digest",
-            remedy="the version was changed after it was rolled out: versions are immutable. Publish the change as a new "
-            "version, and check that all workers read the same repository",
-        )
-    if manifest.signature.window is not None:
+    require_digest(stored.place, stored.manifest_sha256, digest)
+    if stored.manifest.signature.window is not None:
         raise ModelError(
             f"{stored.place}: it takes windows over event time, and rollouts do not support such models",
             kind="windows",
             remedy="set model.version in the configuration and restart the workers instead",
+        )
+
+
+def require_digest(place: str, found: str, expected: str | None) -> None:
+    """Raise ModelError if a manifest has another SHA-256 than the revision names.
+
+    place: the version, for the message.
+    expected: None if the revision names none.
+    """
+    if expected not in (None, found):
+        raise ModelError(
+            f"{place}: the manifest has the SHA-256 {found}, but the revision names {expected}",
+            kind="digest",
+            remedy="the version was changed after it was rolled out: versions are immutable. Publish the change as a new "
+            "version, and check that all workers read the same repository",
         )
 
 

@@ -127,6 +127,8 @@ class Worker:
         freeze_loaded_objects()
         if parts.follower is not None:
             await stop.unless_requested(parts.follower.prepare())
+            # From now on: a partition that this worker gets may wait for the next revision.
+            self._run_task(parts.follower.run(), "rollouts")
         await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
         await stop.unless_requested(parts.source.start())
 
@@ -139,8 +141,6 @@ class Worker:
         self._run_task(self._parts.lag.run(), "lag")
         self._run_task(self._parts.admin.run(), "admin")
         polling = self._run_task(pipeline.run(), "poll")
-        if self._parts.follower is not None:
-            self._run_task(self._parts.follower.run(), "rollouts")
         if self._parts.shadows is not None:
             self._run_task(self._parts.shadows.run(self._parts.lag), "shadows")
         self._run_task(_announce(self._parts.source, self._parts.admin), "announce")

@@ -33,6 +33,18 @@ def test_other_models_and_releases_are_listed_with_their_workers() -> None:
     )
 
 
+def test_workers_that_follow_rollouts_may_announce_other_versions_but_not_other_models() -> None:
+    one = replace(ONE, follows_rollouts=True)
+    other = replace(one, worker="pod-2", models=(ModelRef("late", 4),))
+    assert group_warnings([one, other]) == ()
+    assert group_warnings([one, replace(other, models=(ModelRef("delay", 3),))]) == (
+        "the workers serve different models: delay (pod-2); late (pod-1)",
+    )
+    assert group_warnings([one, replace(other, follows_rollouts=False)]) == (
+        "only some of the workers follow rollouts: rollouts.enabled = false (pod-2); rollouts.enabled = true (pod-1)",
+    )
+
+
 def test_the_order_of_several_models_does_not_matter_but_a_missing_one_does() -> None:
     late, delay = ModelRef("late", 3), ModelRef("delay", 1)
     both, reversed_, one = (

@@ -141,3 +141,11 @@ def test_a_silent_cluster_leaves_the_lag_unknown() -> None:
     assert never.known_lag is None and never.silence_s is None
     # The stall detector still knows the cluster's last answer.
     assert replace(HEALTHY, now_s=6.1, lag=7).lag == 7
+
+
+def test_a_worker_that_waits_for_a_revision_is_not_ready_says_why_and_is_not_restarted() -> None:
+    snapshot, stall = observe(600, gate_open=False, waiting_for=("revision 12 of fraud (it serves revision 11)",))
+    assert is_alive(snapshot, stall)
+    assert readiness(snapshot).reasons == ("waiting for revision 12 of fraud (it serves revision 11)",)
+    snapshot, stall = observe(600, gate_open=False)
+    assert not is_alive(snapshot, stall)

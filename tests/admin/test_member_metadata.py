@@ -38,6 +38,8 @@ def test_metadata_is_part_of_the_join_under_the_name_of_the_plain_assignor() -> 
     metadata = ConsumerProtocolMemberMetadata.decode(assignor.metadata({"features"}).encode())
     assert metadata.subscription == ["features"]
     assert decode_member_metadata(metadata.user_data) == METADATA
+    following = replace(METADATA, follows_rollouts=True)
+    assert decode_member_metadata(following.encode()) == following
     # A worker of an older release can be a member of the same group, and its leader.
     assert assignor.name == RoundRobinPartitionAssignor.name
     cluster = SimpleNamespace(partitions_for_topic=lambda _topic: {0, 1, 2})

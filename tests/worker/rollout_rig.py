@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
 
-from forebay.schemas.errors import BrokerError
+from forebay.schemas.errors import BrokerError, ModelError
 from forebay.stream.control.rollout_store import RolloutConflict
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.pipeline.served_revision import ServedRevision
@@ -76,7 +76,8 @@ class Store:
 
 
 class MemoryVersions:
-    """Versions in memory. faults: what loading a version raises. gates: loading a version waits for its event."""
+    """Versions in memory. faults: what loading a version raises. gates: loading a version waits for its event.
+    changed: versions whose manifest differs from the one that a revision names."""
 
     def __init__(self, version: int) -> None:
         self._resident = {version}
@@ -84,6 +85,7 @@ class MemoryVersions:
         self.faults: dict[int, Exception] = {}
         self.gates: dict[int, asyncio.Event] = {}
         self.busy: set[int] = set()
+        self.changed: set[int] = set()
         self.stable = version
 
     def resident(self, model: str) -> tuple[int, ...]:
@@ -96,6 +98,10 @@ class MemoryVersions:
             raise self.faults[ref.version]
         self.digests[ref.version] = digest
         self._resident.add(ref.version)
+
+    async def require(self, ref: ModelRef, *, digest: str | None) -> None:
+        if ref.version in self.changed:
+            raise ModelError("the manifest has another SHA-256", kind="digest")
 
     def set_stable(self, ref: ModelRef) -> None:
         assert ref.version in self._resident

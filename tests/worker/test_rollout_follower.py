@@ -141,6 +141,18 @@ async def test_a_promoted_version_that_does_not_load_is_rolled_back_before_the_g
     assert rig.current.evidence["error"] == "ValueError: no such operator"
 
 
+async def test_a_version_in_memory_whose_manifest_differs_from_the_revision_is_not_promoted(topic: Topic) -> None:
+    rig = Rig(topic)
+    await rig.follower.prepare()
+    first = topic.append(canary_at(None))
+    await rig.follow()
+    rig.versions.changed.add(2)
+    topic.append(promoted(first))
+    await rig.follow(3)
+    assert (rig.current.action, rig.current.stable, rig.applied) == (Action.ROLLBACK, 1, 3)
+    assert rig.current.evidence["kind"] == "digest"
+
+
 async def test_of_several_workers_one_proposes_and_the_others_are_content(topic: Topic) -> None:
     rigs = [Rig(topic, worker=f"w{number}", delay=number / 10) for number in range(3)]
     for rig in rigs:

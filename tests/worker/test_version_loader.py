@@ -67,9 +67,10 @@ def rig(tmp_path: Path) -> Rig:
 
 
 async def test_the_version_of_the_revision_is_loaded_whatever_is_configured(rig: Rig) -> None:
-    model = await rig.loader.load(rig.settings, 1, digest=rig.digest(1))
-    assert (model.name, model.version) == ("delays", 1)
-    assert (await rig.loader.load(rig.settings, 2, digest=None)).version == 2
+    loaded = await rig.loader.load(rig.settings, 1, digest=rig.digest(1))
+    assert (loaded.model.name, loaded.model.version, loaded.digest) == ("delays", 1, rig.digest(1))
+    assert (await rig.loader.load(rig.settings, 2, digest=None)).model.version == 2
+    assert await rig.loader.digest(rig.settings, 2) == rig.digest(2)
 
 
 async def test_another_manifest_than_the_proposed_one_is_refused(rig: Rig) -> None:
@@ -98,7 +99,7 @@ async def test_a_version_that_is_still_being_copied_is_waited_for(rig: Rig, capl
     folder = rig.repository / "delays"
     (folder / "2").rename(rig.repository / "aside")
     rig.after_wait = lambda: len(rig.waits) == 3 and (rig.repository / "aside").rename(folder / "2")
-    assert (await rig.loader.load(rig.settings, 2, digest=None)).version == 2
+    assert (await rig.loader.load(rig.settings, 2, digest=None)).model.version == 2
     assert rig.waits == [1, 2, 4]
     assert "cannot load delays version 2 yet, trying again" in caplog.text
 
