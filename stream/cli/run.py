@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+from typing import TYPE_CHECKING
+
 import click
 
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import Interrupted
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options
 from forebay.stream.cli.output import echo
+
+if TYPE_CHECKING:
+    from forebay.stream.core.stop_request import StoppedEarly
 
 
 @click.command(
@@ -39,27 +45,37 @@ def command(
     settings = source.load({"input.from_timestamp": from_timestamp}).settings
 
     import asyncio
-    import signal
     from contextlib import nullcontext
 
-    from forebay.models.backends.protocol import Model
     from forebay.stream.aggregate.sidecar_process import sidecar_aggregator
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.core.stop_request import StoppedEarly
     from forebay.stream.inference.loading import ModelLoader
     from forebay.stream.telemetry.load_meter import load_meter
     from forebay.stream.telemetry.log_setup import set_up_logging
     from forebay.stream.worker.assembly import run_worker
+    from forebay.stream.worker.start_versions import load_models, stable_versions
 
     set_up_logging(settings.log.level, settings.log.format)
     served = settings.models_to_serve()
     loader = ModelLoader(served, settings.trust, load_meter())
-    models: list[Model] = [loader.load(entry) for entry in served]
+    try:
+        versions = asyncio.run(stable_versions(settings, clock=SystemClock())) if settings.rollouts.enabled else {}
+    except StoppedEarly as error:
+        _end_early(error)
+        return
+    models = load_models(served, versions, loader.load)
     with sidecar_aggregator(source.arguments(), source.environ) if with_aggregator else nullcontext():
         try:
             pipeline = asyncio.run(run_worker(settings, models))
         except StoppedEarly as error:
-            if error.number == signal.SIGINT:
-                raise Interrupted(error.number) from None
-            echo(str(error), err=True)  # as asked for: no failure
+            _end_early(error)
             return
     echo(str(pipeline.totals), err=True)
+
+
+def _end_early(error: StoppedEarly) -> None:
+    """End as the signal asked for: without a failure, unless it was Ctrl-C."""
+    if error.number == signal.SIGINT:
+        raise Interrupted(error.number) from None
+    echo(str(error), err=True)
