@@ -48,7 +48,7 @@ class FeedEvent(NamedTuple):
     id: str
     topic: str
     partition: int
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: Headers
 

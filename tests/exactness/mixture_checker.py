@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -86,6 +87,12 @@ class Mixture:
 
     def author(self, rng: Any, partitions: int) -> Author:
         return MixtureAuthor(rng, partitions)
+
+    async def prepare(self, worker_group: WorkerGroup, *, replication: int) -> None:
+        """Return at once: the models are built by the workers."""
+
+    async def disturb(self, worker_group: WorkerGroup, rng: random.Random) -> None:
+        """Return at once."""
 
     async def complete(self, worker_group: WorkerGroup) -> None:
         """Wait until each window has a prediction, including those that only the clock closes."""

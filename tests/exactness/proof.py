@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from forebay.stream.core.cancellation import cancel_until_done
 from tests.brokers.clients import create_topic
 from tests.exactness.chaos import Outage, draw, rage
 from tests.exactness.checker import Counts, check, topics_of, until_stable
@@ -112,6 +113,12 @@ class Workload(Protocol):
 
     def author(self, rng: random.Random, partitions: int) -> Author: ...
 
+    async def prepare(self, worker_group: WorkerGroup, *, replication: int) -> None:
+        """Create what the workers need besides the topics."""
+
+    async def disturb(self, worker_group: WorkerGroup, rng: random.Random) -> None:
+        """Do something beside the feed until cancelled, or return at once."""
+
     async def complete(self, worker_group: WorkerGroup) -> None:
         """Wait for the outputs that are missing when all of the input is committed."""
 
@@ -127,6 +134,12 @@ class OneModel:
 
     def author(self, rng: random.Random, partitions: int) -> Author:
         return OneModelAuthor(rng, partitions)
+
+    async def prepare(self, worker_group: WorkerGroup, *, replication: int) -> None:
+        """Return at once: the model is built by the workers."""
+
+    async def disturb(self, worker_group: WorkerGroup, rng: random.Random) -> None:
+        """Return at once."""
 
     async def complete(self, worker_group: WorkerGroup) -> None:
         """Return at once: a commit of all input is a commit of all outputs."""
@@ -177,6 +190,7 @@ class Proof:
             await create_topic(
                 worker_group.bootstrap, worker_group.topic(name), PARTITIONS, replication=plan.replication
             )
+        await self.workload.prepare(worker_group, replication=plan.replication)
         await crew.muster(doomed=plan.doomed)
         feed = Feed(
             worker_group,
@@ -190,10 +204,14 @@ class Proof:
         times = [(share * plan.seconds, outage) for share, outage in outages]
         async with watched_offsets(worker_group) as watcher:
             feeding = asyncio.create_task(feed.run())
+            disturbing = asyncio.create_task(self.workload.disturb(worker_group, self._rng("disturbances")))
             try:
                 await rage(crew, steps, times, flows=watcher.flows, feeding=feeding)
+                if disturbing.done():
+                    disturbing.result()
             finally:
                 feeding.cancel()
+                await cancel_until_done(disturbing)
             ended_s = time.monotonic()
             await crew.calm()
             await until_stable(worker_group)

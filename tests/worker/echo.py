@@ -2,6 +2,8 @@
 
     python -m tests.worker.echo '{"models": [{"name": ..., "mode": ...}], "settings": {...}, "failpoints": {...}}'
 
+With the mode stored, the models are those of the settings, from their repository.
+
 A model's only output is a hash of its name and the row's features, so that a buffer used twice shows in the predictions, and
 so does a row that another model was given.
 """
@@ -22,12 +24,14 @@ import numpy as np
 from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck
 from forebay.models.artefacts.signature import Signature
 from forebay.models.artefacts.window_input import WindowInput
-from forebay.models.backends.protocol import Scores
+from forebay.models.backends.protocol import Model, Scores
 from forebay.schemas.errors import ForebayError
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.core.stop_request import StoppedEarly
+from forebay.stream.inference.loading import ModelLoader
+from forebay.stream.telemetry.load_meter import load_meter
 from forebay.stream.telemetry.log_setup import set_up_logging
 from forebay.stream.worker.assembly import run_worker
 from tests.worker import failpoints
@@ -120,6 +124,13 @@ def build_model(mode: str, flag: str | None = None, **options: Any) -> HashModel
     return (WindowHashModel if mode == "windows" else HashModel)(mode, None if flag is None else Path(flag), **options)
 
 
+def load_models(settings: Settings) -> list[Model]:
+    """Load the models of the settings from their repository, as `forebay run` does."""
+    served = settings.models_to_serve()
+    loader = ModelLoader(served, settings.trust, load_meter())
+    return [loader.load(entry) for entry in served]
+
+
 def main() -> int:
     arguments = json.loads(sys.argv[1])
     settings = Settings.model_validate_json(json.dumps(arguments["settings"]))
@@ -127,7 +138,11 @@ def main() -> int:
     clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
     try:
-        models = [build_model(**described) for described in arguments["models"]]
+        models: list[Model]
+        if arguments["models"] == [{"mode": "stored"}]:
+            models = load_models(settings)
+        else:
+            models = [build_model(**described) for described in arguments["models"]]
         pipeline = asyncio.run(run_worker(settings, models, clock=clock))
     except StoppedEarly:
         return 0  # nothing was read yet, as in `forebay run`
