@@ -141,7 +141,7 @@ class RolloutCheck:
     # ---- the input
 
     async def _read_events(self) -> None:
-        for end in (await self._group.ends()).values():
+        for _, end in sorted((await self._group.ends()).items()):
             self._partitions.append(
                 _Partition(
                     kinds=np.zeros(end, np.int8),
