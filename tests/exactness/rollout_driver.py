@@ -40,7 +40,7 @@ class RolloutDriver:
 
     digests: those of the versions to choose from.
     tally: how often each action was proposed and won, and how often it came too late.
-    applied_s: for each revision that was waited for, how long it took until all partitions had switched.
+    applied_s: for each revision of a cycle, how long it took until all partitions had switched.
     """
 
     def __init__(self, settings: Settings, rng: random.Random, digests: Mapping[int, str], *, author: str) -> None:

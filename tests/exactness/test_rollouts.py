@@ -17,7 +17,7 @@ from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 from tests.exactness.chaos import outage_of
 from tests.exactness.proof import SEED_VARIABLE, Plan, Proof
-from tests.exactness.rollout_proof import Cycles, CyclesProof, RolloutWorkload
+from tests.exactness.rollout_proof import CYCLES_VARIABLE, Cycles, CyclesProof, RolloutWorkload
 
 pytestmark = [
     pytest.mark.exactness,
@@ -26,7 +26,6 @@ pytestmark = [
     ),
 ]
 
-CYCLES_VARIABLE = "FOREBAY_ROLLOUT_CYCLES"
 SHORT_CYCLES = 3
 
 
