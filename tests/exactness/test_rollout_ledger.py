@@ -66,7 +66,7 @@ def event(offset: int, key: bytes) -> Read:
 
 
 def garbage(offset: int) -> Read:
-    return Read("features", offset, STABLE_KEY, b"", [(ID_HEADER, b"g"), (KIND_HEADER, b"empty_value")])
+    return Read("features", offset, STABLE_KEY, b"", headers=[(ID_HEADER, b"g"), (KIND_HEADER, b"empty_value")])
 
 
 def prediction(offset: int, key: bytes, version: int, *, score: float | None = None, partition: int = 0) -> Read:
@@ -86,7 +86,9 @@ def letter(offset: int, kind: str = "empty_value", version: int = 1) -> Read:
         names.ERROR_KIND: kind,
         names.ERROR_VERSION: str(version),
     }
-    return Read("dead-letters", offset, STABLE_KEY, b"", [(name, text.encode()) for name, text in values.items()])
+    return Read(
+        "dead-letters", offset, STABLE_KEY, b"", headers=[(name, text.encode()) for name, text in values.items()]
+    )
 
 
 def test_the_replay_takes_the_first_successor_and_the_last_switch_before_an_offset() -> None:
