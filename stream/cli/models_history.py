@@ -190,7 +190,7 @@ async def _show_position(settings: Settings, model: str, text: str, *, key: str 
         raise ConfigError(
             f"--position: the topic {partition.topic} has no partition {partition.partition}; it has {count}, from 0 on",
             kind="position",
-            remedy="predictions and dead letters name the position of their event in their headers",
+            remedy="predictions name the position of their event in `source`, and dead letters in their headers",
         )
     history = await _served_history(settings, model)
     served = history.at_offset(partition, offset)

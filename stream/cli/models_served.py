@@ -112,7 +112,7 @@ def parse_position(text: str, *, prefix: str, topics: Iterable[str]) -> tuple[To
         raise ConfigError(
             f"--position {text!r} is not TOPIC:PARTITION@OFFSET",
             kind="position",
-            remedy="write the position of the event, for example features:3@88210; predictions have it in their headers",
+            remedy="write the position of the event, for example features:3@88210; predictions have it in `source`",
         )
     names = {prefix + topic for topic in topics}
     topic = match["topic"]
