@@ -258,7 +258,7 @@ class Lanes:
     def _check_call(self, lane: Lane) -> None:
         running_s, limits = lane.executor.running_for_s(), lane.call_limits
         if running_s > limits.hang_timeout_s:
-            model = f" of {lane.model.name}" if len(self._states) > 1 else ""
+            model = f" of {self._label(lane.model)}" if len(self._states) > 1 else ""
             raise ModelError(
                 f"a model call{model} has not returned after {running_s:.1f} s",
                 kind="call_timeout",
@@ -267,3 +267,8 @@ class Lanes:
             )
         if running_s > limits.timeout_s:
             lane.breaker.trip(self._clock.monotonic_s(), f"a call has not returned after {running_s:.1f} s")
+
+    def _label(self, model: ModelRef) -> str:
+        """Return the model's name, with the version if several are loaded."""
+        is_alone = all(ref.name != model.name for ref in self._states if ref != model)
+        return model.name if is_alone else str(model)

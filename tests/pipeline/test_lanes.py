@@ -254,6 +254,14 @@ async def test_the_error_of_a_feed_is_raised_as_it_is(monkeypatch: pytest.Monkey
 A2 = ModelRef("a", 2)
 
 
+async def test_a_hanging_call_names_the_version_if_several_are_loaded() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.executors[A2].call_s = 6.0
+    with pytest.raises(ModelError, match="a model call of a version 2 has not returned after 6"):
+        scene.lanes._check_call(scene.lanes._states[A2].lane)
+
+
 def finish_all(scene: Scene) -> list[BatchResult]:
     scene.lanes.flush()
     for executor in scene.executors.values():
