@@ -116,6 +116,17 @@ class Lanes:
         """Return whether a version has a lane."""
         return model in self._states
 
+    def stuck(self, now_s: float) -> list[ModelRef]:
+        """Return the versions that serve no more, but hold events for which their breaker permits no call.
+
+        Nothing can be committed behind these events, and the version may never work again.
+        """
+        return [
+            model
+            for model, state in self._states.items()
+            if not state.serves and not state.lane.breaker.allows(now_s) and not state.is_empty
+        ]
+
     def remove_lane(self, model: ModelRef) -> bool:
         """Remove a lane, and return True; False as long as it serves or something is in flight for it."""
         state = self._states[model]

@@ -137,6 +137,8 @@ class Pipeline:
         now_s = self._clock.monotonic_s()
         self._breakers.cluster.advance(now_s)
         lanes.poll(now_s)
+        if self._stages.rollouts is not None and lanes.stuck(now_s):
+            self._results_ready.set()  # the task that commits takes their events from them
         self._close_idle_windows(now_s)
         wait_s = min(IDLE_WAIT_S, max(0.0, lanes.close_at_s() - now_s))
         topics = lanes.readable_topics(now_s)
@@ -323,6 +325,8 @@ class Pipeline:
             await self._results_ready.wait()
             self._results_ready.clear()
             await self._wait_for_breaker()
+            if self._stages.rollouts is not None:
+                await self._leave_stuck_lanes()
             while batches := self._lanes.reorder.take(
                 max_records=self._max_poll_records * self._recovery.max_commit_batches, max_bytes=MAX_COMMIT_BYTES
             ):
@@ -336,6 +340,13 @@ class Pipeline:
                     self._stages.duplicates.on_committed(batches)
                 if num_drops == self._recovery.num_drops:
                     self._release(batches)
+
+    async def _leave_stuck_lanes(self) -> None:
+        """Read events again that are stuck in versions which serve no more, so that other versions predict them."""
+        stuck = self._lanes.stuck(self._clock.monotonic_s())
+        if stuck:
+            names = ", ".join(map(str, stuck))
+            await self._recovery.read_again(f"{names} cannot run and serves no more; other versions predict its events")
 
     async def _wait_for_breaker(self) -> None:
         breaker = self._breakers.cluster

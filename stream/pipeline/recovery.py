@@ -192,6 +192,13 @@ class Recovery:
             self._drop()
         await self._producer.restart()
 
+    async def read_again(self, reason: str) -> None:
+        """Rewind although no commit has failed. Call it from the task that commits, between two commits."""
+        epoch = self._source.epoch
+        if epoch is not None:
+            log.warning("reading again from the committed offsets: %s", reason)
+            await self.rewind(epoch)
+
     async def on_revoked(self) -> None:
         """Commit everything in flight before partitions are revoked, or drop it at the deadline."""
         try:

@@ -131,6 +131,22 @@ async def test_a_blocked_canary_holds_back_its_own_partitions_only_until_it_answ
         await rig.until(rig.all_committed)
 
 
+async def test_events_that_are_stuck_in_a_broken_canary_are_predicted_by_the_next_revision() -> None:
+    rig = RolloutRig([0, 0])
+    async with rig.running():
+        canary = await rig.add(2)
+        rig.pipeline.switch(revision(1, 2))
+        canary.broken = True
+        rig.log[P0] += [FakeRecord(i, event(str(i), [i, 2, 3])) for i in range(20)]  # type: ignore[union-attr]
+        await rig.until(lambda: ("model 2", "open") in rig.breaker_changes)
+        assert rig.source.committed[P0] == 1 and rig.source.rewinds == 0, "the canary may work again"
+        rig.pipeline.switch(revision(1, number=2))
+        await rig.until(rig.all_committed)
+        assert rig.source.rewinds == 1 and rig.pipeline.remove_lane(V2)
+    assert rig.versions_of_outcomes()[P0] == {offset: [1] for offset in range(20)}
+    assert [(switch.revision, switch.first_offset) for switch in rig.switches()] == [(1, 0), (2, 1)]
+
+
 async def test_a_revision_needs_a_lane_for_each_version() -> None:
     rig = RolloutRig([1, 1])
     async with rig.running():
