@@ -58,9 +58,12 @@ class ColumnFlow:
         """Replace numbers by the index of their interval."""
         self.steps.append(Bin(self._width, self._at(columns), tuple(map(tuple, edges))))
 
-    def interpolate(self, columns: Sequence[int], points: Sequence[Sequence[float]], levels: Sequence[float]) -> None:
-        """Map numbers through lines between points."""
-        self.steps.append(Interpolate(self._width, self._at(columns), tuple(map(tuple, points)), tuple(levels)))
+    def interpolate(
+        self, columns: Sequence[int], points: Sequence[Sequence[float]], levels: Sequence[float], distribution: str
+    ) -> None:
+        """Map numbers through lines between points, to probabilities or (`normal`) to their quantiles."""
+        lines = tuple(map(tuple, points))
+        self.steps.append(Interpolate(self._width, self._at(columns), lines, tuple(levels), distribution))
 
     def map_values(
         self,

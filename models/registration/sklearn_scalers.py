@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from sklearn import feature_selection as selection
@@ -13,6 +13,9 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 
 from forebay.models.artefacts.preprocessing.transform import FUNCTIONS
 from forebay.models.registration.sklearn_columns import Column, Conversion
+
+_NEAR: Final = 1e-7
+"""BOUNDS_THRESHOLD of QuantileTransformer."""
 
 
 def read_imputer(step: SimpleImputer, columns: list[Column], to: Conversion, part: str) -> list[Column]:
@@ -121,17 +124,27 @@ def read_power(step: skp.PowerTransformer, columns: list[Column], to: Conversion
 
 
 def read_quantiles(step: skp.QuantileTransformer, columns: list[Column], to: Conversion, part: str) -> list[Column]:
-    """Interpolate between the fitted quantiles."""
-    if step.output_distribution != "uniform":
-        to.refuse(
-            part,
-            "output_distribution is 'normal', whose quantile function no step computes",
-            "fit it with output_distribution='uniform', or use PowerTransformer",
-        )
+    """Interpolate between the fitted quantiles, and take that quantile of the normal distribution if the transformer does."""
     numbers = to.numbers(columns, part)
-    to.flow.interpolate(numbers, step.quantiles_.T.tolist(), step.references_.tolist())
-    to.frozen(part)
+    distribution = step.output_distribution
+    to.flow.interpolate(numbers, step.quantiles_.T.tolist(), step.references_.tolist(), distribution)
+    if distribution == "normal" and any(map(_has_values_near_ends, step.quantiles_.T)):
+        to.approximated(
+            part,
+            f"values within {_NEAR:g} of the smallest and the largest value that it was fitted to are not moved to the end",
+        )
+    else:
+        to.frozen(part)
     return to.computed(numbers)
+
+
+def _has_values_near_ends(quantiles: Any) -> bool:
+    """Return whether an event can have a value, other than the ends, that scikit-learn moves to the end of a column."""
+    low, high = float(quantiles[0]), float(quantiles[-1])
+    after, before = np.float32(low), np.float32(high)
+    after = after if after > low else np.nextafter(after, np.float32(np.inf))
+    before = before if before < high else np.nextafter(before, np.float32(-np.inf))
+    return bool(low < high and (float(after) - _NEAR < low or float(before) + _NEAR > high))
 
 
 def read_bins(step: skp.KBinsDiscretizer, columns: list[Column], to: Conversion, part: str) -> list[Column]:

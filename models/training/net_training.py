@@ -37,9 +37,10 @@ def train_net(
     Raises ModelError(kind="diverged") if the loss is not finite; ConfigError if the recipe does not fit the data.
     """
     options, distribution = loop_options(recipe, data), distribution or Distribution()
-    with torch.random.fork_rng(devices=[]):
+    device = training_device(recipe, has_ranks=distribution.ranks is not None)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.training.seed)
-        net = new_net(recipe, data)
+        net = new_net(recipe, data).to(device)
         with distribution.join(recipe, data, net) as session:
             exchange = session.exchange
             if exchange.rank:
@@ -61,6 +62,7 @@ def train_net(
             )
             resume(session, loop.state)
             end = loop.run()
+    net.cpu()  # for the files of the version, and for the evaluation, which is then the same on every machine
     state = loop.state
     return FittedModel(
         net,
@@ -71,6 +73,25 @@ def train_net(
         end=end,
         params=net.params,
     )
+
+
+def training_device(recipe: Recipe, *, has_ranks: bool = False) -> torch.device:
+    """Return the device that the recipe is trained on. Raises ConfigError if it is not there or cannot be used."""
+    wanted = recipe.training.device
+    if wanted == "cpu" or (wanted == "auto" and not recipe.model.is_net):
+        return torch.device("cpu")
+    problem, remedy = None, 'set training.device = "cpu", or "auto" for CUDA only where it is there'
+    if not recipe.model.is_net:
+        problem, remedy = f"{recipe.model.architecture} is trained on the CPU", "leave training.device out"
+    elif has_ranks:
+        problem, remedy = "several processes train on CPUs only", "train in one process, or on CPUs"
+    elif not torch.cuda.is_available():
+        problem = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no CUDA device"
+    if problem is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    if wanted == "auto":
+        return torch.device("cpu")
+    raise ConfigError(f"training.device is {wanted!r}: {problem}", kind="device", remedy=remedy)
 
 
 def new_net(recipe: Recipe, data: PreparedData) -> Net:

@@ -160,6 +160,9 @@ class TrainingSection(_Section):
     schedule: Schedule = "constant"
     warmup_steps: Annotated[int, Ge(0)] = 0
     gradient_clip: Annotated[float, Ge(0)] = 0.0
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="cpu", description="What a net is trained on; auto: CUDA if torch finds a device, else the CPU."
+    )
     batch_size: Count = 1024
     epochs: Count = 50
     patience: Count = 5

@@ -15,7 +15,7 @@ from forebay.models.registration.register import Registration
 from forebay.models.training.distribution import Distribution
 from forebay.models.training.fitted_model import FittedModel
 from forebay.models.training.loop import LoopObserver, Rows
-from forebay.models.training.net_training import train_net
+from forebay.models.training.net_training import train_net, training_device
 from forebay.models.training.prepared_data import PreparedData, TableSource, prepare_data
 from forebay.models.training.publishing import content_digest, publish_trained
 from forebay.models.training.recipe import Recipe
@@ -81,6 +81,7 @@ def run_recipe(
     Raises ForebayError with the place and the remedy; nothing is registered then.
     """
     check_registration(recipe)
+    training_device(recipe)
     on_stage("reading and preparing")
     data = prepare_data(recipe, source, folder)
     on_stage("training")

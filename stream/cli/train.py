@@ -184,12 +184,14 @@ def _train(path: Path, *, as_json: bool, options: TrainOptions) -> None:
 
 def _run(recipe: Recipe, path: Path, folder: Path, options: TrainOptions) -> tuple[TrainingOutcome, list[Trial]] | None:
     """Return what was trained; None on all ranks but the first, which evaluates and registers."""
+    from forebay.models.training.net_training import training_device
     from forebay.models.training.prepared_data import prepare_data
     from forebay.models.training.run import check_registration, finish, search, train_model
     from forebay.stream.cli.train_progress import TrainingProgress
 
     if not options["no_register"]:
         check_registration(recipe)
+    training_device(recipe, has_ranks=is_rank(os.environ))
     trials: list[Trial] = []
     ranks = distribution(recipe, options["checkpoints"])
     with TrainingProgress(recipe, time.monotonic, quiet=options["quiet"] or not ranks.is_first) as progress:

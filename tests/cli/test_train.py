@@ -120,6 +120,11 @@ def test_a_search_registers_the_best_trial(run: Run) -> None:
         (("recipe.toml", "--type", "hours=number"), 2, "there is no column 'hours'"),
         (("recipe.toml", "--set", "data.column_types={hour=1}"), 2, "data.column_types is 1; allowed is 'number'"),
         (("recipe.toml", "--set", "data.path=none.csv"), 1, "none.csv"),
+        (
+            ("recipe.toml", "--set", "training.device=gpu"),
+            2,
+            "training.device is 'gpu'; allowed is 'auto', 'cpu' or 'cuda'",
+        ),
         (("recipe.toml", "--set", "register.name=A B"), 1, "A B"),
     ],
 )

@@ -23,7 +23,6 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     PolynomialFeatures,
-    QuantileTransformer,
     StandardScaler,
 )
 from sklearn.svm import LinearSVC
@@ -39,7 +38,6 @@ from tests.models.registration.test_sklearn_reader import CREATED_AT, label, mix
 REFUSED = [
     (PolynomialFeatures(), Ridge(), "polynomialfeatures (PolynomialFeatures): there is no step that does the same"),
     (PCA(2), Ridge(), "pca (PCA): there is no step that does the same"),
-    (QuantileTransformer(n_quantiles=9, output_distribution="normal"), Ridge(), "output_distribution is 'normal'"),
     (FunctionTransformer(lambda x: x), Ridge(), "it runs the code of '<lambda>'"),
     (FunctionTransformer(np.clip, kw_args={"a_min": 0, "a_max": 1}), Ridge(), "it runs the code of 'clip'"),
     (SimpleImputer(missing_values=-1), Ridge(), "missing_values is -1; events give NaN"),

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from forebay.models.artefacts.preprocessing.isolation_forest import IsolationForest
 from forebay.models.artefacts.repository import find_version, read_manifest_file
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.serving.load_gate import load_model
+from forebay.models.training.net_training import training_device
 from forebay.models.training.prepared_data import PreparedData, prepare_data
 from forebay.models.training.run import TrainingOutcome, run_recipe, training_folder
 from forebay.schemas.errors import ConfigError, DataError, ModelError
@@ -325,3 +327,36 @@ def test_a_step_that_needs_all_training_rows_is_refused_before_training(tmp_path
         prepared_from_some(tmp_path, step)
     assert "set training.fit_rows = 420" in (caught.value.remedy or "")
     assert prepared_from_some(tmp_path, step, fit_rows=420).notes
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused_before_the_data_is_read(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"training.device is 'cuda': torch (was built without CUDA|finds no CUDA device)"
+    ):
+        run(tmp_path, pa.table({}), training=QUICK | {"device": "cuda"})
+    assert training_device(recipe_with(tmp_path, training={"device": "auto"})).type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_net_that_is_trained_on_cuda_is_registered_and_evaluated_on_the_cpu(tmp_path: Path) -> None:
+    outcome = run(tmp_path, weather(600), training=QUICK | {"device": "cuda"})
+    scores, labels = served_scores(outcome)
+    log_loss = -np.mean(np.log(np.where(labels == 1, scores[:, 0], 1 - scores[:, 0]).astype(np.float64)))
+    assert log_loss == pytest.approx(outcome.metrics["test"]["log_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "has_ranks", "says"),
+    [("xgboost", False, "xgboost is trained on the CPU"), ("mlp", True, "several processes train on CPUs only")],
+)
+def test_what_cannot_be_trained_on_cuda_is_refused(
+    tmp_path: Path, architecture: str, has_ranks: bool, says: str
+) -> None:
+    for device in ("cuda", "auto"):
+        recipe = recipe_with(tmp_path, model={"architecture": architecture}, training={"device": device})
+        if device == "auto":
+            assert training_device(recipe, has_ranks=has_ranks).type == "cpu"
+            continue
+        with pytest.raises(ConfigError, match=says):
+            training_device(recipe, has_ranks=has_ranks)
