@@ -98,7 +98,7 @@ class ModelRollout:
         """Begin what follows from the topic, from the outputs of canaries, and from the time."""
         self._begin_to_advance()
         await self._propose_back()
-        await self._judge_outputs()
+        await self._judge_canaries()
         before_s = self._now_s() - self._parts.settings.keep_previous_s
         for version, since_s in list(self._unused_since_s.items()):
             if since_s <= before_s:
@@ -258,21 +258,37 @@ class ModelRollout:
         possible = await self._propose(current, failure.fault)
         failure.propose_at_s = self._now_s() + PROPOSE_AGAIN_S if possible else math.inf
 
-    async def _judge_outputs(self) -> None:
-        """Propose to end a canary with too many outputs that are not finite."""
-        current, limit = self._current, self._parts.settings.max_non_finite
-        for canary in () if current is None else current.canaries:
+    async def _judge_canaries(self) -> None:
+        """Propose to end a canary that cannot run, or has too many outputs that are not finite."""
+        current = self._current
+        if current is None:
+            return
+        for canary in current.canaries:
             ref = ModelRef(self._name, canary.version)
-            count, rows = self._parts.non_finite.not_finite(ref), self._parts.non_finite.rows(ref)
-            if count > limit and current is not None:
-                reason = (
-                    f"version {canary.version} gave NaN or infinite values for {count:,} of {rows:,} rows; "
-                    f"rollouts.max_non_finite allows {limit:,}"
-                )
-                evidence = {"check": "non_finite", "non_finite": count, "rows": rows, "limit": limit}
-                log.error("%s: %s", self._name, reason)
-                await self._propose(current, Fault(canary.version, reason, evidence))
+            fault = self._cannot_run(ref) or self._is_not_finite(ref)
+            if fault is not None:
+                log.error("%s: %s", self._name, fault.reason)
+                await self._propose(current, fault)
                 return
+
+    def _cannot_run(self, ref: ModelRef) -> Fault | None:
+        """Return the fault of a canary whose events nothing can predict, unless the stable version cannot run either."""
+        stable = ModelRef(self._name, self.applied.stable)
+        if not self._versions.cannot_run(ref) or self._versions.cannot_run(stable):
+            return None
+        reason = f"version {ref.version} fails on any input, and its circuit breaker is open"
+        return Fault(ref.version, reason, {"check": "breaker"})
+
+    def _is_not_finite(self, ref: ModelRef) -> Fault | None:
+        limit = self._parts.settings.max_non_finite
+        count, rows = self._parts.non_finite.not_finite(ref), self._parts.non_finite.rows(ref)
+        if count <= limit:
+            return None
+        reason = (
+            f"version {ref.version} gave NaN or infinite values for {count:,} of {rows:,} rows; "
+            f"rollouts.max_non_finite allows {limit:,}"
+        )
+        return Fault(ref.version, reason, {"check": "non_finite", "non_finite": count, "rows": rows, "limit": limit})
 
     async def _propose(self, current: Revision, fault: Fault) -> bool:
         """Propose to go back. Return False if that is impossible."""

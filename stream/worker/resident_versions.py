@@ -11,6 +11,7 @@ from forebay.models.backends.protocol import Model
 from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.config.models_section import ServedModelSettings
+from forebay.stream.core.circuit_breaker import BreakerState
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.decode import DecodedModel
 from forebay.stream.output.emitter import ModelEmitter
@@ -99,6 +100,11 @@ class ResidentVersions:
     def resident(self, model: str) -> tuple[int, ...]:
         """Return the versions of a model that are in memory, in ascending order."""
         return tuple(sorted(ref.version for ref in self._lanes if ref.name == model))
+
+    def cannot_run(self, ref: ModelRef) -> bool:
+        """Return whether a version fails on any input, or does not answer: its circuit breaker is open."""
+        lane = self._lanes.get(ref)
+        return lane is not None and lane.lane.breaker.state is BreakerState.OPEN
 
     async def load(self, ref: ModelRef, digest: str | None) -> Model:
         """Load a version for other purposes than to predict events of the stream, such as a shadow."""

@@ -85,6 +85,7 @@ class MemoryVersions:
         self.faults: dict[int, Exception] = {}
         self.gates: dict[int, asyncio.Event] = {}
         self.busy: set[int] = set()
+        self.broken: set[int] = set()
         self.changed: set[int] = set()
         self.stable = version
 
@@ -102,6 +103,9 @@ class MemoryVersions:
     async def require(self, ref: ModelRef, *, digest: str | None) -> None:
         if ref.version in self.changed:
             raise ModelError("the manifest has another SHA-256", kind="digest")
+
+    def cannot_run(self, ref: ModelRef) -> bool:
+        return ref.version in self.broken
 
     def set_stable(self, ref: ModelRef) -> None:
         assert ref.version in self._resident

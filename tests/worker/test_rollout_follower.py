@@ -211,6 +211,21 @@ def outputs(version: int, *, rows: int, not_finite: int) -> BatchResult:
     return BatchResult(batch, values_BO, classes_B=None, confidences_B=None, failures=failures, model_s=0.0)
 
 
+async def test_a_canary_that_cannot_run_ends_at_once_unless_the_stable_version_cannot_run_either(topic: Topic) -> None:
+    rig = Rig(topic)
+    await rig.follower.prepare()
+    topic.append(canary_at(None))
+    await rig.follow()
+    rig.versions.broken = {1, 2}
+    await rig.follow()
+    assert rig.current.number == 1, "the device is at fault, rather than the canary"
+    rig.versions.broken = {2}
+    await rig.follow(2)
+    assert (rig.current.action, rig.current.canaries, rig.current.rejected) == (Action.ABORT, (), (2,))
+    assert rig.current.evidence == {"version": 2, "worker": "w1", "check": "breaker"}
+    assert rig.current.automatic and "fails on any input" in rig.current.reason and rig.applied == 2
+
+
 async def test_a_canary_with_outputs_that_are_not_finite_ends_at_once_with_the_counts(topic: Topic) -> None:
     rig = Rig(topic, max_non_finite=2, delay=0.99)
     await rig.follower.prepare()
