@@ -263,7 +263,12 @@ class Lanes:
         while True:
             shortest_s = min(state.lane.call_limits.timeout_s for state in self._states.values())
             await asyncio.sleep(min(1.0, shortest_s / 4))
-            for state in self._states.values():
+            self.check_calls()
+
+    def check_calls(self) -> None:
+        """Check the model calls that events wait for. A version that serves no more may hang until it is removed."""
+        for state in self._states.values():
+            if state.serves or not state.is_empty:
                 self._check_call(state.lane)
 
     def _check_call(self, lane: Lane) -> None:

@@ -271,6 +271,24 @@ def finish_all(scene: Scene) -> list[BatchResult]:
     return results
 
 
+async def test_a_version_that_serves_no_more_may_hang() -> None:
+    scene = Scene([A], may_change=True)
+    scene.add_lane(A2)
+    scene.lanes.serve("a", [A, A2])
+    scene.poll(chunk([0], partition=MIXED, model=A2))
+    scene.executors[A2].call_s = 6.0
+    scene.lanes.serve("a", [A])
+    with pytest.raises(ModelError, match="a model call of a version 2"):
+        scene.lanes.check_calls()
+    scene.executors[A2].call_s = 2.0
+    scene.lanes.check_calls()
+    assert scene.lanes.stuck(scene.clock.now_s) == [A2]
+    scene.lanes.purge()
+    scene.executors[A2].call_s = 6.0
+    scene.lanes.check_calls()
+    assert scene.lanes.stuck(scene.clock.now_s) == []
+
+
 async def test_two_versions_share_a_partition_and_are_committed_together() -> None:
     scene = Scene([A], may_change=True)
     scene.add_lane(A2)
