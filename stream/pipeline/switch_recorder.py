@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
+from forebay.schemas.errors import BrokerError
 from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.core.records import Committed, TopicPartition
 from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer
@@ -13,8 +13,6 @@ from forebay.stream.pipeline.switch_ledger import SwitchLedger
 from forebay.stream.rollouts.offset_metadata import combine, separate
 from forebay.stream.rollouts.rollout_observer import NullRolloutObserver, RolloutObserver
 from forebay.stream.rollouts.switch_log import Switch
-
-log = logging.getLogger("forebay.rollouts")
 
 
 class SwitchRecorder:
@@ -61,13 +59,12 @@ class RevisionRestorer:
     """Restores a worker whose offsets may name revisions. The windows see only their part of the metadata.
 
     inner: restores the windows.
-    ledger: None if rollouts are not enabled; the configured versions then predict, whatever the offsets name.
+    ledger: None if rollouts are not enabled.
     """
 
     def __init__(self, inner: OffsetRestorer, ledger: SwitchLedger | None) -> None:
         self._inner = inner
         self._ledger = ledger
-        self._warned = False
 
     def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
         """Return the offset from which to read each partition. Raises BrokerError if reading must not continue."""
@@ -78,13 +75,21 @@ class RevisionRestorer:
             if offset is not None:
                 revisions, own[partition] = separate(partition, offset)
                 named |= revisions
+        if self._ledger is None and named:
+            raise _rollouts_disabled(named)
         positions = self._inner.restore(own)
         if self._ledger is not None:
             self._ledger.restore(committed)
-        elif named and not self._warned:
-            self._warned = True
-            log.warning(
-                "the group's offsets name revisions (%s), and rollouts.enabled is false: the configured versions predict",
-                ", ".join(f"revision {number} of {model}" for model, number in sorted(named.items())),
-            )
         return positions
+
+
+def _rollouts_disabled(named: Mapping[str, int]) -> BrokerError:
+    """Return the error for a worker that would serve its configured versions where the group has switched to revisions."""
+    revisions = ", ".join(f"revision {number} of {model}" for model, number in sorted(named.items()))
+    return BrokerError(
+        f"the group's committed offsets name {revisions}, and this worker has rollouts.enabled = false",
+        kind="rollouts_disabled",
+        remedy="set rollouts.enabled = true. To leave rollouts, promote the configured versions, stop all workers, and commit "
+        "the group's offsets again without revisions: kafka-consumer-groups --reset-offsets --to-current --all-topics "
+        "--execute",
+    )

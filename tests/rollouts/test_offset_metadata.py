@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,10 +103,9 @@ def test_a_revision_that_is_not_applied_opens_no_partition() -> None:
         RevisionRestorer(WithoutWindows(), ledger).restore({P0: Committed(7, combine({"m": 3}, ""))})
 
 
-def test_without_rollouts_the_revisions_are_dropped_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_without_rollouts_refuses_offsets_that_name_revisions() -> None:
     restorer = RevisionRestorer(WithoutWindows(), None)
-    with caplog.at_level(logging.WARNING, "forebay.rollouts"):
-        for _ in range(2):
-            assert restorer.restore({P0: Committed(7, combine({"m": 3}, ""))}) == {P0: 7}
-    (message,) = [record.getMessage() for record in caplog.records]
-    assert "revision 3 of m" in message and "rollouts.enabled is false" in message
+    with pytest.raises(BrokerError, match=r"revision 3 of m, and this worker has rollouts.enabled = false") as error:
+        restorer.restore({P0: Committed(7, "forebay-rollouts1 m=3"), P1: None})
+    assert error.value.kind == "rollouts_disabled"
+    assert restorer.restore({P0: Committed(7, ""), P1: None}) == {P0: 7, P1: None}
