@@ -75,15 +75,7 @@ def build_rollouts(
     versions = ResidentVersions(
         lanes, pipeline=pipeline, loader=_loader(factory, clock), factory=factory, reports=reports
     )
-    shadows = build_shadows(
-        lanes,
-        settings,
-        factory.layout,
-        loader=versions,
-        signature_of=versions.signature,
-        in_flight=pipeline.in_flight,
-        clock=clock,
-    )
+    shadows = build_shadows(lanes, factory, versions=versions, in_flight=pipeline.in_flight)
     parts = FollowerParts(
         store=RolloutStore(settings, clock=clock),
         versions=versions,

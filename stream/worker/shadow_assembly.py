@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from forebay.models.artefacts.signature import Signature
-from forebay.stream.config.sections import Settings
-from forebay.stream.core.clock import Clock
-from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.cluster.topic_layout import Layout
 from forebay.stream.kafka.producer.producer import OutputProducer
 from forebay.stream.pipeline.in_flight import InFlight
-from forebay.stream.shadows.lanes import ShadowLanes, ShadowLoader, ShadowObserver, ShadowSettings
+from forebay.stream.shadows.lanes import ShadowLanes, ShadowObserver, ShadowSettings
 from forebay.stream.shadows.load import KnownLags, WorkerLoad
 from forebay.stream.shadows.sink import MAX_BATCH_BYTES, ShadowSink
 from forebay.stream.worker.commit_assembly import retry_backoff
 from forebay.stream.worker.lane_assembly import ServedLane
+from forebay.stream.worker.lane_factory import LaneFactory
+from forebay.stream.worker.resident_versions import ResidentVersions
 
 FLUSH_S: Final = 2.0
 """How long a worker that stops waits until the predictions of shadows are sent."""
@@ -52,20 +49,14 @@ class Shadows:
 
 
 def build_shadows(
-    lanes: Sequence[ServedLane],
-    settings: Settings,
-    layout: Layout,
-    *,
-    loader: ShadowLoader,
-    signature_of: Callable[[ModelRef], Signature | None],
-    in_flight: InFlight,
-    clock: Clock,
+    lanes: Sequence[ServedLane], factory: LaneFactory, *, versions: ResidentVersions, in_flight: InFlight
 ) -> Shadows:
     """Build the shadows of a worker with rollouts, without starting any.
 
     lanes: of the versions with which the worker starts.
-    signature_of: as in `ShadowLanes`.
+    versions: in memory. It loads shadows, too.
     """
+    settings, layout, clock = factory.settings, factory.layout, factory.clock
     topic, rollouts = layout.outputs.shadow_predictions, settings.rollouts
     assert topic is not None
     compression = settings.output.compression_type
@@ -88,8 +79,8 @@ def build_shadows(
             max_event_bytes=settings.input.max_event_bytes,
             max_key_bytes=settings.input.max_key_bytes,
         ),
-        loader=loader,
-        signature_of=signature_of,
+        loader=versions,
+        signature_of=versions.signature,
         is_load_high=load.is_high,
         sink=sink,
         clock=clock,
