@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import BrokerError, ForebayError
-from forebay.schemas.topics import topic_name
+from forebay.schemas.topics import ROLLOUTS, topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
 from forebay.stream.config.models_section import ServedModelSettings
@@ -92,6 +92,8 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
     """
     kafka, prefix = settings.kafka, settings.topics.prefix
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
+    if settings.rollouts.enabled:
+        inputs.append(topic_name(prefix, ROLLOUTS.name))  # a worker also follows its revisions
     outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
     try:
         async with bootstrap_connection(kafka, timeout_s=timeout_s) as broker:

@@ -16,11 +16,12 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.cli import main
-from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection, WindowSection
+from forebay.stream.config.sections import KafkaSection, RolloutsSection, Settings, TopicsSection, WindowSection
 from forebay.stream.kafka.cluster.topic_plan import TopicState, find_problems, plan_topics
 from forebay.stream.kafka.cluster.topics import TopicCheck, create_topics
 from forebay.stream.kafka.protocol.authorized_operations import ClusterView
 from forebay.stream.preflight import Status, _summarise
+from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.artefacts.test_artefact import replace_file
@@ -259,6 +260,32 @@ def test_all_checks_pass(broker: Broker, names: Names, capsys: pytest.CaptureFix
         out = capsys.readouterr().out
         assert verdict in out.splitlines()[-1]
         assert ("without a token" in out, "no token is set" in out) == ((True, False), (False, True))[host == "0.0.0.0"]
+
+
+def test_the_topics_of_rollouts_are_checked_if_rollouts_are_enabled(
+    broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = names("")
+    made = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=prefix))
+    asyncio.run(create_topics(made))
+    settings = [f"kafka.bootstrap_servers={broker.bootstrap}", f"topics.prefix={prefix}", "model.name=delays"]
+    assert check(capsys, *settings, timeout_s=20)[1]["topics"]["status"] == "ok"
+
+    settings.append("rollouts.enabled=true")
+    status, checks = check(capsys, *settings, timeout_s=20)
+    assert status == 1 and checks["topics"]["status"] == "failed"
+    assert "forebay topics create" in checks["topics"]["remedy"]
+
+    compacted = {"cleanup.policy": "compact", "retention.ms": "-1"}
+    asyncio.run(create_topic(broker.bootstrap, f"{prefix}rollouts", configs=compacted))
+    asyncio.run(create_topics(made.model_copy(update={"rollouts": RolloutsSection(enabled=True)})))
+    status, checks = check(capsys, *settings, timeout_s=20)
+    (problem,) = [text for text in checks["topics"]["problems"] if "rollouts" in text]
+    assert status == 1 and problem.startswith(f"{prefix}rollouts: cleanup.policy is compact")
+    assert f"--topic {prefix}rollouts --add-config cleanup.policy=delete" in checks["topics"]["remedy"]
+    # The embedded broker does not report which operations are allowed.
+    if broker.kind == "apache":
+        assert f"{prefix}rollouts" in checks["input"]["detail"] and checks["input"]["status"] == "ok"
 
 
 def test_each_printed_check_has_a_mark_and_a_hint(closed_port: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,8 @@ from tests.exactness.rollout_feed import CUSTOMER
 APPLIED_TIMEOUT_S: Final = 120.0
 BY_FIELD: Final = 0.3
 """The share of canaries that are routed by a field of the event."""
+GROWN: Final = 0.3
+"""The share of cycles whose canary grows before it is promoted."""
 GAP_S: Final = (0.3, 2.0)
 """The time between two random changes."""
 
@@ -113,17 +115,16 @@ class RolloutDriver:
     # ---- cycles
 
     async def cycle(self, switched: Switched) -> None:
-        """Canary, larger canary, promotion, rollback; each once all partitions have switched to the one before."""
+        """Canary, in some cycles a larger one, promotion, rollback; each once all partitions have switched before."""
         rng = self._random
         before = self.current
         version, weight = self._other_version(before), rng.uniform(5, 40)
-        grown = weight + rng.uniform(5, 40)
-        for change in (
-            self._canary(version, weight),
-            self._canary(version, grown),
-            lambda current, proposal: changes.promote(current, version, proposal),
-            lambda current, proposal: changes.rollback(current, None, proposal),
-        ):
+        steps = [self._canary(version, weight)]
+        if rng.random() < GROWN:
+            steps.append(self._canary(version, weight + rng.uniform(5, 40)))
+        steps.append(lambda current, proposal: changes.promote(current, version, proposal))
+        steps.append(lambda current, proposal: changes.rollback(current, None, proposal))
+        for change in steps:
             revision = await self.change(change)
             self.applied_s.append(await switched.to(revision.number))
         after = self.current

@@ -19,7 +19,7 @@ from forebay.stream.config.sections import KafkaSection, RolloutsSection, Settin
 from tests.brokers.clients import consumer, create_topic
 from tests.exactness.checker import Counts, until_stable
 from tests.exactness.crew import REWOUND, Crew
-from tests.exactness.feed import Author, Feed
+from tests.exactness.feed import ABORT_EVERY, Author, Feed
 from tests.exactness.linear_versions import MODEL, publish_versions
 from tests.exactness.proof import PARTITIONS, SETTLE_TIMEOUT_S, tell
 from tests.exactness.rollout_checker import CONFIGURED, RolloutCounts, check_rollouts
@@ -29,6 +29,8 @@ from tests.exactness.watcher import watched_offsets
 from tests.worker.harness import OUTPUTS, WorkerGroup
 
 CYCLES_VARIABLE: Final = "FOREBAY_ROLLOUT_CYCLES"
+RATE_VARIABLE: Final = "FOREBAY_ROLLOUT_RATE"
+RATE: Final = 5000
 VERSIONS: Final = 4
 NUM_DRIVERS: Final = 2
 MAX_SECONDS: Final = 3600.0
@@ -105,11 +107,11 @@ class RolloutWorkload:
 
 @dataclass(frozen=True, slots=True)
 class Cycles:
-    """The plan of a run in cycles."""
+    """The plan of a run in cycles. rate: committed events per second."""
 
     cycles: int
     seed: int
-    rate: int = 5850  # a seventh of it is aborted
+    rate: int = RATE
     workers: int = 2
 
 
@@ -147,7 +149,8 @@ class CyclesProof:
         await self.workload.prepare(worker_group, replication=1)
         await crew.muster()
         author = self.workload.author(self._rng("author"), PARTITIONS)
-        feed = Feed(worker_group, self._rng("feed"), rate=plan.rate, seconds=MAX_SECONDS, author=author)
+        written = round(plan.rate * ABORT_EVERY / (ABORT_EVERY - 1))
+        feed = Feed(worker_group, self._rng("feed"), rate=written, seconds=MAX_SECONDS, author=author)
         driver = self.workload.driver(worker_group, self._rng("driver"), "driver")
         start_s = time.monotonic()
         async with watched_offsets(worker_group) as watcher:

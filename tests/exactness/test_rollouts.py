@@ -1,6 +1,6 @@
 """Rollouts while workers are killed, on a real Kafka: every event has one outcome, of the version that the records give.
 
-FOREBAY_ROLLOUT_CYCLES and FOREBAY_EXACTNESS_SEED choose the run of `make test-rollouts`.
+FOREBAY_ROLLOUT_CYCLES, FOREBAY_ROLLOUT_RATE and FOREBAY_EXACTNESS_SEED choose the run of `make test-rollouts`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 from tests.exactness.chaos import outage_of
 from tests.exactness.proof import SEED_VARIABLE, Plan, Proof
-from tests.exactness.rollout_proof import CYCLES_VARIABLE, Cycles, CyclesProof, RolloutWorkload
+from tests.exactness.rollout_proof import CYCLES_VARIABLE, RATE, RATE_VARIABLE, Cycles, CyclesProof, RolloutWorkload
 
 pytestmark = [
     pytest.mark.exactness,
@@ -36,7 +36,8 @@ async def test_cycles_of_canary_promotion_and_rollback(
     server = await asyncio.to_thread(private_kafka, {})
     cycles = int(os.environ.get(CYCLES_VARIABLE) or SHORT_CYCLES)
     seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
-    await CyclesProof(Cycles(cycles, seed), server.bootstrap, names.prefix, tmp_path).run()
+    rate = int(os.environ.get(RATE_VARIABLE) or RATE)
+    await CyclesProof(Cycles(cycles, seed, rate), server.bootstrap, names.prefix, tmp_path).run()
 
 
 @pytest.mark.timeout(900)
