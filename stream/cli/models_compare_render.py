@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_date_time
 from forebay.stream.terminal.console import plain_table, print_whole, visible
 
@@ -60,7 +61,7 @@ def _summary(versions: Versions, report: VersionReport) -> Table:
 
 def _pairs(report: VersionReport) -> str:
     period = f"events from {local_date_time(report.first_ms)} to {local_date_time(report.last_ms)}"
-    repeated = f"; {report.repeated:,} repetitions left out" if report.repeated else ""
+    repeated = f"; {quantity(report.repeated, 'repetition')} left out" if report.repeated else ""
     return f"{report.comparison.events:,} ({period}{repeated})"
 
 

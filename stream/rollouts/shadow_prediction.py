@@ -110,7 +110,7 @@ class PredictedSide(msgspec.Struct, frozen=True):
         values += ", …" if len(self.prediction) > 3 else ""
         if self.class_index is None:
             return values
-        return f"{self.class_index if self.label is None else self.label} ({values})"
+        return f"{f'class {self.class_index}' if self.label is None else self.label} ({values})"
 
 
 class EventSource(msgspec.Struct, frozen=True):
