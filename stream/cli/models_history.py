@@ -78,7 +78,8 @@ def history_command(
     if key is not None and at is None and position is None:
         raise click.UsageError("--key is for --at or --position")
     chosen = settings.model.repository if repository is None else repository
-    if aliases or alias is not None or not (settings.rollouts.enabled or questions):
+    is_served = name in (served.model.name for served in settings.models_to_serve())
+    if aliases or alias is not None or not (questions or (settings.rollouts.enabled and is_served)):
         _show_moves(_alias_moves(chosen, name, alias), name, alias, as_json=as_json)
         return
     from forebay.stream.cli.interrupts import run_async

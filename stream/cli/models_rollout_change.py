@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from forebay.schemas.errors import ConfigError, ModelError
+from forebay.schemas.errors import ConfigError, DataError, ModelError
 from forebay.schemas.rollouts import MAX_SEED
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.models_rollout_cluster import RolloutCluster
@@ -29,7 +29,7 @@ from forebay.stream.cli.models_rollout_wait import NO_WORKER, Progress
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.rollouts.changes import Proposal
-from forebay.stream.rollouts.revision import Revision
+from forebay.stream.rollouts.revision import Revision, decode_revision
 from forebay.stream.terminal.console import print_whole, stderr_console
 
 if TYPE_CHECKING:
@@ -165,13 +165,21 @@ async def _plan(
     if _changes_nothing(request, before, version):
         after = before
     else:
-        after = request.apply(before, version, proposal, secrets.randbelow(MAX_SEED + 1))
+        after = readable(request.apply(before, version, proposal, secrets.randbelow(MAX_SEED + 1)))
     if after.steps is not None and after is not before and not await cluster.has_aggregator():
         notes.append(
             f"no aggregator is running (group {cluster.aggregator_group}): the steps are not taken until one is; "
             "`forebay aggregate` runs one"
         )
     return PlannedChange(before, after, version, workers=workers, notes=tuple(notes))
+
+
+def readable(revision: Revision) -> Revision:
+    """Return a revision that readers accept. Raises ConfigError for one that they would ignore, before it is written."""
+    try:
+        return decode_revision(*revision.encode())
+    except DataError as error:
+        raise ConfigError(f"this change is not valid: {error.message}", remedy=error.remedy) from error
 
 
 def _changes_nothing(request: ChangeRequest, before: Revision, version: int | None) -> bool:

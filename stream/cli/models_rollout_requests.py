@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import click
 
@@ -14,6 +14,8 @@ from forebay.stream.config.moment import parse_duration
 from forebay.stream.rollouts import changes
 from forebay.stream.rollouts.changes import Proposal
 from forebay.stream.rollouts.revision import Revision, StepPolicy
+
+MAX_FIELD_CHARS: Final = 256
 
 Apply = Callable[[Revision, int | None, Proposal, int], Revision]
 """Returns the next revision, from the current one, the version, the proposal, and a random seed for the keys' hash."""
@@ -107,6 +109,12 @@ class CanaryPlan:
         route_by: str | None,
     ) -> Self:
         """Return the plan of the options. Raises click.UsageError or ConfigError."""
+        if route_by is not None and not (0 < len(route_by) <= MAX_FIELD_CHARS and route_by.isprintable()):
+            raise ConfigError(
+                f"--route-by {route_by[:40]!r} is not the name of an event field",
+                kind="route_by",
+                remedy=f"give 1 to {MAX_FIELD_CHARS} printable characters, such as user_id, or leave the option out",
+            )
         if steps is None:
             for option, value in (("--every", every), ("--min-events", min_events)):
                 if value is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forebay.schemas.errors import ConfigError
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from forebay.stream.config.models_section import ServedModelSettings
     from forebay.stream.config.sections import Settings
     from forebay.stream.rollouts.revision_log import Entry
+
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ def split_target(name: str, version: str | None) -> tuple[str, int | str | None]
         raise ConfigError(
             f"{name} names a version already, and {version!r} is a second one",
             remedy="give NAME VERSION or NAME@VERSION",
+        )
+    if version is not None and version.lstrip("-").isdecimal() and not _VERSION.fullmatch(version):
+        raise ConfigError(
+            f"version {version!r} is not possible", remedy="give a whole number from 1 to 999999999, or an alias"
         )
     return split_reference(name if version is None else f"{name}@{version}")
 

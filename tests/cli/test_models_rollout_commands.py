@@ -191,6 +191,8 @@ def test_moves_of_aliases_stay_available(run: Commands) -> None:
         (("canary", MODEL, "3", "--weight", "5"), 2, "is the stable version"),
         (("canary", MODEL, "4", "--weight", "0"), 2, "--weight: 0 %"),
         (("canary", MODEL, "4", "--step", "50,25"), 2, "ascending"),
+        (("canary", MODEL, "4", "--weight", "5", "--route-by", ""), 2, "is not the name of an event field"),
+        (("promote", MODEL, "0"), 2, "version '0' is not possible"),
         (("shadow", MODEL, "4", "--sample", "2"), 2, "2 is not a share"),
         (("shadow", MODEL, "3"), 2, "already predicts events"),
         (("rollback", MODEL), 2, "no version of fraud was stable before version 3"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 import pytest
 
 from forebay.schemas.errors import ConfigError
+from forebay.stream.cli.models_rollout_change import readable
 from forebay.stream.cli.models_rollout_requests import (
     CanaryPlan,
     end_roles,
@@ -59,6 +62,12 @@ def test_a_canary_needs_a_weight_and_steps_for_their_options() -> None:
         plan(5, min_events=0)
     with pytest.raises(ConfigError, match="--every '10' is not a duration"):
         plan(steps="5", every="10")
+
+
+def test_what_readers_would_ignore_is_refused_before_it_is_written() -> None:
+    with pytest.raises(ConfigError, match="this change is not valid"):
+        readable(replace(with_canary(), route_by=""))
+    assert readable(with_canary()) == with_canary()
 
 
 def test_promote_means_the_only_canary() -> None:

@@ -94,5 +94,8 @@ def test_a_version_is_given_once() -> None:
     assert split_target("fraud", "champion") == ("fraud", "champion") and split_target("fraud", None) == ("fraud", None)
     with pytest.raises(ConfigError, match="a second one"):
         split_target("fraud@4", "4")
+    for version in ("0", "-1", "01", "1000000000"):
+        with pytest.raises(ConfigError, match="is not possible"):
+            split_target("fraud", version)
     with pytest.raises(ModelError):
         split_target("fraud", "4@5")
