@@ -116,8 +116,8 @@ def _steps(revision: Revision) -> str:
     weights = ", ".join(f"{weight:.4g}" for weight in steps.weights)
     every = duration(round(steps.every_s * 1000))
     return (
-        f"{weights} %; at {percent(steps.weights[revision.step])} (step {revision.step + 1} of {len(steps.weights)}), the "
-        f"next after {every} and {quantity(steps.min_events, 'prediction')} of the canary"
+        f"{weights} % (step {revision.step + 1} of {len(steps.weights)}), each at least {every} and "
+        f"{quantity(steps.min_events, 'prediction')}"
     )
 
 

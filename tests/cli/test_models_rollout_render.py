@@ -40,9 +40,7 @@ def test_the_status_shows_shares_steps_and_who_decided_it() -> None:
     assert shown["revision"][0].startswith("1, canary by ana@desk, 2026-12-01 ")
     assert shown["reason"] == ["better recall"] and shown["stable"] == ["version 3, 95 % of the keys"]
     assert shown["canaries"] == ["version 4 (5 %)"] and shown["routed by"] == ["the record key"]
-    assert shown["steps"] == [
-        "5, 25, 100 %; at 5 % (step 1 of 3), the next after 10 minutes and 1,000 predictions of the canary"
-    ]
+    assert shown["steps"] == ["5, 25, 100 % (step 1 of 3), each at least 10 minutes and 1,000 predictions"]
     assert shown["w1"] == ["1", "1", "3", "–", "3, 4", "applied"]
     assert "shadows" not in shown and "rejected" not in shown
 
