@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from forebay.stream.cli.models_rollout_workers import RolloutWorker
     from forebay.stream.config.sections import Settings
 
-_UNREADABLE = frozenset(("unreadable", "repository"))
+_UNREADABLE = frozenset(("unreadable", "repository", "repository_not_found"))
 """Kinds of errors with which a repository cannot be read now, as opposed to a version that is wrong or missing."""
 
 
