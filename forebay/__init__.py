@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from forebay.models.backends.torch.architectures import build_net
     from forebay.models.backends.torch.save import save_artefact
     from forebay.models.registration.register import register
+    from forebay.models.registration.signature_inference import infer_signature
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
 
@@ -52,6 +53,7 @@ __all__ = [
     "build_net",
     "encode_texts",
     "fit_preprocessing",
+    "infer_signature",
     "move_alias",
     "prepare",
     "prepared_shape",
@@ -74,6 +76,7 @@ _MODULES = {
     "build_net": "forebay.models.backends.torch.architectures",
     "encode_texts": "forebay.models.artefacts.text_codes",
     "fit_preprocessing": "forebay.models.training.fit",
+    "infer_signature": "forebay.models.registration.signature_inference",
     "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",
     "prepared_shape": "forebay.models.artefacts.preparation",

@@ -1,4 +1,4 @@
-"""A sample of the data, from which features are read: a CSV file or a table of pandas.
+"""A sample of the data, from which features are read: a CSV file or a table.
 
 Numbers become float32 features, texts become categories, or hashed if there are many; a column with empty cells is nullable.
 The rows become golden rows.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,8 @@ MAX_CATEGORIES: Final = 1000
 """A column with more distinct texts is hashed."""
 BUCKETS: Final = 4096
 
+_TABLE: Final = "the signature's table"
+
 Cell = float | str | None
 """A number, a text, or None for a missing value."""
 
@@ -41,6 +44,14 @@ class Sample:
     place: str
     columns: Mapping[str, Sequence[Cell]]
     target: Sequence[Cell] = ()
+
+    def split(self, target: str) -> Sample:
+        """Return the sample with one of its columns as the target. Raises ModelError if there is no such column."""
+        if target not in self.columns:
+            shown = ", ".join(list(self.columns)[:20])
+            raise _error(f"{self.place}: there is no column {target!r}", f"choose one of {shown}")
+        others = {name: cells for name, cells in self.columns.items() if name != target}
+        return Sample(self.place, others, self.columns[target])
 
     def features(self) -> tuple[Feature, ...]:
         """Return a feature for each column. Raises ModelError for a column without values."""
@@ -93,28 +104,39 @@ class Sample:
         return Feature(name, "category", tuple(texts), nullable=nullable)
 
 
-def read_sample(source: object, target: str | None = None) -> Sample:
-    """Return the sample in a CSV file with a header (a path) or in a pandas.DataFrame; at most 100,000 rows are read.
+def read_sample(source: object, target: str | None = None, *, argument: str = "signature") -> Sample:
+    """Return the sample in a CSV file with a header (a path) or in a table; at most 100,000 rows are read.
+
+    source: a path, a DataFrame of pandas or polars, or a Table or RecordBatch of pyarrow.
 
     target: the name of the column to leave out of the features.
+    argument: what messages call the source.
 
     Raises ModelError that names the file, the line or column, and the remedy.
     """
+    columns: Mapping[str, Sequence[Cell]]
     if isinstance(source, str | Path):
         place, columns = str(source), _read_csv(Path(source))
-    elif _is_table(source):
-        place, columns = "the signature's table", _read_table(source)
+    elif _library(source) == "pandas" and hasattr(source, "columns"):
+        place, columns = _TABLE, _read_table(source)
+    elif _library(source) in ("polars", "pyarrow") and hasattr(source, "slice"):
+        place, columns = _TABLE, _read_arrow_or_polars(source, argument)
     else:
         raise _error(
-            f"signature is a {type(source).__name__}",
-            "give a forebay.Signature, a pandas.DataFrame, or the path of a CSV file with a header",
+            f"{argument} is a {type(source).__name__}",
+            "give a forebay.Signature, a DataFrame, a table of pyarrow, or the path of a CSV file with a header",
         )
-    if target is None:
-        return Sample(place, columns)
-    if target not in columns:
-        raise _error(f"{place}: there is no column {target!r}", f"choose one of {', '.join(list(columns)[:20])}")
-    labels = columns.pop(target)
-    return Sample(place, columns, labels)
+    sample = Sample(place, columns)
+    return sample if target is None else sample.split(target)
+
+
+def sample_of_columns(place: str, names: Sequence[str], columns: Sequence[Sequence[object]]) -> Sample:
+    """Return the sample of columns in memory, of which at most 100,000 rows are read. Raises ModelError like `read_sample`."""
+    _check_header(place, names)
+    if not columns or not len(columns[0]):
+        raise _error(f"{place} has no rows", "give a few rows of the data")
+    pairs = zip(names, columns, strict=True)
+    return Sample(place, {name: _cells(place, name, islice(values, MAX_ROWS)) for name, values in pairs})
 
 
 def _read_csv(path: Path) -> dict[str, Sequence[Cell]]:
@@ -165,35 +187,49 @@ def _number(value: float) -> Cell:
     return None if math.isnan(value) else value
 
 
-def _is_table(source: object) -> bool:
-    return type(source).__module__.split(".")[0] == "pandas" and hasattr(source, "columns")
+def _library(source: object) -> str:
+    return type(source).__module__.split(".")[0]
+
+
+def _read_arrow_or_polars(source: Any, argument: str) -> Mapping[str, Sequence[Cell]]:
+    head = source.slice(0, MAX_ROWS)
+    if hasattr(head, "to_pydict"):
+        names = list(head.schema.names)
+        columns = [head.column(number).to_pylist() for number in range(len(names))]
+    elif hasattr(head, "get_columns"):
+        names, columns = list(head.columns), [column.to_list() for column in head.get_columns()]
+    else:
+        raise _error(f"{argument} is a {type(source).__name__}", "give a DataFrame, or a table of pyarrow")
+    return sample_of_columns(_TABLE, names, columns).columns
+
+
+def _cells(place: str, name: str, values: Iterable[object]) -> list[Cell]:
+    cells: list[Cell] = []
+    for value in values:
+        if value is None or isinstance(value, str):
+            cells.append(value or None)
+        elif isinstance(value, bool | int | float | Decimal):
+            cells.append(_number(float(value)))
+        else:
+            raise _error(
+                f"{place}: column {name!r} holds a {type(value).__name__}; allowed are numbers and texts",
+                "convert the column to numbers or texts, or leave it out",
+            )
+    return cells
 
 
 def _read_table(table: Any) -> dict[str, Sequence[Cell]]:
     names = [str(name) for name in table.columns]
-    _check_header("the signature's table", names)
+    _check_header(_TABLE, names)
     if not len(table):
-        raise _error("the signature's table has no rows", "give a few rows of the data")
+        raise _error(f"{_TABLE} has no rows", "give a few rows of the data")
     head = table.iloc[:MAX_ROWS]
     return {name: _column(name, head.iloc[:, number]) for number, name in enumerate(names)}
 
 
 def _column(name: str, column: Any) -> list[Cell]:
-    cells: list[Cell] = []
-    missing = column.isna().tolist()
-    for value, is_missing in zip(column.tolist(), missing, strict=True):
-        if is_missing:
-            cells.append(None)
-        elif isinstance(value, bool | int | float):
-            cells.append(_number(float(value)))
-        elif isinstance(value, str):
-            cells.append(value or None)
-        else:
-            raise _error(
-                f"the signature's table: column {name!r} holds a {type(value).__name__}; allowed are numbers and texts",
-                "convert the column to numbers or texts, or leave it out",
-            )
-    return cells
+    pairs = zip(column.tolist(), column.isna().tolist(), strict=True)
+    return _cells(_TABLE, name, (None if is_missing else value for value, is_missing in pairs))
 
 
 def _encoded(feature: Feature, cells: Sequence[Cell]) -> FloatArray:

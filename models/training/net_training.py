@@ -80,7 +80,7 @@ def training_device(recipe: Recipe, *, has_ranks: bool = False) -> torch.device:
     wanted = recipe.training.device
     if wanted == "cpu" or (wanted == "auto" and not recipe.model.is_net):
         return torch.device("cpu")
-    problem, remedy = None, 'set training.device = "cpu", or "auto" for CUDA only where it is there'
+    problem, remedy = None, 'set training.device = "cpu", or "auto" for CUDA where there is a device'
     if not recipe.model.is_net:
         problem, remedy = f"{recipe.model.architecture} is trained on the CPU", "leave training.device out"
     elif has_ranks:
