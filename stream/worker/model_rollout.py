@@ -175,7 +175,9 @@ class ModelRollout:
         try:
             await self._add(ref, digest)
         except ModelError as error:
-            if error.kind != "memory" or not any([self._remove(version) for version in list(self._unused_since_s)]):
+            if error.kind not in ("memory", "out_of_memory"):
+                raise
+            if not any([self._remove(version) for version in list(self._unused_since_s)]):
                 raise
             log.info("%s does not fit into memory: loading it again without versions that no longer serve", ref)
             await self._add(ref, digest)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Model
@@ -21,6 +22,9 @@ from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.version_loader import LoadedVersion, require_digest
+
+WARM_UP_S: Final = 300.0
+"""How long the last warm-up may take, on the thread of the version."""
 
 
 class LanePipeline(Protocol):
@@ -125,7 +129,8 @@ class ResidentVersions:
         lane = self._factory.lane(loaded.model, settings, topics)
         try:
             # It has run batches of all sizes when it was loaded.
-            await lane.lane.executor.start([lane.max_batch_size])
+            async with asyncio.timeout(WARM_UP_S):
+                await lane.lane.executor.start([lane.max_batch_size])
             self._pipeline.add_lane(lane.lane, self._factory.emitter(lane), lane.decoded_model())
         except BaseException:
             lane.lane.executor.stop()

@@ -34,6 +34,8 @@ NICENESS: Final = 10
 would hardly get a core while the others are busy, and the event loop would wait for it."""
 RETRY_S: Final = 60.0
 """How long a repository may be unreachable before a load fails."""
+LOAD_S: Final = 900.0
+"""How long a load may take in all. A store that never answers must not block the loads of other versions."""
 MEMORY_FACTOR: Final = 2.0
 """How much memory a load takes at least, in sizes of the version's files: they are read into memory, and the model is built
 from them."""
@@ -69,9 +71,10 @@ class LoadedVersion:
 class VersionLoader:
     """Loads versions of models, one at a time. Rollouts and shadows share it."""
 
-    def __init__(self, tools: LoadTools, *, retry_s: float = RETRY_S) -> None:
+    def __init__(self, tools: LoadTools, *, retry_s: float = RETRY_S, timeout_s: float = LOAD_S) -> None:
         self._tools = tools
         self._retry_s = retry_s
+        self._timeout_s = timeout_s
         self._one_at_a_time = asyncio.Lock()
         self._last_growth: dict[str, int] = {}
 
@@ -87,9 +90,17 @@ class VersionLoader:
         async with self._one_at_a_time:
             log.info("loading %s", ref)
             began_s = self._tools.clock.monotonic_s()
-            stored = await self._read_manifest(settings, ref)
-            _check_manifest(stored, digest)
-            model = await self._retry(lambda: self._load(stored, settings), ref)
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    stored = await self._read_manifest(settings, ref)
+                    _check_manifest(stored, digest)
+                    model = await self._retry(lambda: self._load(stored, settings), ref)
+            except TimeoutError:
+                raise ModelError(
+                    f"{ref} was not loaded within {self._timeout_s:g} s",
+                    kind="load_timeout",
+                    remedy="find out why its repository or its warm-up is so slow, or publish a smaller model",
+                ) from None
             log.info("loaded %s in %.1f s", ref, self._tools.clock.monotonic_s() - began_s)
             return LoadedVersion(model, stored.manifest_sha256)
 

@@ -36,7 +36,7 @@ class Rig:
         self.waits: list[float] = []
         self.after_wait: Callable[[], object] = lambda: None
         meter = Meter(self.clock.monotonic_s, lambda: 0)
-        tools = LoadTools(
+        self.tools = LoadTools(
             loader=ModelLoader([self.settings], settings.trust, meter),
             meter=meter,
             available_bytes=lambda: self.free_bytes,
@@ -44,7 +44,7 @@ class Rig:
             backoff=Backoff(1.0, 10.0, jitter=lambda: 1.0),
             sleep=self.sleep,
         )
-        self.loader = VersionLoader(tools)
+        self.loader = VersionLoader(self.tools)
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -109,6 +109,18 @@ async def test_an_unreachable_repository_is_a_failure_after_a_minute(rig: Rig) -
     refused = await rig.refused()
     assert refused.kind == "repository_not_found"
     assert 50 <= sum(rig.waits) <= 60
+
+
+async def test_a_load_that_never_ends_blocks_no_later_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = VersionLoader(rig.tools, timeout_s=0.01)
+    released = threading.Event()
+    monkeypatch.setattr(ModelLoader, "load_version", lambda *_: released.wait(30))
+    try:
+        for version in (1, 2):
+            with pytest.raises(ModelError, match=r"not loaded within 0\.01 s"):
+                await loader.load(rig.settings, version, digest=None)
+    finally:
+        released.set()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other platforms have no priorities of threads")
