@@ -29,7 +29,7 @@ _MEASURES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
         Check.NOT_FINITE.value: ("count", "not_finite", "limit"),
         Check.FAILURES.value: ("rate", "rate", "limit"),
-        Check.LATENCY.value: ("seconds", "p99_s", "limit_s"),
+        Check.LATENCY.value: ("seconds", "found_s", "limit_s"),
         Check.COST.value: ("seconds", "cpu_s", "limit_s"),
     }
 )

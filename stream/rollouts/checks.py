@@ -24,8 +24,7 @@ COMPARABLE_CALLS: Final = 0.5
 """The cost of micro-batches that hold fewer rows than this share of the stable version's is not compared with it."""
 SETTLE_MS: Final = 2000
 """Outcomes of a judge window may arrive this long after its end."""
-_TAIL: Final = 0.99
-_TAIL_SD: Final = 2.0
+_SD: Final = 2.0
 
 
 class Check(StrEnum):
@@ -234,6 +233,9 @@ def _check_windows(comparison: Comparison, check: Check, find: _FindExcess) -> F
         if excess is None:
             break
         excesses.append(excess)
+    if not excesses and (together := _excess_together(comparison, find)) is not None:
+        reason = f"{together.reason}, in the last judge windows together but not in each"
+        return Finding(check, State.SUSPECT, reason, together.evidence, windows_needed=1)
     if not excesses:
         known = period.total(comparison.canary).performance.rows > 0 and comparison.last_window >= 0
         return Finding(check, State.PASSED if known else State.NO_DATA)
@@ -244,53 +246,85 @@ def _check_windows(comparison: Comparison, check: Check, find: _FindExcess) -> F
     return Finding(check, State.SUSPECT, reason, evidence, windows_needed=wanted - len(excesses))
 
 
+def _excess_together(comparison: Comparison, find: _FindExcess) -> _Excess | None:
+    """Return what exceeds the limit in the sum of the last judge windows, which has less noise than each of them."""
+    period = comparison.period
+    first = comparison.last_window - comparison.thresholds.windows + 1
+    if first < 0:
+        return None
+    canary, stable = period.since(comparison.canary, first), period.since(comparison.stable, first)
+    if min(canary.performance.rows, stable.performance.rows) < MIN_WINDOW_ROWS:
+        return None
+    return find(comparison, canary, stable)
+
+
 def _latency_excess(comparison: Comparison, canary: VersionStats, stable: VersionStats) -> _Excess | None:
-    """Compare the p99 of the whole latency, and of the model's call alone.
+    """Compare the p99 of the whole latency, and the p99 and the median of the model's call alone.
 
     A canary gets fewer events, so its micro-batches wait longer for further rows: that wait is added to the limit of the whole
-    latency. The call alone shows a slower model within that wait.
+    latency. The call alone shows a slower model within that wait. Its median shows it where the p99 is that of a busy machine.
     """
     own, other = canary.performance, stable.performance
-    return _tail_excess(
-        comparison, (own.latency, own), (other.latency, other), added_s=own.queue_delay_s, what="latency"
-    ) or _tail_excess(
-        comparison, (own.model_time, own), (other.model_time, other), added_s=MIN_DIFFERENCE_S, what="model's call"
-    )
+    whole, call = (own.latency, other.latency), (own.model_time, other.model_time)
+    for what, histograms, share, added_s in (
+        ("p99 of the latency", whole, 0.99, own.queue_delay_s),
+        ("p99 of the model's call", call, 0.99, 0.0),
+        ("median of the model's call", call, 0.5, 0.0),
+    ):
+        excess = _quantile_excess(comparison, (own, other), histograms, share=share, added_s=added_s, what=what)
+        if excess is not None:
+            return excess
+    return None
 
 
-_Tail = tuple[LatencyHistogram, Performance]
-
-
-def _tail_excess(comparison: Comparison, canary: _Tail, stable: _Tail, *, added_s: float, what: str) -> _Excess | None:
-    """Return an excess if the canary's p99 is clearly above the limit: by the bounds of both quantiles."""
-    ratio = comparison.thresholds.max_latency_ratio
-    low_s, high_s = _tail_bound_s(*canary, -_TAIL_SD), _tail_bound_s(*stable, _TAIL_SD)
-    p99_s, stable_p99_s = canary[0].quantile(_TAIL), stable[0].quantile(_TAIL)
-    if low_s is None or high_s is None or p99_s is None or stable_p99_s is None:
+def _quantile_excess(
+    comparison: Comparison,
+    performances: tuple[Performance, Performance],
+    histograms: tuple[LatencyHistogram, LatencyHistogram],
+    *,
+    share: float,
+    added_s: float,
+    what: str,
+) -> _Excess | None:
+    """Return an excess if the canary's quantile is clearly above the limit: by the bounds of both quantiles."""
+    own, other = histograms
+    low_s = _quantile_bound_s(own, performances[0], share, -_SD)
+    high_s = _quantile_bound_s(other, performances[1], share, _SD)
+    found_s, stable_s = own.quantile(share), other.quantile(share)
+    if low_s is None or high_s is None or found_s is None or stable_s is None:
         return None
-    limit_s = ratio * stable_p99_s + added_s
-    if low_s <= ratio * high_s + added_s:
+    # A larger micro-batch takes longer, at most in proportion to its rows.
+    scale = max(_rows_per_call(performances[0]) / _rows_per_call(performances[1]), 1.0)
+    ratio = comparison.thresholds.max_latency_ratio * scale
+
+    def limit_s(seconds: float) -> float:
+        return max(ratio * seconds + added_s, seconds + MIN_DIFFERENCE_S)
+
+    if low_s <= limit_s(high_s):
         return None
     return _Excess(
-        f"the p99 of the {what} of version {comparison.canary} is {_milliseconds(p99_s)} in {canary[0].total:,} rows; the "
-        f"limit is {_milliseconds(limit_s)}, with {_milliseconds(stable_p99_s)} of version {comparison.stable}",
+        f"the {what} of version {comparison.canary} is {_milliseconds(found_s)} in {own.total:,} rows; the limit is "
+        f"{_milliseconds(limit_s(stable_s))}, with {_milliseconds(stable_s)} of version {comparison.stable}",
         {
             "measure": what,
-            "rows": canary[0].total,
-            "p99_s": _rounded(p99_s),
-            "stable_rows": stable[0].total,
-            "stable_p99_s": _rounded(stable_p99_s),
-            "limit_s": _rounded(limit_s),
+            "rows": own.total,
+            "found_s": _rounded(found_s),
+            "stable_rows": other.total,
+            "stable_s": _rounded(stable_s),
+            "limit_s": _rounded(limit_s(stable_s)),
         },
     )
 
 
-def _tail_bound_s(histogram: LatencyHistogram, performance: Performance, sd: float) -> float | None:
-    """Return the p99, moved by `sd` standard deviations of its rank. The rows of a micro-batch are not independent."""
+def _quantile_bound_s(histogram: LatencyHistogram, performance: Performance, share: float, sd: float) -> float | None:
+    """Return a quantile moved by `sd` standard deviations of its rank. The rows of a micro-batch are not independent."""
     rows = histogram.total
-    rows_per_call = rows / performance.calls if performance.calls else 1.0
-    rank = _TAIL * rows + sd * sqrt(rows * max(rows_per_call, 1.0) * _TAIL * (1 - _TAIL))
+    rank = share * rows + sd * sqrt(rows * max(_rows_per_call(performance), 1.0) * share * (1 - share))
     return histogram.at_rank(floor(rank) if sd < 0 else ceil(rank))
+
+
+def _rows_per_call(performance: Performance) -> float:
+    return performance.rows / performance.calls if performance.calls else 1.0
 
 
 def _cost_excess(comparison: Comparison, canary: VersionStats, stable: VersionStats) -> _Excess | None:

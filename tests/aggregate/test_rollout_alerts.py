@@ -34,7 +34,7 @@ def log_of(*revisions: Revision) -> RevisionLog:
 
 START = canary_revision()
 WENT_BACK = abort(
-    START, proposal(automatic=True, evidence={"check": "latency", "p99_s": 0.02, "limit_s": 0.01, "rows": 7})
+    START, proposal(automatic=True, evidence={"check": "latency", "found_s": 0.02, "limit_s": 0.01, "rows": 7})
 )
 AGAIN = promote(WENT_BACK, CANARY, proposal(automatic=False, author="ada"))
 
@@ -74,7 +74,7 @@ def test_what_a_person_does_raises_no_alert() -> None:
 @pytest.mark.parametrize(
     ("evidence", "expected"),
     [
-        ({"check": "latency", "p99_s": 0.02, "limit_s": 0.01, "rows": 7}, ("performance", "seconds", 0.02, 0.01, 7)),
+        ({"check": "latency", "found_s": 0.02, "limit_s": 0.01, "rows": 7}, ("performance", "seconds", 0.02, 0.01, 7)),
         ({"check": "failures", "rate": 0.5, "limit": 0.01, "events": 9}, ("error", "rate", 0.5, 0.01, 9)),
         ({"check": "not_finite", "not_finite": 3, "limit": 0, "rows": 5}, ("quality", "count", 3, 0, 5)),
         ({"check": "cost", "cpu_s": 2.0, "limit_s": 1.0, "rows": 5}, ("resource", "seconds", 2.0, 1.0, 5)),

@@ -167,6 +167,8 @@ def test_one_slow_judge_window_is_not_enough() -> None:
         suspicion = rollout.verdicts[-1]
         assert suspicion.check is Check.LATENCY and suspicion.decision is Decision.INCONCLUSIVE
         assert suspicion.wait_s == (3 - windows) * 60
+        assert rollout.advance(1) is None
+        assert "together but not in each" in rollout.verdicts[-1].reason
         assert rollout.advance(2.5) is None and rollout.verdicts[-1].decision is Decision.HOLD
 
 
@@ -181,6 +183,25 @@ def test_waiting_for_a_fuller_micro_batch_is_not_the_versions_latency() -> None:
         period.add(CANARY, at_ms, canary)
         period.add(STABLE, at_ms, stable)
     (verdict,) = judge(rollout.history, rollout.periods, Thresholds(), now_ms=START_MS + 182_000)
+    assert verdict.decision is Decision.STEP, verdict
+
+
+def test_a_slower_model_is_found_on_a_busy_machine() -> None:
+    """The p99 of both versions is that of the machine, and the median that of the model."""
+    rollout = SimulatedRollout(Behaviour(call_s=0.008, spread=1.5), rng(), Behaviour(call_s=0.004, spread=1.5))
+    rollout.history = [canary_revision((50,))]
+    verdict = rollout.advance(3.5)
+    assert verdict is not None and verdict.check is Check.LATENCY, rollout.verdicts[-1]
+
+
+def test_larger_micro_batches_may_take_longer() -> None:
+    """A canary of 90 % has larger micro-batches than the stable version, which took small ones since the canary began."""
+    period = Period(1, START_MS, window_s=60, keep_windows=5)
+    for window in range(3):
+        at_ms = START_MS + window * 60_000
+        period.add(CANARY, at_ms, outcome(Behaviour(call_s=0.012), 9000, rng(1), rows_per_call=30))
+        period.add(STABLE, at_ms, outcome(Behaviour(call_s=0.004), 1000, rng(2), rows_per_call=10))
+    (verdict,) = judge([canary_revision()], [period], Thresholds(), now_ms=START_MS + 182_000)
     assert verdict.decision is Decision.STEP, verdict
 
 
