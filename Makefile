@@ -32,7 +32,8 @@ test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and
 test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 20 minutes
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
 
-test-rollouts: .venv/.ready-dev ## Roll versions out and back 50 times while workers are killed, and print a report; takes 20 minutes
+test-rollouts: .venv/.ready-dev ## Judge good and bad versions; roll out and back 50 times while workers are killed; takes 20 minutes
+	@$(BIN)/python -m tests.worker.judged_rollouts
 	@$(BIN)/python -m tests.exactness.rollouts $(ARGS)
 
 test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and groups and print a report; takes 10 minutes

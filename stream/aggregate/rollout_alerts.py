@@ -18,9 +18,13 @@ from forebay.stream.rollouts.revision_log import RevisionLog
 RULE: Final = "rollout-went-back"
 """The name of the rule in these alerts. It is not configured: automatic rollbacks always raise an alert."""
 
+_OF_WORKERS: Final = "non_finite"
+"""The check in the evidence of a worker that ended a canary because of outputs that are not finite."""
+
 _CATEGORIES: Final[Mapping[str, Category]] = MappingProxyType(
     {
         Check.NOT_FINITE.value: Category.QUALITY,
+        _OF_WORKERS: Category.QUALITY,
         Check.LATENCY.value: Category.PERFORMANCE,
         Check.COST.value: Category.RESOURCE,
     }
@@ -28,6 +32,7 @@ _CATEGORIES: Final[Mapping[str, Category]] = MappingProxyType(
 _MEASURES: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
         Check.NOT_FINITE.value: ("count", "not_finite", "limit"),
+        _OF_WORKERS: ("count", "non_finite", "limit"),
         Check.FAILURES.value: ("rate", "rate", "limit"),
         Check.LATENCY.value: ("seconds", "found_s", "limit_s"),
         Check.COST.value: ("seconds", "cpu_s", "limit_s"),

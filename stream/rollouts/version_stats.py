@@ -23,6 +23,7 @@ INDEPENDENT_KINDS: Final = frozenset(
         FailureKind.NOT_JSON,
         FailureKind.NOT_AN_OBJECT,
         FailureKind.UNKNOWN_MODEL,
+        FailureKind.DUPLICATE,
         FailureKind.MISSING_KEY,
         FailureKind.TIMESTAMP_AHEAD,
         FailureKind.TIMESTAMP_BEHIND,

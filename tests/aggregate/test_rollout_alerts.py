@@ -78,10 +78,11 @@ def test_what_a_person_does_raises_no_alert() -> None:
         ({"check": "failures", "rate": 0.5, "limit": 0.01, "events": 9}, ("error", "rate", 0.5, 0.01, 9)),
         ({"check": "not_finite", "not_finite": 3, "limit": 0, "rows": 5}, ("quality", "count", 3, 0, 5)),
         ({"check": "cost", "cpu_s": 2.0, "limit_s": 1.0, "rows": 5}, ("resource", "seconds", 2.0, 1.0, 5)),
+        ({"check": "non_finite", "non_finite": 3, "rows": 5}, ("quality", "count", 3, 0, 5)),
         ({"error": "the digest differs"}, ("error", "count", 1, 0, 0)),
         ({"check": ["odd"], "rate": "odd"}, ("error", "count", 1, 0, 0)),
     ],
-    ids=["latency", "failures", "not finite", "cost", "load", "unknown"],
+    ids=["latency", "failures", "not finite", "cost", "a worker's", "load", "unknown"],
 )
 def test_alerts_satisfy_their_schema(evidence: dict[str, object], expected: tuple[object, ...]) -> None:
     went_back = abort(START, proposal(automatic=True, evidence=evidence, author="w-0"))
