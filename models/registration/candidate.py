@@ -44,6 +44,7 @@ class Candidate:
         backend itself is the authority. The published model must agree within `tolerance`.
     notes: what became of each part of the original.
     tolerance: None for one that suits the outputs.
+    own_names: the names of the columns that the model was trained with; empty if it does not know them.
     """
 
     backend: str
@@ -56,3 +57,4 @@ class Candidate:
     notes: tuple[ConversionNote, ...] = ()
     tolerance: Tolerance | None = None
     architecture: str = ""
+    own_names: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
@@ -33,6 +34,8 @@ from forebay.models.registration.readers import find_reader, missing_library
 from forebay.models.registration.sample import Sample, read_sample
 from forebay.models.registration.user_name import user_name
 from forebay.schemas.errors import ForebayError, ModelError
+
+_MAX_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +226,8 @@ def _completed(candidate: Candidate, hints: Hints, sample: Sample | None, tolera
             kind="backend",
             remedy=f"choose {candidate.backend}, or leave the backend out",
         )
+    if sample is not None:
+        notes += _renamed(candidate)
     sampled = () if sample is None else hints.features
     for feature in candidate.signature.features:
         if feature.is_text and feature in sampled:
@@ -235,6 +240,18 @@ def _completed(candidate: Candidate, hints: Hints, sample: Sample | None, tolera
                 )
             )
     return replace(candidate, tolerance=tolerance or candidate.tolerance, notes=tuple(notes))
+
+
+def _renamed(candidate: Candidate) -> list[ConversionNote]:
+    """Return a note if the sample gives the model's own columns other names."""
+    own, names = candidate.own_names, candidate.signature.column_names
+    # Numbered names are what libraries give to columns without any.
+    if not own or names == own or all(re.fullmatch(r"(f|x|Column_)\d+", name) for name in own):
+        return []
+    pairs = [f"{old} is called {new}" for old, new in zip(own, names, strict=True) if old != new]
+    shown = ", ".join(pairs[:_MAX_SHOWN]) + (f" and {len(pairs) - _MAX_SHOWN} more" if len(pairs) > _MAX_SHOWN else "")
+    reason = f"the sample does not have the model's own columns, so its columns are taken in their order: {shown}"
+    return [ConversionNote("features", "approximated", reason)]
 
 
 def _input(signature: object, target: str | None) -> tuple[Signature | None, Sample | None]:

@@ -74,6 +74,7 @@ def tree_candidate(
         expected=expected,
         notes=tuple(notes),
         tolerance=Tolerance(_RELATIVE, _ABSOLUTE * max(1.0, _largest_sum(ensemble))),
+        own_names=tuple(feature.name for feature in features) if brings_columns else (),
     )
 
 

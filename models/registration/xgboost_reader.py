@@ -111,6 +111,7 @@ def read_xgboost(model: object, hints: Hints) -> Candidate:
         expected=lambda rows_RW: native_outputs(booster, document, trees, prepare(signature, preprocessing, rows_RW)),
         notes=_notes(document, trees),
         tolerance=_tolerance(trees.ensemble),
+        own_names=tuple(feature.name for feature in _features(document)) if is_direct else (),
     )
 
 

@@ -52,6 +52,7 @@ class Plan:
 
     embedded: whether to use an embedded broker instead of the configured cluster.
     own_model: whether to use the benchmark's model instead of the configured one.
+    backend: of the benchmark's model, `torch` or `onnx`.
     events: number of events of the closed loop.
     memory_events: number of events over which memory is measured.
     rate: events per second of the open loop.
@@ -69,6 +70,7 @@ class Plan:
     seconds: float
     run_id: str
     folder: Path | None = None
+    backend: str = "torch"
 
 
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -88,7 +90,7 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
                 servers = (await stack.enter_async_context(EmbeddedBroker())).bootstrap_servers
             repository = folder / "models" if plan.own_model else None
             if repository is not None:
-                save_bench_model(repository)
+                save_bench_model(repository, backend=plan.backend)
             settings = bench_settings(
                 plan.settings, run_id=plan.run_id, embedded_servers=servers, own_repository=repository
             )
@@ -167,7 +169,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
         await worker.stop()
     return BenchReport(
         broker=f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}",
-        model=MODEL_DESCRIPTION if plan.own_model else f"model {settings.model.name}",
+        model=f"{MODEL_DESCRIPTION} ({plan.backend})" if plan.own_model else f"model {settings.model.name}",
         closed_loop=closed,
         memory=memory,
         open_loop=opened,

@@ -16,6 +16,7 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.trust import normalise_repository
 from forebay.models.backends.torch.architectures import build_net
 from forebay.models.backends.torch.save import save_artefact
+from forebay.models.registration.register import register
 from forebay.stream.config.names import environment_name
 from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
@@ -27,20 +28,26 @@ NUM_FEATURES: Final = 32
 MODEL_DESCRIPTION: Final = "MLP 32-128-64-2"
 
 
-def save_bench_model(repository: Path, *, name: str = MODEL_NAME, num_features: int = NUM_FEATURES) -> None:
-    """Save the benchmark's model: an untrained MLP 32-128-64-2 with the same weights each time, or a wider or narrower one."""
+BACKENDS: Final = ("torch", "onnx")
+
+
+def save_bench_model(
+    repository: Path, *, name: str = MODEL_NAME, num_features: int = NUM_FEATURES, backend: str = "torch"
+) -> None:
+    """Save the benchmark's model: an untrained MLP 32-128-64-2 with the same weights each time, or a wider or narrower one.
+
+    backend: `torch`, or `onnx` for the same net as a graph.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build_net("mlp", {"input_dim": num_features, "hidden_dims": [128, 64], "output_dim": 2})
     features = tuple(Feature(f"f{number}") for number in range(num_features))
-    save_artefact(
-        repository,
-        name,
-        net,
-        signature=Signature(features, (num_features,), "multiclass", 2),
-        created_at=datetime.now(UTC),
-        note="untrained, for benchmarks only; its predictions mean nothing",
-    )
+    signature = Signature(features, (num_features,), "multiclass", 2)
+    now, note = datetime.now(UTC), "untrained, for benchmarks only; its predictions mean nothing"
+    if backend == "onnx":
+        register(net, name=name, repository=repository, signature=signature, created_at=now, note=note, backend=backend)
+        return
+    save_artefact(repository, name, net, signature=signature, created_at=now, note=note)
 
 
 def signature_of(model: ModelSection) -> Signature:

@@ -33,6 +33,7 @@ UNWIND_S = 60.0
         ("forebay bench --bootstrap-server localhost:9092", "your cluster, in separate topics"),
         ("forebay bench --memory-events 0 --rounds 5", "medians of five rounds"),
         ("forebay bench --compare tracing --memory-events 0 --rate 0 --rounds 5", "the cost of traces"),
+        ("forebay bench --backend onnx", "the built-in model in ONNX Runtime"),
         ("forebay bench --configured-model -c forebay.toml", "your own model"),
         ("forebay bench --events 0 --memory-events 0 --rate 5000", "latency only, at another rate"),
         ("forebay bench --events 0 --memory-events 5000000 --rate 0", "memory only, over more events"),
@@ -47,6 +48,11 @@ UNWIND_S = 60.0
     help="Kafka cluster to use, with the configured security settings. [default: an embedded broker]",
 )
 @click.option("--configured-model", is_flag=True, help="Measure the configured model instead of the built-in one.")
+@click.option(
+    "--backend",
+    type=click.Choice(["torch", "onnx"]),
+    help="What runs the built-in model: torch, or ONNX Runtime. [default: torch]",
+)
 @click.option(
     "--compare",
     "comparison",
@@ -112,6 +118,7 @@ def command(
     source: ConfigSource,
     bootstrap_server: str | None,
     configured_model: bool,
+    backend: str | None,
     comparison: Comparison,
     rounds: int,
     events: int,
@@ -131,6 +138,8 @@ def command(
     """
     if not (events or memory_events or rate):
         raise click.UsageError("--events 0, --memory-events 0 and --rate 0 leave nothing to measure")
+    if configured_model and backend is not None:
+        raise click.UsageError("--backend is of the built-in model; the configured model has its own")
     if plot is not None:
         # Imported before the work, since the package may be missing.
         import forebay.stream.bench.plot  # noqa: F401
@@ -151,6 +160,7 @@ def command(
         settings=settings,
         embedded=bootstrap_server is None,
         own_model=not configured_model,
+        backend=backend or "torch",
         events=events,
         memory_events=memory_events,
         rate=rate,

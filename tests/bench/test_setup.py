@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from forebay.models.artefacts.artefact import read_version
 from forebay.stream.bench.setup import (
     MODEL_NAME,
     as_toml,
@@ -110,11 +111,13 @@ def test_the_worker_reads_the_same_alert_rules(tmp_path: Path) -> None:
     assert load_settings(file, {}).settings == settings
 
 
-def test_the_benchmark_model_matches_its_description(tmp_path: Path) -> None:
-    save_bench_model(tmp_path)
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_the_benchmark_model_matches_its_description(backend: str, tmp_path: Path) -> None:
+    save_bench_model(tmp_path, backend=backend)
     settings = bench_settings(Settings(), run_id="r1", embedded_servers=None, own_repository=tmp_path)
     signature = signature_of(settings.model)
     assert (signature.num_features, signature.output_dim, signature.task) == (32, 2, "multiclass")
+    assert read_version(tmp_path, "bench").manifest.backend == backend
 
 
 def test_trusted_repositories_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

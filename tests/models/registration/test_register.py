@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.tree import DecisionTreeRegressor
 
 import forebay
 from forebay.models.artefacts.signature import Feature, Signature
@@ -265,3 +266,14 @@ def test_choosing_a_reader_imports_no_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_a_sample_that_renames_the_model_s_own_columns_is_noted(tmp_path: Path) -> None:
+    table = pd.DataFrame({"delay": [1.0, 2.0, 3.0, 4.0], "wind": [0.0, 1.0, 0.0, 1.0]}, dtype=np.float32)
+    model = DecisionTreeRegressor().fit(table, [0.0, 1.0, 2.0, 3.0])
+    done = register(tmp_path, model, signature=table.rename(columns={"wind": "breeze"}))
+    (note,) = [note for note in done.notes if note.part == "features"]
+    assert note.result == "approximated" and note.reason.endswith("in their order: wind is called breeze")
+    assert not register(tmp_path, model, signature=table[["wind", "delay"]]).notes, "its own columns in another order"
+    unnamed = DecisionTreeRegressor().fit(table.to_numpy(), [0.0, 1.0, 2.0, 3.0])
+    assert not register(tmp_path, unnamed, signature=table).notes, "it had no names"
