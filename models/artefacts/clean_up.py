@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,13 @@ class Rules:
     keep_newest: this many of each model, at least one.
     min_age: younger versions are kept; their age is counted from `created_at`.
     delete_parents: whether versions may be deleted that a kept version names as its parent.
+    in_rollout: the versions of each model that its rollout names; they are kept.
     """
 
     keep_newest: int
     min_age: timedelta
     delete_parents: bool = False
+    in_rollout: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def plan_versions(repository: Path | str, name: str, rules: Rules, now: datetime
         manifest = manifests[number]
         if own := aliases.of_version(number):
             kept[number] = f"alias {', '.join(own)}"
+        elif number in rules.in_rollout.get(name, ()):
+            kept[number] = "its rollout names it"
         elif number in numbers[-max(1, rules.keep_newest) :]:
             kept[number] = f"one of the newest {max(1, rules.keep_newest)}"
         elif manifest is None:

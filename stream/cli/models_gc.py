@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from forebay.stream.cli.examples import examples
-from forebay.stream.cli.models_options import chosen_repository, repository_option
+from forebay.stream.cli.models_options import repository_option
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.clean_up import Leftover, VersionPlan
+    from forebay.stream.config.sections import Settings
 
 
 @click.command(
@@ -52,11 +53,13 @@ def command(
 ) -> None:
     """Show or delete the versions of models that are no longer needed.
 
-    A version is kept if an alias leads to it, it is one of the newest, it is young, a kept version was made from it, or its
-    manifest cannot be read. What interrupted publications left behind, and old copies of versions behind URLs, are deleted too.
-    Workers that serve a deleted version continue, but cannot start again: move an alias to what is served.
+    A version is kept if an alias leads to it, the current revision of a rollout names it (with rollouts.enabled), it is one of
+    the newest, it is young, a kept version was made from it, or its manifest cannot be read. What interrupted publications left
+    behind, and old copies of versions behind URLs, are deleted too. Workers that serve a deleted version continue, but cannot
+    start again: move an alias to what is served.
     """
-    chosen = chosen_repository(source, repository)
+    settings = source.load().settings
+    chosen = settings.model.repository if repository is None else repository
     import os
     from datetime import UTC, datetime, timedelta
 
@@ -71,7 +74,8 @@ def command(
     from forebay.models.artefacts.version_cache import cache_folder
 
     now, age = datetime.now(UTC), timedelta(days=older_than)
-    rules = Rules(keep, age, delete_parents=parents)
+    in_rollout = _versions_in_rollouts(settings) if settings.rollouts.enabled else {}
+    rules = Rules(keep, age, delete_parents=parents, in_rollout=in_rollout)
     models = list(names) or list_models(chosen)
     plans = [plan for name in models for plan in plan_versions(chosen, name, rules, now)]
     leftovers = [*find_leftovers(chosen, models, now), *find_old_copies(cache_folder(os.environ), age, now)]
@@ -85,6 +89,19 @@ def command(
         echo_json(_document(plans, leftovers, deleted=yes))
     else:
         _print(plans, leftovers, deleted=yes)
+
+
+def _versions_in_rollouts(settings: Settings) -> dict[str, frozenset[int]]:
+    """Return the versions that the current revision of each model names: served ones, and what a rollback returns to."""
+    from forebay.stream.cli.interrupts import run_async
+    from forebay.stream.cli.models_rollout_cluster import read_revisions
+
+    log = run_async(read_revisions(settings))
+    revisions = [revision for model in log.models() if (revision := log.current(model)) is not None]
+    return {
+        revision.model: revision.versions() | ({revision.previous} if revision.previous is not None else set())
+        for revision in revisions
+    }
 
 
 def _document(plans: list[VersionPlan], leftovers: list[Leftover], *, deleted: bool) -> dict[str, object]:

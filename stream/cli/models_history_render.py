@@ -22,23 +22,23 @@ from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table
 
 def revisions_table(entries: Sequence[Entry]) -> Table:
     """Return a table with one line per record, newest first."""
-    columns = ("revision", "time", "action", "stable", "canaries", "shadows", "by", "reason", "record")
+    columns = ("revision", "time", "action", "stable", "canaries", "shadows", "record", "by", "reason")
     table = plain_table(*columns, right=("revision", "stable"))
     accepted = {entry.revision.number: entry.revision for entry in entries if entry.accepted}
     for entry in reversed(entries):
         revision = entry.revision
-        cells = (
+        style = "" if entry.accepted else DIM
+        before = (
             str(revision.number),
             local_date_time(revision.created_ms),
             revision.action.value,
             str(revision.stable),
             ", ".join(f"{canary.version} ({percent(canary.weight)})" for canary in revision.canaries) or NOTHING,
             ", ".join(f"{shadow.version} ({percent(shadow.sample * 100)})" for shadow in revision.shadows) or NOTHING,
-            line(revision.author) + (" (automatic)" if revision.automatic else ""),
-            line(revision.reason),
         )
-        style = "" if entry.accepted else DIM
-        table.add_row(*(Text(cell, style) for cell in cells), _record(entry, accepted.get(revision.number)))
+        after = (line(revision.author) + (" (automatic)" if revision.automatic else ""), line(revision.reason))
+        record = _record(entry, accepted.get(revision.number))
+        table.add_row(*(Text(cell, style) for cell in before), record, *(Text(cell, style) for cell in after))
     return table
 
 

@@ -43,6 +43,7 @@ class Commands:
     def __init__(self, bootstrap: str, prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
         self.bootstrap, self.prefix, self._capsys = bootstrap, prefix, capsys
         self.options = {
+            "kafka.bootstrap_servers": bootstrap,
             "topics.prefix": prefix,
             "kafka.group_id": f"{prefix}workers",
             "model.name": MODEL,
@@ -54,7 +55,7 @@ class Commands:
         """Return the output, decoded if --json is given and the command succeeds, else the errors if it shall fail."""
         stated = self.options | {key.replace("_", ".", 1): value for key, value in options.items()}
         settings = [part for key, value in stated.items() for part in ("--set", f"{key}={value}")]
-        cluster = () if arguments[0] == "alias" else ("--bootstrap-server", self.bootstrap)
+        cluster = () if arguments[0] in ("alias", "gc") else ("--bootstrap-server", self.bootstrap)
         found = main(["models", *arguments, *cluster, *settings])
         done = self._capsys.readouterr()
         assert found == status, done.out + done.err
@@ -224,3 +225,14 @@ def test_the_version_that_workers_announce_is_revision_0(run: Commands) -> None:
     with run.worker().running():
         run.options.pop("model.version")
         assert run("canary", MODEL, "4", "--weight", "5", "--json")["after"]["stable"] == 3
+
+
+def test_versions_that_a_rollout_names_are_not_cleaned_up(run: Commands) -> None:
+    run("promote", MODEL, "2")
+    plans = run("gc", "--keep", "1", "--older-than", "0", "--json")["versions"]
+    assert {each["version"]: each["kept"] for each in plans} == {
+        1: None,
+        2: "its rollout names it",
+        3: "its rollout names it",
+        4: "one of the newest 1",
+    }

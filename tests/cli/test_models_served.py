@@ -113,8 +113,8 @@ def test_the_table_shows_refused_records_with_the_winner() -> None:
     entries = log_of(CANARY, lost, PROMOTION).history(MODEL)
     lines = text(revisions_table(entries)).splitlines()
     assert [re.split(r"  +", line.strip())[0] for line in lines[2:]] == ["2", "1", "1"]
-    assert lines[3].rstrip().endswith("refused: ana@desk was first") and "ben@desk" in lines[3]
-    assert lines[4].rstrip().endswith("accepted")
+    assert re.search(r"refused: ana@desk was first +ben@desk", lines[3])
+    assert re.search(r"accepted +ana@desk", lines[4])
     assert "another revision came first" in text(entry_text(entries[1]))
 
 
