@@ -30,6 +30,7 @@ from tests.worker.harness import OUTPUTS, WorkerGroup
 
 CYCLES_VARIABLE: Final = "FOREBAY_ROLLOUT_CYCLES"
 RATE_VARIABLE: Final = "FOREBAY_ROLLOUT_RATE"
+MINUTES_VARIABLE: Final = "FOREBAY_ROLLOUT_MINUTES"
 RATE: Final = 5000
 VERSIONS: Final = 4
 NUM_DRIVERS: Final = 2
@@ -107,12 +108,17 @@ class RolloutWorkload:
 
 @dataclass(frozen=True, slots=True)
 class Cycles:
-    """The plan of a run in cycles. rate: committed events per second."""
+    """The plan of a run in cycles.
+
+    rate: committed events per second.
+    minutes: no cycle begins later than this.
+    """
 
     cycles: int
     seed: int
     rate: int = RATE
     workers: int = 2
+    minutes: float = MAX_SECONDS / 60
 
 
 class CyclesProof:
@@ -120,6 +126,7 @@ class CyclesProof:
 
     def __init__(self, plan: Cycles, bootstrap: str, prefix: str, folder: Path) -> None:
         self.plan = plan
+        self.num_cycles = 0
         self.workload = RolloutWorkload(folder / "repository")
         self.group = WorkerGroup(bootstrap, prefix, folder, partitions=PARTITIONS)
         self.crew = Crew(
@@ -169,9 +176,9 @@ class CyclesProof:
         counts, rollouts = await check_rollouts(worker_group, feed)
         waits = sorted(driver.applied_s)
         report = {
-            "name": f"{plan.cycles} cycles of canary, promotion and rollback",
+            "name": f"{self.num_cycles} cycles of canary, promotion and rollback",
             "seed": plan.seed,
-            "cycles": plan.cycles,
+            "cycles": self.num_cycles,
             "took_s": round(took_s, 1),
             "events_per_s": round(counts.events / took_s),
             "applied_s": {
@@ -189,8 +196,8 @@ class CyclesProof:
         tell(report)
         watcher.check()
         crew.check()
-        assert crew.tally["kills"] >= plan.cycles, f"only {crew.tally['kills']} workers were killed"
-        assert rollouts.divided >= plan.cycles, f"only {rollouts.divided} revisions divided the keys"
+        assert crew.tally["kills"] >= self.num_cycles > 0, f"only {crew.tally['kills']} workers were killed"
+        assert rollouts.divided >= self.num_cycles, f"only {rollouts.divided} revisions divided the keys"
         return report
 
     async def _tend(self) -> None:
@@ -202,12 +209,15 @@ class CyclesProof:
         rng, worker_group = self._rng("cycles"), self.group
         async with driver, consumer(worker_group.bootstrap, worker_group.topic("rollout-switches")) as client:
             switched = Switched(client, PARTITIONS)
-            for number in range(self.plan.cycles):
-                began_s = time.monotonic()
+            start_s = time.monotonic()
+            while (
+                self.num_cycles < self.plan.cycles and (began_s := time.monotonic()) - start_s < self.plan.minutes * 60
+            ):
                 killing = asyncio.create_task(self._kill(rng.uniform(0, KILL_WITHIN_S)))
                 await driver.cycle(switched)
                 await killing
-                print(f"cycle {number + 1}: {time.monotonic() - began_s:.1f} s", flush=True)
+                self.num_cycles += 1
+                print(f"cycle {self.num_cycles}: {time.monotonic() - began_s:.1f} s", flush=True)
 
     async def _kill(self, after_s: float) -> None:
         await asyncio.sleep(after_s)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tests.exactness.proof import REPORT_VARIABLE, SEED_VARIABLE
 from tests.exactness.report import WIDTH
-from tests.exactness.rollout_proof import CYCLES_VARIABLE, RATE, RATE_VARIABLE
+from tests.exactness.rollout_proof import CYCLES_VARIABLE, MINUTES_VARIABLE, RATE, RATE_VARIABLE
 
 CYCLES = 50
 
@@ -30,6 +30,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make test-rollouts ARGS=...", description=__doc__.splitlines()[0])
     parser.add_argument("--cycles", type=int, default=CYCLES, help=f"number of cycles; default: {CYCLES}")
     parser.add_argument("--rate", type=int, default=RATE, help=f"events per second; default: {RATE:,}")
+    parser.add_argument("--minutes", type=float, help="begin no cycle later than this; default: 60")
     parser.add_argument("--seed", type=int, help="seed of versions, weights, keys and kills; default: random")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE as JSON")
     return parser.parse_args(words)
@@ -68,6 +69,8 @@ def main(words: Sequence[str]) -> int:
         lines.write_text("")
         environment = os.environ | {REPORT_VARIABLE: str(lines.absolute()), CYCLES_VARIABLE: str(asked.cycles)}
         environment[RATE_VARIABLE] = str(asked.rate)
+        if asked.minutes is not None:
+            environment[MINUTES_VARIABLE] = str(asked.minutes)
         if asked.seed is not None:
             environment[SEED_VARIABLE] = str(asked.seed)
         test = "tests/exactness/test_rollouts.py::test_cycles_of_canary_promotion_and_rollback"

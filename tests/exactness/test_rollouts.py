@@ -1,6 +1,6 @@
 """Rollouts while workers are killed, on a real Kafka: every event has one outcome, of the version that the records give.
 
-FOREBAY_ROLLOUT_CYCLES, FOREBAY_ROLLOUT_RATE and FOREBAY_EXACTNESS_SEED choose the run of `make test-rollouts`.
+FOREBAY_ROLLOUT_CYCLES, _RATE, _MINUTES and FOREBAY_EXACTNESS_SEED choose the run of `make test-rollouts`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 from tests.exactness.chaos import outage_of
 from tests.exactness.proof import SEED_VARIABLE, Plan, Proof
-from tests.exactness.rollout_proof import CYCLES_VARIABLE, RATE, RATE_VARIABLE, Cycles, CyclesProof, RolloutWorkload
+from tests.exactness.rollout_proof import (
+    CYCLES_VARIABLE,
+    MINUTES_VARIABLE,
+    RATE,
+    RATE_VARIABLE,
+    Cycles,
+    CyclesProof,
+    RolloutWorkload,
+)
 
 pytestmark = [
     pytest.mark.exactness,
@@ -27,6 +35,7 @@ pytestmark = [
 ]
 
 SHORT_CYCLES = 3
+MINUTES = 60.0
 
 
 @pytest.mark.timeout(7200)
@@ -37,7 +46,8 @@ async def test_cycles_of_canary_promotion_and_rollback(
     cycles = int(os.environ.get(CYCLES_VARIABLE) or SHORT_CYCLES)
     seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1 << 32))
     rate = int(os.environ.get(RATE_VARIABLE) or RATE)
-    await CyclesProof(Cycles(cycles, seed, rate), server.bootstrap, names.prefix, tmp_path).run()
+    plan = Cycles(cycles, seed, rate, minutes=float(os.environ.get(MINUTES_VARIABLE) or MINUTES))
+    await CyclesProof(plan, server.bootstrap, names.prefix, tmp_path).run()
 
 
 @pytest.mark.timeout(900)
