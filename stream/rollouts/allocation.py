@@ -6,6 +6,7 @@ The hash never changes: replays of old events must find the versions that predic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -44,8 +45,7 @@ class Allocation:
 
     def slots(self, keys: Sequence[bytes]) -> npt.NDArray[np.uint16]:
         """Return the slot of each routing key."""
-        seed = self._seed
-        hashes = np.fromiter((xxh3_64_intdigest(key, seed) for key in keys), np.uint64, len(keys))
+        hashes = np.fromiter(map(xxh3_64_intdigest, keys, repeat(self._seed)), np.uint64, len(keys))
         return (hashes % SLOTS).astype(np.uint16)
 
     def versions_of(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
