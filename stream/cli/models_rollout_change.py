@@ -166,7 +166,8 @@ async def _plan(
         after = before
     else:
         after = readable(request.apply(before, version, proposal, secrets.randbelow(MAX_SEED + 1)))
-    if after.steps is not None and after is not before and not await cluster.has_aggregator():
+    takes_steps = after.steps is not None and not after.paused and after is not before
+    if takes_steps and not await cluster.has_aggregator():
         notes.append(
             f"no aggregator is running (group {cluster.aggregator_group}): the steps are not taken until one is; "
             "`forebay aggregate` runs one"

@@ -93,7 +93,9 @@ def test_a_life_of_canary_promotion_and_rollback(run: Commands) -> None:
         assert verdict["version"] == 4 and verdict["verdict"] == "inconclusive" and verdict["events_needed"] == 1000
         shown = run("rollout", MODEL)
         assert "inconclusive" in shown and "no data of version 4 in this step" in shown
-        assert "paused" in run("pause", MODEL) and ", resume by " in run("resume", MODEL)
+        paused = run("pause", MODEL)
+        assert "paused: no automatic steps" in paused and "no aggregator" not in paused
+        assert ", resume by " in run("resume", MODEL)
         promoted = run("promote", MODEL, "--wait", "--author", "ben")
         assert "revision 3 → 4, promote by ben" in promoted and "1 of 1 live worker has applied revision 4" in promoted
         assert "nothing was changed" in run("promote", MODEL, "4")
