@@ -56,6 +56,26 @@ class WorkerRow:
     def name(self) -> str:
         return self.metadata.worker if self.metadata else self.member.client_id
 
+    @property
+    def served(self) -> tuple[ModelRef, ...]:
+        """The versions that get events: as the worker reports them now, else as it announced them when it joined.
+
+        For each model the stable version, then its canaries.
+        """
+        if self.metadata is None:
+            return ()
+        status = self.response.status
+        rollouts = {} if status is None else {rollout.model: rollout for rollout in status.rollouts}
+        served: list[ModelRef] = []
+        for announced in self.metadata.models:
+            rollout = rollouts.get(announced.name)
+            if rollout is None:
+                served.append(announced)
+            else:
+                versions = (rollout.stable, *(canary.version for canary in rollout.canaries))
+                served += [ModelRef(announced.name, version) for version in versions]
+        return tuple(served)
+
     def to_dict(self) -> dict[str, Any]:
         status = self.response.status
         now = CurrentRates() if status is None else status.now
@@ -65,10 +85,10 @@ class WorkerRow:
             "member_id": self.member.member_id,
             "client_host": self.member.host,
             "url": self.metadata.url if self.metadata else None,
-            "model": None if self.metadata is None else _name_and_version(self.metadata.models[0]),
+            "model": _name_and_version(self.served[0]) if self.served else None,
             "models": [
                 {**_name_and_version(model), "blocked": states[model].blocked if model in states else None}
-                for model in (self.metadata.models if self.metadata else ())
+                for model in self.served
             ],
             "rollouts": [] if status is None else [msgspec.to_builtins(rollout) for rollout in status.rollouts],
             "release": self.metadata.release if self.metadata else None,

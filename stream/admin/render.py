@@ -10,7 +10,6 @@ from rich.text import Text
 
 from forebay.stream.admin.group_rollouts import group_rollouts
 from forebay.stream.admin.group_status import GroupStatus, WorkerRow, format_partitions
-from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.worker_status import CurrentRates, ModelState
 from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table
 from forebay.stream.terminal.record_format import printable, shortened
@@ -70,7 +69,7 @@ def _cells(row: WorkerRow) -> list[Text]:
     rates = CurrentRates() if row.response.status is None else row.response.status.now
     texts = [
         row.name,
-        _models(row.metadata),
+        _models(row),
         format_partitions(row.member.partitions) or "nothing",
         _number(row.lag),
         _number(rates.events_per_s),
@@ -85,13 +84,12 @@ def _cells(row: WorkerRow) -> list[Text]:
     ]
 
 
-def _models(metadata: WorkerMetadata | None) -> str:
-    if metadata is None:
+def _models(row: WorkerRow) -> str:
+    if row.metadata is None:
         return ""
-    if len(metadata.models) > 1:
-        return f"{len(metadata.models)} models"
-    (model,) = metadata.models
-    return f"{model.name} v{model.version}"
+    if len(row.metadata.models) > 1:
+        return f"{len(row.metadata.models)} models"
+    return f"{row.served[0].name} " + " + ".join(f"v{model.version}" for model in row.served)
 
 
 def _models_of(row: WorkerRow) -> Sequence[ModelState]:
@@ -99,7 +97,9 @@ def _models_of(row: WorkerRow) -> Sequence[ModelState]:
     if row.metadata is None or len(row.metadata.models) == 1:
         return ()
     if row.response.status is not None and row.response.status.models:
-        return row.response.status.models
+        status = row.response.status
+        # With rollouts, versions that get no events any more are in memory for a while.
+        return [state for state in status.models if not status.rollouts or (state.name, state.version) in row.served]
     return [ModelState(model.name, model.version) for model in row.metadata.models]
 
 

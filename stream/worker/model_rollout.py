@@ -130,6 +130,8 @@ class ModelRollout:
 
     def _begin_to_advance(self) -> None:
         """Begin to apply the newest revision, unless that is under way or has just failed."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.result()  # raises a bug, which ends the worker; whatever a version does is handled
         target = self._current
         if target is None or not self._is_behind:
             return

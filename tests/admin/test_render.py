@@ -91,3 +91,31 @@ def test_each_of_several_models_has_a_row_with_its_rate_and_why_it_is_blocked() 
         ["late", "v3", "–", "–", "–"],
         ["delay", "v1", "–", "–", "–"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("canaries", "shown", "served"),
+    [([], "late v4 ", [4]), ([{"version": 5, "weight": 10.0}], "late v4 + v5 ", [4, 5])],
+)
+def test_a_worker_that_follows_rollouts_has_the_versions_that_it_serves_now(
+    canaries: list[object], shown: str, served: list[int]
+) -> None:
+    metadata = WorkerMetadata(
+        worker="pod-1",
+        url="http://10.0.0.1:8080",
+        models=(ModelRef("late", 3),),
+        release="1",
+        follows_rollouts=True,
+    )
+    member = Member(member_id="m", client_id="c", host="h", user_data=metadata.encode(), partitions=())
+    group = GroupSnapshot(group_id="g", state="Stable", members=(member,), committed={}, ends={})
+    rollout = {"model": "late", "accepted": 2, "applied": 2, "stable": 4, "canaries": canaries}
+    document = {"worker": "pod-1", "health": {"live": True, "ready": True}, "rollouts": [rollout]}
+    status = build_group_status(group, {"m": StatusResponse(decode_status(orjson.dumps(document)))})
+    out = io.StringIO()
+    Console(file=out, width=200).print(render_status(status))
+    assert shown in out.getvalue()
+    (worker,) = status.to_dict()["workers"]
+    assert (worker["model"]["version"], [model["version"] for model in worker["models"]]) == (4, served)
+    silent = build_group_status(group, {"m": StatusResponse(None, "no answer")})
+    assert silent.workers[0].served == (ModelRef("late", 3),)

@@ -348,3 +348,17 @@ async def test_it_follows_once_a_second_and_ends_its_loads_with_itself(topic: To
     running.cancel()
     await asyncio.wait([running])
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("rollout-")] == []
+
+
+async def test_a_bug_ends_the_worker_rather_than_being_repeated(topic: Topic) -> None:
+    rig = Rig(topic)
+    await rig.follower.prepare()
+
+    def switch(served: object) -> None:
+        raise RuntimeError("needs a lane")
+
+    rig.switch.switch = switch  # type: ignore[method-assign]
+    topic.append(canary_at(None))
+    await rig.follow()
+    with pytest.raises(RuntimeError, match="needs a lane"):
+        await rig.follow()
