@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.redaction import Redactor
+from forebay.stream.core.thread_priority import lower_priority
 from forebay.stream.inference.device_thread import THREAD_PREFIX
 from forebay.stream.shadows.job import OnOutcome, ShadowJob, ShadowOutcome
 from forebay.stream.shadows.work import ShadowWork
-
-NICENESS: Final = 10
-"""What is added to the niceness of the thread on Linux: on busy cores it gets about a tenth of the time of others."""
 
 
 class ShadowThread:
@@ -55,7 +49,7 @@ class ShadowThread:
         self._jobs.put(None)
 
     def _run(self) -> None:
-        _lower_priority()
+        lower_priority()
         sizes, warm = self._warm_up
         try:
             self._work.warm_up(sizes)
@@ -80,14 +74,6 @@ class ShadowThread:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the event loop is closed: the worker has ended
             self.stop()
-
-
-def _lower_priority() -> None:
-    """Lower the priority of the current thread. Only Linux has priorities of single threads."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def _succeed(future: asyncio.Future[None]) -> None:

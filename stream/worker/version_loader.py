@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,15 +21,13 @@ from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.retry import Deadline, Sleep, retry, warn_sparsely
+from forebay.stream.core.thread_priority import lower_priority
 from forebay.stream.inference.loading import ModelLoader
 
 log = logging.getLogger("forebay.rollouts")
 
 T = TypeVar("T")
 
-NICENESS: Final = 10
-"""How much lower than the worker's other threads the priority of a load is. With 19, a load that holds the interpreter lock
-would hardly get a core while the others are busy, and the event loop would wait for it."""
 RETRY_S: Final = 60.0
 """How long a repository may be unreachable before a load fails."""
 LOAD_S: Final = 900.0
@@ -223,15 +219,6 @@ async def on_low_priority_thread(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="load", daemon=True).start()
     return await future
-
-
-def lower_priority() -> None:
-    """Lower the priority of the calling thread, where the platform has priorities of threads."""
-    if sys.platform != "linux":  # elsewhere the identifier would be taken for that of a process
-        return
-    thread = threading.get_native_id()
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
 
 
 def _post(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object) -> None:

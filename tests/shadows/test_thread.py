@@ -12,11 +12,12 @@ import pytest
 
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import FloatMatrix
+from forebay.stream.core.thread_priority import NICENESS
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.inference import device_thread
 from forebay.stream.rollouts.sampling import OffsetSample
 from forebay.stream.shadows.job import ShadowJob, ShadowOutcome, sampled_rows
-from forebay.stream.shadows.thread import NICENESS, ShadowThread
+from forebay.stream.shadows.thread import ShadowThread
 from forebay.stream.shadows.work import ShadowWork
 from tests.shadows.build import ONE_FEATURE, SHADOW, TOPIC, ShadowModel, result
 
