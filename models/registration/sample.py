@@ -131,7 +131,7 @@ def read_sample(source: object, target: str | None = None, *, argument: str = "s
 
 
 def sample_of_columns(place: str, names: Sequence[str], columns: Sequence[Sequence[object]]) -> Sample:
-    """Return the sample of columns in memory, of which at most 100,000 rows are read. Raises ModelError like `read_sample`."""
+    """Return the sample of columns in memory, at most 100,000 rows of them. Raises ModelError like `read_sample`."""
     _check_header(place, names)
     if not columns or not len(columns[0]):
         raise _error(f"{place} has no rows", "give a few rows of the data")

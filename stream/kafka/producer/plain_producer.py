@@ -1,4 +1,4 @@
-"""An idempotent producer for few and important records, each of which is confirmed before the next."""
+"""An idempotent producer for few and important records: each is confirmed before the next is sent."""
 
 from __future__ import annotations
 
