@@ -169,20 +169,6 @@ def test_a_promotion_replaces_the_decoder_and_a_rollback_restores_it() -> None:
     assert decoder.served("m") == ("m", 1)
 
 
-def test_a_promotion_to_the_same_columns_builds_no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder, routes = router(revision(1))
-    monkeypatch.setattr(decoder, "_build", None)
-    poll = {P0: [FakeRecord(0, event("a", [1, 2, 3])), FakeRecord(1, event("b", [1, 2], model="other"))]}
-    for number, version in enumerate((2, 1, 2), start=2):
-        routes.switch(revision(version, number=number))
-        assert [part.model for part in decoder.decode(poll, EPOCH)] == [("m", version), ("other", 5)]
-    decoder.remove(ModelRef("m", 1))
-    assert [part.model.version for part in routes.route(decoder.decode(poll, EPOCH))] == [2, 5]
-    monkeypatch.undo()
-    routes.switch(revision(3, number=5))
-    assert [part.model for part in decoder.decode(poll, EPOCH)] == [("m", 3), ("other", 5)]
-
-
 def test_the_rows_of_a_version_with_the_same_columns_are_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder, routes = router(revision(1, 2))
     monkeypatch.setattr(decoder, "decode_for", None)
