@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from forebay.schemas.errors import BrokerError, DataError
+from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.aggregate.admin import AggregatorAdmin
 from forebay.stream.aggregate.alert_evaluator import AlertEvaluator
 from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
@@ -151,9 +151,11 @@ class Aggregator:
             await asyncio.sleep(JUDGE_INTERVAL_S)
             try:
                 await judge.evaluate(active=FIRST_PARTITION in aggregation.partitions)
-            except (BrokerError, DataError) as error:
+            except ForebayError as error:  # counting continues without the judge
                 if error.message != status.error:
-                    log.warning("cannot judge rollouts: %s", error.message)
+                    log.warning(
+                        "cannot judge rollouts: %s%s", error.message, f" ({error.remedy})" if error.remedy else ""
+                    )
                 status.error, status.verdicts = error.message, ()
                 status.num_errors += 1
                 await judge.stop()
