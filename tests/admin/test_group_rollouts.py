@@ -55,11 +55,13 @@ def test_the_status_of_the_group_has_a_line_for_each_rollout_and_a_remark_for_wh
         return Member(member_id=name, client_id="c", host="h", user_data=metadata.encode(), partitions=())
 
     group = GroupSnapshot(group_id="g", state="Stable", members=(member("a"), member("b")), committed={}, ends={})
-    states = {"a": rollout(**CANARY), "b": rollout(applied=2, loading=2)}
+    states = {"a": rollout(stable=7, **CANARY), "b": rollout(stable=7, applied=2, loading=2)}
     status = build_group_status(group, {name: StatusResponse(worker(name, state)) for name, state in states.items()})
     out = io.StringIO()
     Console(file=out, width=200).print(render_status(status))
     lines = out.getvalue().splitlines()
-    assert "rollout damp: revision 3, v1, canary v2 12.5 %, shadow v3 10 % of the events" in lines
+    assert "rollout damp: revision 3, v7, canary v2 12.5 %, shadow v3 10 % of the events" in lines
     assert "b: damp: it serves revision 2: it is loading v2" in lines
+    assert [line.split()[1:3] for line in lines if line.startswith(("a ", "b "))] == [["damp", "v7"], ["damp", "v7"]]
+    assert [row["model"]["version"] for row in status.to_dict()["workers"]] == [7, 7], "not the announced version"
     assert [row["rollouts"][0]["applied"] for row in status.to_dict()["workers"]] == [3, 2]

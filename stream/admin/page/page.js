@@ -95,7 +95,7 @@ function show(status) {
   showErrors(status.errors);
   showPartitions(status);
   showFacts(status);
-  showMembers(status.group.members || []);
+  showMembers(status.group.members || [], rollouts.length > 0);
   showWarnings(status.last_warnings);
   drawCharts(status.at / 1000);
   text("asof", `as of ${new Date(status.at).toLocaleTimeString("en-GB")}`);

@@ -102,8 +102,8 @@ export function showFacts(status) {
   }));
 }
 
-// Links to the pages of other workers. Members of the group choose their addresses, so only HTTP URLs become links.
-export function showMembers(members) {
+// Links to the pages of other workers. With rollouts, what they announced when they joined does not say which versions they serve now. Members of the group choose their addresses, so only HTTP URLs become links.
+export function showMembers(members, hasRollouts) {
   $("group").hidden = members.length === 0;
   $("group").querySelector(".total").textContent = `${members.length}`;
   fill("members", members, ({ worker, url, models, partitions, self }) => {
@@ -118,7 +118,7 @@ export function showMembers(members) {
     const byTopic = {};
     for (const { topic, partition } of partitions) (byTopic[topic] = byTopic[topic] || []).push(partition);
     const owned = Object.entries(byTopic).map(([topic, numbers]) => `${topic} ${numbers.join(",")}`).join(" · ");
-    return [who, cell(models.map(({ name: model, version }) => `${model} v${version}`).join(" · ")), cell(owned || "none")];
+    return [who, cell(models.map(({ name: model, version }) => (hasRollouts ? model : `${model} v${version}`)).join(" · ")), cell(owned || "none")];
   });
 }
 
