@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.trust import normalise_repository
 from forebay.models.backends.torch.architectures import build_net
 from forebay.models.backends.torch.save import save_artefact
+from forebay.models.registration.layers_graph import encode_layers
 from forebay.models.registration.register import register
 from forebay.stream.config.names import environment_name
 from forebay.stream.config.render import toml_value
@@ -45,7 +47,13 @@ def save_bench_model(
     signature = Signature(features, (num_features,), "multiclass", 2)
     now, note = datetime.now(UTC), "untrained, for benchmarks only; its predictions mean nothing"
     if backend == "onnx":
-        register(net, name=name, repository=repository, signature=signature, created_at=now, note=note, backend=backend)
+        layers = [layer for layer in net.modules() if isinstance(layer, torch.nn.Linear)]
+        weights = [layer.weight.detach().numpy().T for layer in layers]
+        graph = encode_layers(weights, [layer.bias.detach().numpy() for layer in layers], "relu")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "bench.onnx"
+            file.write_bytes(graph)
+            register(file, name=name, repository=repository, signature=signature, created_at=now, note=note)
         return
     save_artefact(repository, name, net, signature=signature, created_at=now, note=note)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from forebay.models.artefacts.artefact import read_version
+from forebay.models.backends.protocol import RunOptions
+from forebay.models.serving.load_gate import load_model
 from forebay.stream.bench.setup import (
     MODEL_NAME,
     as_toml,
@@ -118,6 +121,10 @@ def test_the_benchmark_model_matches_its_description(backend: str, tmp_path: Pat
     signature = signature_of(settings.model)
     assert (signature.num_features, signature.output_dim, signature.task) == (32, 2, "multiclass")
     assert read_version(tmp_path, "bench").manifest.backend == backend
+    save_bench_model(tmp_path, name="other", backend="torch")
+    rows = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
+    found, expected = (load_model(tmp_path, name, options=RunOptions()).forward(rows) for name in ("bench", "other"))
+    np.testing.assert_allclose(found.values_BO, expected.values_BO, rtol=1e-4, atol=1e-6)
 
 
 def test_trusted_repositories_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
