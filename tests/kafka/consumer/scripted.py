@@ -15,6 +15,7 @@ from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.protocol.offset_requests import OffsetFetch
+from forebay.stream.pipeline.switch_ledger import SwitchLedger
 from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from tests.core.build import ManualClock
 from tests.eventually import eventually
@@ -150,12 +151,15 @@ class Scene:
         self.fatal: list[BaseException] = []
         self.while_revoking: Callable[[], Awaitable[None]] | None = None
         self.gate = ScriptedGate()
+        self.ledger = SwitchLedger(["churn", "fraud"])
+        for model, revision in (("churn", 3), ("fraud", 12)):
+            self.ledger.apply(model, revision)
         self.source = Source(
             self.consumer,  # type: ignore[arg-type]
             topics={"features": 2},
             group_id="group",
             policy=StartPolicy("earliest"),
-            restorer=RevisionRestorer(WithoutWindows(), None),
+            restorer=RevisionRestorer(WithoutWindows(), self.ledger),
             on_revoked=self._on_revoked,
             on_fatal=self.fatal.append,
             backoff=Backoff(first_s=0, max_s=0),

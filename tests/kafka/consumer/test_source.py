@@ -293,6 +293,7 @@ async def test_a_partition_opens_once_the_revisions_of_its_offset_are_applied(sc
     scene.gate.applied.set()
     await scene.until_open()
     assert scene.consumer.sought[-1] == (CLIENT_P0, 7)
+    assert scene.ledger.recorded(P0) == {"churn": 3, "fraud": 12}
 
 
 async def test_a_revocation_ends_the_wait_for_revisions(scene: Scene) -> None:
