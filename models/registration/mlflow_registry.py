@@ -24,6 +24,10 @@ MAX_BYTES: Final = 4 * 1024 * 1024 * 1024
 
 _REFERENCE: Final = re.compile(r"models:/+(?P<name>[^/@:]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[1-9][0-9]{0,8}))")
 _LOAD_IT: Final = "load it in Python where you trust it, and give the object, and not the URI, to forebay.register"
+_FULL_MLFLOW: Final = (
+    "set MLFLOW_TRACKING_URI to the address of an MLflow server; to open a registry in a database without a server, install "
+    "the package mlflow in place of mlflow-skinny"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,11 @@ def fetch_mlflow_model(uri: str, folder: Path) -> FetchedModel:
         flavours = mlflow.models.Model.load(str(downloaded)).flavors
     except Exception as error:  # MLflow's own, those of its store and those of the network
         raise _error(
-            f"{uri}: cannot be fetched from the MLflow registry: {type(error).__name__}: {str(error)[:300]}",
-            "check MLFLOW_TRACKING_URI or MLFLOW_REGISTRY_URI, the name, and that you may read it",
+            f"{uri}: cannot be fetched from the MLflow registry {_without_login(str(mlflow.get_registry_uri()))}: "
+            f"{type(error).__name__}: {str(error).strip()[:600]}",
+            _FULL_MLFLOW
+            if type(error).__name__.startswith("Unsupported")
+            else "check MLFLOW_TRACKING_URI or MLFLOW_REGISTRY_URI, the name, and that you may read it",
         ) from error
     flavour, file = _choose(uri, downloaded, flavours)
     data = file.read_bytes()

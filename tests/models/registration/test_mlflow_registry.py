@@ -112,3 +112,12 @@ def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(ModelError) as caught:
         fetch_mlflow_model("models:/boosted/1", tmp_path)
     assert caught.value.remedy == "pip install 'forebay[mlflow]'"
+
+
+def test_a_registry_in_a_database_needs_a_server_or_the_whole_mlflow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(ModelError, match=r"registry sqlite:////.*/mlflow.db: Unsupported") as caught:
+        fetch_mlflow_model("models:/boosted/1", tmp_path)
+    assert "the address of an MLflow server" in (caught.value.remedy or "")
