@@ -157,7 +157,7 @@ def _show_revision(entries: list[Entry], name: str, number: int, *, as_json: boo
 
     found = [entry for entry in entries if entry.revision.number == number]
     if not found:
-        highest = max((entry.revision.number for entry in entries), default=0)
+        highest = max((entry.revision.number for entry in entries if entry.accepted), default=0)
         raise ConfigError(
             f"{name} has no revision {number}; the highest is {highest}",
             kind="unknown_revision",

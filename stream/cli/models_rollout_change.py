@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -71,8 +71,9 @@ class ChangeRequest:
         ends: bool = False,
         force: bool = False,
     ) -> Self:
-        """Return the request of the arguments NAME [VERSION]. Raises ConfigError or ModelError."""
-        model, reference = split_target(name, version)
+        """Return the request of the arguments NAME [VERSION]. Raises ConfigError."""
+        with _impossible_as_config_error():
+            model, reference = split_target(name, version)
         if reference is None and default is None:
             raise ConfigError(
                 f"the version of {model} is missing",
@@ -83,11 +84,21 @@ class ChangeRequest:
 
     @classmethod
     def without_version(cls, name: str, apply: Apply) -> Self:
-        """Return a request that is about no version. Raises ConfigError or ModelError."""
-        model, reference = split_target(name, None)
+        """Return a request that is about no version. Raises ConfigError."""
+        with _impossible_as_config_error():
+            model, reference = split_target(name, None)
         if reference is not None:
             raise ConfigError(f"{name}: this command takes a model without a version", remedy=f"give {model}")
         return cls(model, None, apply=apply, takes_version=False)
+
+
+@contextmanager
+def _impossible_as_config_error() -> Iterator[None]:
+    """Turn a ModelError from before the proposal into a ConfigError: status 2 says that nothing was written."""
+    try:
+        yield
+    except ModelError as error:
+        raise ConfigError(error.message, kind=error.kind, remedy=error.remedy) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,8 @@ def make_change(settings: Settings, request: ChangeRequest, options: ChangeOptio
 
 async def _make_change(settings: Settings, request: ChangeRequest, options: ChangeOptions) -> int:
     async with RolloutCluster(settings, request.model, token_over_http=options.token_over_http) as cluster:
-        planned = await _plan(settings, request, options, cluster)
+        with _impossible_as_config_error():
+            planned = await _plan(settings, request, options, cluster)
         if planned.after.number == planned.before.number:
             return await _report_unchanged(planned, options, cluster)
         if options.dry_run:

@@ -35,6 +35,7 @@ class RolloutFollower:
         self._rollouts = {model.name: ModelRollout(parts, model, on_applied=self._applied.set) for model in models}
         self._waiting_for: list[Mapping[str, int]] = []
         self._failures = 0
+        self._invalid = 0
 
     async def prepare(self) -> None:
         """Read the topic to its end and apply the current revisions. Retries while the cluster does not answer.
@@ -50,6 +51,7 @@ class RolloutFollower:
             on_retry=warn_sparsely(log, "cannot read the topic of rollouts yet, trying again: %s"),
             sleep=self._tools.sleep,
         )
+        self._warn_of_invalid_records()
         for rollout in self._rollouts.values():
             rollout.warn_if_configured_otherwise()
             while wait_s := await rollout.prepare():
@@ -88,9 +90,21 @@ class RolloutFollower:
         if self._failures:
             log.info("the topic of rollouts can be read again")
         self._failures = 0
+        self._warn_of_invalid_records()
         for revision in accepted:
             if revision.model in self._rollouts:
                 self._tools.observer.on_accepted(revision)
+
+    def _warn_of_invalid_records(self) -> None:
+        """Log what was read since the last call and is not a revision, as one line however much it is."""
+        invalid = self._store.log.invalid
+        if (count := len(invalid) - self._invalid) > 0:
+            log.warning(
+                "ignored %d record%s of the topic of rollouts that %s no revision%s; the last one, at offset %d: %s",
+                *(count, "" if count == 1 else "s", "is" if count == 1 else "are", "" if count == 1 else "s"),
+                *(invalid[-1].offset, invalid[-1].reason),
+            )
+        self._invalid = len(invalid)
 
     # ---- for the source, the status and the probes
 

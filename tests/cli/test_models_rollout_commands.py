@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,8 @@ def test_of_two_changes_at_once_one_wins_and_the_other_names_it(run: Commands, m
 
 def test_the_history_shows_what_could_have_served(run: Commands) -> None:
     run("canary", MODEL, "4", "--weight", "20", "--author", "ben")
+    late = replace(changes.promote(initial_revision(MODEL, 3), 2, proposal()), number=10**12, based_on=10**12 - 1)
+    asyncio.run(run.append(ROLLOUTS.name, late.encode()))
     now_ms = time.time_ns() // 1_000_000
     switch = Switch(MODEL, f"{run.prefix}features", 1, revision=1, first_offset=40, switched_ms=now_ms, worker="w1")
     asyncio.run(run.append(ROLLOUT_SWITCHES.name, switch.encode()))
@@ -184,8 +187,8 @@ def test_moves_of_aliases_stay_available(run: Commands) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "error"),
     [
-        (("promote", MODEL, "9"), 1, "there is no version 9"),
-        (("promote", MODEL, "latest"), 1, "latest"),
+        (("promote", MODEL, "9"), 2, "there is no version 9"),
+        (("promote", MODEL, "latest"), 2, "latest"),
         (("promote", "frauds", "4"), 2, "did you mean 'fraud'?"),
         (("promote", f"{MODEL}@4", "3"), 2, "names a version already"),
         (("promote", MODEL), 2, "no canary, so the version must be named"),
@@ -203,7 +206,7 @@ def test_moves_of_aliases_stay_available(run: Commands) -> None:
         (("pause", f"{MODEL}@4"), 2, "without a version"),
         (("resume", MODEL), 2, "not paused"),
         (("abort", MODEL), 2, "no canary and no shadow"),
-        (("promote", "../x", "4"), 1, "the model's name is '../x'"),
+        (("promote", "../x", "4"), 2, "the model's name is '../x'"),
     ],
 )
 def test_what_is_not_possible_is_refused_with_the_reason(

@@ -203,6 +203,23 @@ async def test_a_topic_that_cannot_be_read_or_written_is_tried_again(
     assert "cannot read the topic of rollouts" in caplog.text and "no broker answers" in caplog.text
 
 
+async def test_records_that_are_no_revisions_are_ignored_and_logged(
+    topic: Topic, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic.records.append((NAME.encode(), b"garbage"))
+    rig = Rig(topic)
+    await rig.follower.prepare()
+    assert "ignored 1 record of the topic of rollouts that is no revision; the last one, at offset 0: " in caplog.text
+    topic.append(canary_at(None))
+    topic.records += [(b"\xff", b"{}"), (NAME.encode(), b"[]")]
+    await rig.follow(2)
+    assert rig.applied == 1
+    assert "ignored 2 records" in caplog.text and "at offset 3: revision of model 'fraud': " in caplog.text
+    caplog.clear()
+    await rig.follow(2)
+    assert caplog.text == ""
+
+
 def outputs(version: int, *, rows: int, not_finite: int) -> BatchResult:
     """Return the result of a micro-batch in which some rows have no finite output."""
     batch = MicroBatch(0, (chunk(range(rows), model=ModelRef(NAME, version)),), "size", 0.0)
