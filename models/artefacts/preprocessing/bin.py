@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.step import (
+    SameWidth,
     check_columns,
     check_count,
     check_finite,
@@ -26,12 +27,13 @@ _MAX_COMPARED_EDGES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(SameWidth):
     """Replaces a number in column `columns[i]` by how many of `edges[i]` are at most that number. NaN is unchanged.
 
     edges: the inner edges of the intervals, ascending, compared in float64.
     """
 
+    kind: ClassVar[str] = "bin"
     width: int
     columns: tuple[int, ...]
     edges: tuple[tuple[float, ...], ...]
@@ -50,14 +52,6 @@ class Bin:
         object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_edges", tuple(np.array(edges, dtype=np.float64) for edges in self.edges))
         object.__setattr__(self, "_edges_EK", self._few_edges())
-
-    @property
-    def kind(self) -> str:
-        return "bin"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()

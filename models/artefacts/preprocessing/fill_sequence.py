@@ -6,7 +6,7 @@ Shapes: N events of all sequences, in order; F columns; K chosen columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain
+from forebay.models.artefacts.preprocessing.step import SameWidth, check_columns, error, make_plain
 from forebay.schemas.errors import TensorError
 
 METHODS: Final = ("forward", "backward", "interpolate")
@@ -22,7 +22,7 @@ _Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class FillSequence:
+class FillSequence(SameWidth):
     """Replaces NaN in `columns` by other values of the same sequence. Rows of a model without sequences are refused.
 
     method: `forward`: the last value before. `backward`: the next value after. `interpolate`: on the line between both, by the
@@ -31,6 +31,7 @@ class FillSequence:
     What has no such value stays NaN.
     """
 
+    kind: ClassVar[str] = "fill_sequence"
     width: int
     columns: tuple[int, ...]
     method: str
@@ -41,14 +42,6 @@ class FillSequence:
         if self.method not in METHODS:
             raise error(f"fill_sequence: method is {self.method!r}; allowed is one of {', '.join(METHODS)}")
         check_columns(self.kind, self.width, self.columns, {})
-
-    @property
-    def kind(self) -> str:
-        return "fill_sequence"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         """Raise TensorError: see `apply_to_sequences`."""

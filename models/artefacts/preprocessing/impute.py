@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain, spread
+from forebay.models.artefacts.preprocessing.step import SameWidth, check_columns, error, make_plain, spread
 
 
 @dataclass(frozen=True, slots=True)
-class Impute:
+class Impute(SameWidth):
     """Replaces NaN in column `columns[i]` by `values[i]`. strategy: how the values were fitted."""
 
+    kind: ClassVar[str] = "impute"
     width: int
     columns: tuple[int, ...]
     values: tuple[float, ...]
@@ -28,14 +30,6 @@ class Impute:
         check_columns(self.kind, self.width, self.columns, {"values": self.values})
         fill_F = spread(self.width, self.columns, self.values, elsewhere=np.nan).astype(np.float32)
         object.__setattr__(self, "_fill_F", fill_F)
-
-    @property
-    def kind(self) -> str:
-        return "impute"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         return np.where(np.isnan(x_BF), self._fill_F, x_BF)

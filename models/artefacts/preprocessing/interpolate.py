@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.normal_quantile import normal_quantiles
 from forebay.models.artefacts.preprocessing.step import (
+    SameWidth,
     check_columns,
     check_count,
     check_finite,
@@ -24,7 +26,7 @@ from forebay.models.artefacts.preprocessing.step import (
 
 
 @dataclass(frozen=True, slots=True)
-class Interpolate:
+class Interpolate(SameWidth):
     """Maps column `columns[i]` from `points[i]` to `levels`, on straight lines between them and constant beyond them.
 
     points: ascending, not strictly: equal points get the middle of the highest and the lowest of their levels, but the first
@@ -35,6 +37,7 @@ class Interpolate:
     NaN is unchanged. Computed in float64.
     """
 
+    kind: ClassVar[str] = "interpolate"
     width: int
     columns: tuple[int, ...]
     points: tuple[tuple[float, ...], ...]
@@ -64,14 +67,6 @@ class Interpolate:
         object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_points", tuple(np.array(points, dtype=np.float64) for points in self.points))
         object.__setattr__(self, "_levels", np.array(self.levels, dtype=np.float64))
-
-    @property
-    def kind(self) -> str:
-        return "interpolate"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()

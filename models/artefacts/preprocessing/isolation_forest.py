@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.row_check import RowsRejected
 from forebay.models.artefacts.preprocessing.step import (
+    SameWidth,
     check_columns,
     check_count,
     check_finite,
@@ -35,7 +36,7 @@ _BLOCK_ROWS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class IsolationForest:
+class IsolationForest(SameWidth):
     """Rejects rows whose isolation score, as in scikit-learn's IsolationForest, is above a limit. Values are unchanged.
 
     Each tree is a list of nodes: a split before its left subtree, and that before its right subtree.
@@ -50,6 +51,7 @@ class IsolationForest:
     Computed in float64, in the order of scikit-learn, so that both agree in each row.
     """
 
+    kind: ClassVar[str] = "isolation_forest"
     width: int
     columns: tuple[int, ...]
     splits: tuple[tuple[int, ...], ...]
@@ -79,14 +81,6 @@ class IsolationForest:
             check_finite(self.kind, "thresholds", thresholds)
         object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_trees", _filled(self))
-
-    @property
-    def kind(self) -> str:
-        return "isolation_forest"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         return x_BF.copy()

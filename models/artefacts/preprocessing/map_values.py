@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from forebay.models.artefacts.argument_checks import sequence
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.step import (
+    SameWidth,
     check_columns,
     check_count,
     check_finite,
@@ -31,13 +32,14 @@ _MAX_TABLE_VALUES: Final = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
-class MapValues:
+class MapValues(SameWidth):
     """Replaces `keys[i][k]` in column `columns[i]` by `values[i][k]`; NaN by `missing[i]`, and any other value by `unknown[i]`.
 
     keys: ascending float32 numbers, such as the codes of categories; may be empty.
     values, missing, unknown: None for NaN.
     """
 
+    kind: ClassVar[str] = "map_values"
     width: int
     columns: tuple[int, ...]
     keys: tuple[tuple[float, ...], ...]
@@ -72,14 +74,6 @@ class MapValues:
         object.__setattr__(self, "_values", tuple(_array([*values, None]) for values in self.values))
         object.__setattr__(self, "_picked", picked(self.columns))
         object.__setattr__(self, "_table_KC", self._code_table())
-
-    @property
-    def kind(self) -> str:
-        return "map_values"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()

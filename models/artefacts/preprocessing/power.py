@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,21 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, check_count, error, make_plain, picked
+from forebay.models.artefacts.preprocessing.step import (
+    SameWidth,
+    check_columns,
+    check_count,
+    error,
+    make_plain,
+    picked,
+)
 
 METHODS: Final = ("yeo-johnson", "box-cox")
 _Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class PowerTransform:
+class PowerTransform(SameWidth):
     """Applies the transformation of Yeo and Johnson, or of Box and Cox, with `lambdas[i]` to column `columns[i]`.
 
     means, scales: the result minus `means[i]`, divided by `scales[i]`; both may be empty. Here and not in a later step because
@@ -27,6 +34,7 @@ class PowerTransform:
     Computed in float64. NaN is unchanged; Box and Cox give NaN or infinity for values that are not positive.
     """
 
+    kind: ClassVar[str] = "power_transform"
     width: int
     columns: tuple[int, ...]
     lambdas: tuple[float, ...]
@@ -59,14 +67,6 @@ class PowerTransform:
         count = len(self.columns)
         object.__setattr__(self, "_means_K", np.array(self.means or [0.0] * count, dtype=np.float64))
         object.__setattr__(self, "_scales_K", np.array(self.scales or [1.0] * count, dtype=np.float64))
-
-    @property
-    def kind(self) -> str:
-        return "power_transform"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()

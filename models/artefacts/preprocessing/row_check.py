@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from forebay.models.artefacts.argument_checks import boolean, numbers, sequence,
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.preprocessing.step import (
+    SameWidth,
     check_columns,
     check_count,
     check_finite,
@@ -40,7 +42,7 @@ class RowsRejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class RowCheck:
+class RowCheck(SameWidth):
     """Rejects rows whose value in column `columns[i]` is below `minima[i]` or above `maxima[i]`. Values are unchanged.
 
     minima, maxima: compared in float64; None for no limit.
@@ -48,6 +50,7 @@ class RowCheck:
     names: of the columns, for the reason.
     """
 
+    kind: ClassVar[str] = "row_check"
     width: int
     columns: tuple[int, ...]
     minima: tuple[float | None, ...]
@@ -79,14 +82,6 @@ class RowCheck:
         object.__setattr__(self, "_minima_K", np.array([-np.inf if low is None else low for low in self.minima]))
         object.__setattr__(self, "_maxima_K", np.array([np.inf if high is None else high for high in self.maxima]))
         object.__setattr__(self, "_is_required_K", ~np.array(self.allow_missing, dtype=np.bool_))
-
-    @property
-    def kind(self) -> str:
-        return "row_check"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         return x_BF.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,17 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain, spread
+from forebay.models.artefacts.preprocessing.step import SameWidth, check_columns, error, make_plain, spread
 
 
 @dataclass(frozen=True, slots=True)
-class Standardise:
+class Standardise(SameWidth):
     """Subtracts `means[i]` from column `columns[i]` and divides the result by `scales[i]`.
 
     Other columns and NaN are unchanged. A result beyond the range of float32 becomes infinite.
     """
 
+    kind: ClassVar[str] = "standardise"
     width: int
     columns: tuple[int, ...]
     means: tuple[float, ...]
@@ -35,14 +37,6 @@ class Standardise:
         scale_F = spread(self.width, self.columns, self.scales, elsewhere=1.0)
         object.__setattr__(self, "_mean_F", spread(self.width, self.columns, self.means, elsewhere=0.0))
         object.__setattr__(self, "_factor_F", 1.0 / scale_F)
-
-    @property
-    def kind(self) -> str:
-        return "standardise"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         # In float64: a column such as a time in seconds would lose all precision if its mean were subtracted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,18 @@ class Step(Protocol):
     def apply(self, x_BF: FloatArray) -> FloatArray: ...
 
     def to_dict(self) -> dict[str, object]: ...
+
+
+class SameWidth:
+    """The base of steps that are dataclasses and neither add nor remove columns."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    width: int
+
+    @property
+    def output_width(self) -> int:
+        return self.width
 
 
 def make_plain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.argument_checks import numbers, text
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.json_object import JsonObject
-from forebay.models.artefacts.preprocessing.step import check_columns, error, make_plain, picked, spread
+from forebay.models.artefacts.preprocessing.step import SameWidth, check_columns, error, make_plain, picked, spread
 
 FUNCTIONS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], Any]]] = MappingProxyType(
     {
@@ -39,9 +39,10 @@ FUNCTIONS: Final[Mapping[str, Callable[[npt.NDArray[np.float64]], Any]]] = Mappi
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class Clip(SameWidth):
     """Raises values below `minima[i]` in column `columns[i]` to it, and lowers those above `maxima[i]`. NaN is unchanged."""
 
+    kind: ClassVar[str] = "clip"
     width: int
     columns: tuple[int, ...]
     minima: tuple[float, ...]
@@ -58,14 +59,6 @@ class Clip:
         maxima_F = spread(self.width, self.columns, self.maxima, elsewhere=np.inf)
         object.__setattr__(self, "_minima_F", minima_F.astype(np.float32))
         object.__setattr__(self, "_maxima_F", maxima_F.astype(np.float32))
-
-    @property
-    def kind(self) -> str:
-        return "clip"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         return np.clip(x_BF, self._minima_F, self._maxima_F)
@@ -92,9 +85,10 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class Function(SameWidth):
     """Applies the function `function` of numpy to `columns`, in float64. Values outside its domain become NaN or infinite."""
 
+    kind: ClassVar[str] = "function"
     width: int
     columns: tuple[int, ...]
     function: str
@@ -107,14 +101,6 @@ class Function:
             raise error(f"function: function is {self.function!r}; allowed is one of {', '.join(FUNCTIONS)}")
         check_columns(self.kind, self.width, self.columns, {})
         object.__setattr__(self, "_picked", picked(self.columns))
-
-    @property
-    def kind(self) -> str:
-        return "function"
-
-    @property
-    def output_width(self) -> int:
-        return self.width
 
     def apply(self, x_BF: FloatArray) -> FloatArray:
         out_BF = x_BF.copy()
