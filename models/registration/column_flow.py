@@ -63,7 +63,9 @@ class ColumnFlow:
     ) -> None:
         """Map numbers through lines between points, to probabilities or (`normal`) to their quantiles."""
         lines = tuple(map(tuple, points))
-        self.steps.append(Interpolate(self._width, self._at(columns), lines, tuple(levels), distribution))
+        self.steps.append(
+            Interpolate(self._width, self._at(columns), points=lines, levels=tuple(levels), distribution=distribution)
+        )
 
     def map_values(
         self,

@@ -39,7 +39,7 @@ def infer_signature(
     """
     if isinstance(data, np.ndarray):
         if names is None:
-            return _unnamed(data, target, task, tuple(labels), output_dim)
+            return _unnamed(data, target, task, labels=tuple(labels), output_dim=output_dim)
         sample = _named(data, tuple(names))
     else:
         if names is not None:
