@@ -100,8 +100,8 @@ class RolloutFollower:
         invalid = self._store.log.invalid
         if (count := len(invalid) - self._invalid) > 0:
             log.warning(
-                "ignored %d record%s of the topic of rollouts that %s no revision%s; the last one, at offset %d: %s",
-                *(count, "" if count == 1 else "s", "is" if count == 1 else "are", "" if count == 1 else "s"),
+                "ignored %d record%s without a revision in the topic of rollouts; the last one, at offset %d: %s",
+                *(count, "" if count == 1 else "s"),
                 *(invalid[-1].offset, invalid[-1].reason),
             )
         self._invalid = len(invalid)

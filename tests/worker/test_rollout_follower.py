@@ -203,13 +203,13 @@ async def test_a_topic_that_cannot_be_read_or_written_is_tried_again(
     assert "cannot read the topic of rollouts" in caplog.text and "no broker answers" in caplog.text
 
 
-async def test_records_that_are_no_revisions_are_ignored_and_logged(
+async def test_records_without_a_revision_are_ignored_and_logged(
     topic: Topic, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic.records.append((NAME.encode(), b"garbage"))
     rig = Rig(topic)
     await rig.follower.prepare()
-    assert "ignored 1 record of the topic of rollouts that is no revision; the last one, at offset 0: " in caplog.text
+    assert "ignored 1 record without a revision in the topic of rollouts; the last one, at offset 0: " in caplog.text
     topic.append(canary_at(None))
     topic.records += [(b"\xff", b"{}"), (NAME.encode(), b"[]")]
     await rig.follow(2)
