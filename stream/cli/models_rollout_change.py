@@ -141,6 +141,7 @@ async def _plan(
     settings: Settings, request: ChangeRequest, options: ChangeOptions, cluster: RolloutCluster
 ) -> PlannedChange:
     workers = await cluster.workers()
+    await cluster.require_same_topic(workers)
     before = cluster.current(workers)
     notes: list[str] = []
     version: int | None = None

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Self
 
 from forebay.models.artefacts.repository import resolve_version
-from forebay.schemas.errors import BrokerError, ForebayError
+from forebay.schemas.errors import BrokerError, ConfigError, ForebayError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.group_status import admin_urls, build_group_status
 from forebay.stream.admin.status_client import fetch_statuses
@@ -93,6 +93,20 @@ class RolloutCluster:
         return initial_revision(
             self._model, configured_version(self._settings, self._model) if version is None else version
         )
+
+    async def require_same_topic(self, workers: tuple[RolloutWorker, ...]) -> None:
+        """Raise ConfigError if a worker knows later revisions than the topic has: it follows another topic than this one."""
+        await self.refresh()
+        number = self.log.number(self._model)
+        for worker in workers:
+            if worker.state is not None and worker.state.accepted > number:
+                raise ConfigError(
+                    f"worker {worker.name} knows revision {worker.state.accepted} of {self._model}, and the topic of rollouts "
+                    f"ends at revision {number}: the topic was deleted and created again, or the worker follows another one",
+                    kind="rollouts_recreated",
+                    remedy="use the workers' configuration; if the topic was lost, stop the group and set its offsets to where "
+                    "they are (kafka-consumer-groups --reset-offsets --to-current --all-topics --execute), then start it again",
+                )
 
     async def refresh(self) -> None:
         """Read new revisions. Raises BrokerError."""

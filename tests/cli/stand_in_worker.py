@@ -37,6 +37,10 @@ class StandInWorker:
         self._bootstrap, self._prefix, self._ref = bootstrap, prefix, ref
         self._log = RevisionLog()
 
+    def know(self, revision: Revision) -> None:
+        """Start with a revision that is not on the topic."""
+        self._log.add(*revision.encode(), offset=0, timestamp_ms=0)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Be a live member of the group while the context is open."""

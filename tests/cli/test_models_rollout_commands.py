@@ -232,6 +232,18 @@ def test_the_version_that_workers_announce_is_revision_0(run: Commands) -> None:
         assert run("canary", MODEL, "4", "--weight", "5", "--json")["after"]["stable"] == 3
 
 
+def test_a_worker_that_knows_later_revisions_than_the_topic_is_not_taken_for_one_that_applied_the_change(
+    run: Commands,
+) -> None:
+    worker = run.worker()
+    first = changes.promote(initial_revision(MODEL, 3), 2, proposal())
+    worker.know(first)  # from a topic that was deleted and created again
+    with worker.running():
+        shown = run("canary", MODEL, "4", "--weight", "5", "--wait", status=2)
+    assert "worker w1 knows revision 1 of fraud" in shown and "ends at revision 0" in shown
+    assert "0, the configuration" in run("rollout", MODEL)
+
+
 def test_versions_that_a_rollout_names_are_not_cleaned_up(run: Commands) -> None:
     run("promote", MODEL, "2")
     plans = run("gc", "--keep", "1", "--older-than", "0", "--json")["versions"]
