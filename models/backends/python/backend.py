@@ -83,7 +83,7 @@ class FunctionRunner:
             returned = self._function(np.array(x, dtype=np.float32, order="C"))
         except MemoryError as error:
             raise ModelError(f"not enough memory for {len(x)} rows: {error}", kind="out_of_memory") from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # code that calls sys.exit must not end the worker
             raise code_error(error, self._file) from error
         return as_outputs(returned)
 

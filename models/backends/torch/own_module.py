@@ -108,6 +108,6 @@ class OwnModuleRunner:
             out = self._runner.run(np.array(x, dtype=np.float32, order="C"))
         except ModelError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # code that calls sys.exit must not end the worker
             raise code_error(error, self._file) from error
         return out[:, np.newaxis] if out.ndim == 1 else out

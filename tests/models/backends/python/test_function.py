@@ -144,6 +144,7 @@ def test_a_traceback_shows_the_verified_source_and_not_what_the_disk_holds_later
             "m/predict.py, line 4: IndexError: only integers",
             "correct the code",
         ),
+        ("def predict(x):\n    raise SystemExit(7)\n", "m/predict.py, line 2: SystemExit: 7", "correct the code"),
     ],
 )
 def test_errors_of_the_code_name_the_file_and_the_line(source: str, message: str, remedy: str) -> None:
