@@ -1,7 +1,7 @@
 """Put a plain Python function behind a topic. This file becomes part of the model, so workers must trust the repository.
 
     python examples/register_function.py models
-    forebay run --set model.repository=models --set model.name=iris-function --set 'trust.repositories=["models"]'
+    forebay run --set model.repository=models --set model.name=iris-function --set trust.repositories=models
 
 Needs scikit-learn, for its data.
 """

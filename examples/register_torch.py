@@ -1,7 +1,7 @@
 """Put a torch module of your own behind a topic. Its class becomes part of the model, so workers must trust the repository.
 
     python examples/register_torch.py models
-    forebay run --set model.repository=models --set model.name=diabetes-torch --set 'trust.repositories=["models"]'
+    forebay run --set model.repository=models --set model.name=diabetes-torch --set trust.repositories=models
 
 Needs scikit-learn, for its data.
 """
