@@ -72,8 +72,9 @@ class MinMaxStep(Options):
 
     def fit(self, rows: TrainingRows) -> FittedStep:
         usable = usable_columns(rows, rows.choose_numbers(self.columns), constant=self.constant, empty=self.empty)
+        # The range of a column with a single value is taken for 1, as in scikit-learn.
         scales = tuple(
-            1.0 if is_constant else float((values.max() - values.min()) / (self.high - self.low))
+            (1.0 if is_constant else float(values.max() - values.min())) / (self.high - self.low)
             for values, is_constant in zip(usable.values, usable.constant, strict=True)
         )
         means = tuple(
