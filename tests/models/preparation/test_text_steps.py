@@ -197,10 +197,39 @@ def test_what_cannot_be_encoded_is_refused_with_the_place(options: dict[str, obj
     assert says in caught.value.message and caught.value.message.startswith("r.toml: prepare[0]")
 
 
-def test_target_encoding_of_several_classes_is_refused() -> None:
+@pytest.mark.parametrize("smooth", [None, 10.0])
+def test_target_encoding_of_several_classes_is_that_of_scikit_learn(smooth: float | None) -> None:
+    city, place, _ = table()
+    y_N = (np.array([CITIES.index(one) for one in city]) + np.random.default_rng(1).integers(3, size=400)) % 3
+    options: dict[str, object] = {"step": "target"} | ({} if smooth is None else {"smooth": smooth})
+    rows = rows_of(city, place, y_N.astype(np.float32), "multiclass")
+    fitted = fit(rows, options)
+    assert fitted.names == ("delay", *(f"{name}_class_{number}" for name in ("city", "place") for number in range(3)))
+    parts = selection.StratifiedKFold(5, shuffle=True, random_state=3)
+    encoder = encoders.TargetEncoder(target_type="multiclass", smooth="auto" if smooth is None else smooth, cv=parts)
+    crossed = encoder.fit_transform(rows.x_NF[:, :2], y_N)
+    np.testing.assert_allclose(fitted.x_KG[:, 1:], crossed, rtol=1e-6)
+    np.testing.assert_array_equal(fitted.x_KG[:, 0], rows.x_NF[:, 2])
+    everybody = fitted.preprocessing.apply(rows.x_NF)
+    np.testing.assert_allclose(everybody[:, 1:], encoder.transform(rows.x_NF[:, :2]), rtol=1e-6)
+    assert not np.allclose(everybody, fitted.x_KG), "training rows do not see their own label"
+    new = fitted.preprocessing.apply(rows_of(["Paris", None], ["a", "a"]).x_NF)[:, 1:4]
+    np.testing.assert_allclose(new, [np.bincount(y_N) / len(y_N)] * 2, rtol=1e-6)
+
+
+def test_a_class_may_be_missing_in_a_part_of_the_rows_and_a_table_may_be_too_large() -> None:
     city, place, y_N = table(50)
-    with pytest.raises(ModelError, match="takes values or two classes"):
-        fit(rows_of(city, place, y_N, "multiclass"), {"step": "target"})
+    y_N[7] = 5  # one row of this class
+    fitted = fit(rows_of(city, place, y_N, "multiclass"), {"step": "target", "columns": ["city"]})
+    assert fitted.names[2:] == ("city_class_0", "city_class_1", "city_class_5")
+    assert fitted.x_KG[7, 4] == 0, "no other row has its class"
+    np.testing.assert_allclose(fitted.x_KG[:, 2:].sum(axis=1), 1, atol=0.2)
+    hashed = Feature("city", "hashed", buckets=50_000)
+    rows = TrainingRows(("city",), np.zeros((50, 1), np.float32), y_N=y_N, texts={"city": hashed}, task="multiclass")
+    with pytest.raises(
+        ModelError, match="'city' has 50000 codes for 3 classes; allowed here are at most 100000 values"
+    ):
+        fit(rows, {"step": "target"})
 
 
 def test_embedding_leaves_codes_and_gives_missing_texts_the_next_one() -> None:
