@@ -223,9 +223,8 @@ def test_numbers_agree_with_the_graph(case: Case) -> None:
     fitted = case.transformer.fit(x_NF.astype(np.float64), Y_N)
     kind, dtype = (DoubleTensorType, np.float64) if case.double else (FloatTensorType, np.float32)
     graph = graph_of(fitted, kind, x_NF.shape[1])
-    check_agreement(
-        graph, frozen(case.recipe, x_NF, **case.others), later_BF.astype(dtype), later_BF.astype(np.float32), case.rtol
-    )
+    steps = frozen(case.recipe, x_NF, **case.others)
+    check_agreement(graph, steps, later_BF.astype(dtype), later_BF=later_BF.astype(np.float32), rtol=case.rtol)
 
 
 CITIES = ["Basel", "Bern", "Chur", "Genf", "Zug"]
