@@ -10,7 +10,7 @@ import click
 
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
-from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option
+from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, watch_options
 from forebay.stream.cli.output import echo_json
 
 if TYPE_CHECKING:
@@ -41,16 +41,7 @@ DEFAULT_SINCE: Final = "1h"
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Count only this kind of error; may be repeated.")
 @click.option("--model", metavar="NAME", help="Count only errors of this model.")
 @click.option("--stacks", is_flag=True, help="Show a stack trace for each kind that has one.")
-@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
-@click.option(
-    "--interval",
-    "interval_s",
-    type=click.FloatRange(min=0.2),
-    default=2.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds between two updates of --watch.",
-)
+@watch_options
 @json_option
 def command(
     source: ConfigSource,

@@ -9,7 +9,7 @@ import click
 
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_rollout_options import NAME, group_options, token_option
-from forebay.stream.cli.options import json_option
+from forebay.stream.cli.options import json_option, watch_options
 from forebay.stream.cli.output import echo_json
 
 if TYPE_CHECKING:
@@ -30,16 +30,7 @@ if TYPE_CHECKING:
 )
 @NAME
 @group_options
-@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
-@click.option(
-    "--interval",
-    "interval_s",
-    type=click.FloatRange(min=0.2),
-    default=2.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds between two updates of --watch.",
-)
+@watch_options
 @token_option
 @json_option
 def rollout_command(

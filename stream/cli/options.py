@@ -179,6 +179,20 @@ def timeout_option(help: str, *, default: float | None) -> Callable[[Callable[P,
     )
 
 
+def watch_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Add --watch and --interval. The command receives `watch` and `interval_s`."""
+    interval = click.option(
+        "--interval",
+        "interval_s",
+        type=click.FloatRange(min=0.2),
+        default=2.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds between two updates of --watch.",
+    )
+    return click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")(interval(function))
+
+
 def json_option(function: Callable[P, R]) -> Callable[P, R]:
     """Add --json. The command receives it as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)

@@ -11,7 +11,14 @@ import click
 
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
-from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
+from forebay.stream.cli.options import (
+    ConfigSource,
+    bootstrap_option,
+    config_options,
+    json_option,
+    timeout_option,
+    watch_options,
+)
 from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
@@ -34,16 +41,7 @@ EXIT_UNHEALTHY: Final = 1
 @config_options
 @bootstrap_option
 @click.option("--group", metavar="NAME", help="Consumer group of the workers. [default: kafka.group_id]")
-@click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
-@click.option(
-    "--interval",
-    "interval_s",
-    type=click.FloatRange(min=0.2),
-    default=2.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds between two updates of --watch.",
-)
+@watch_options
 @click.option(
     "--token-over-http",
     is_flag=True,
