@@ -106,6 +106,20 @@ class FailureKind(StrEnum):
     PREDICTION_TOO_LARGE = "prediction_too_large"
 
 
+KINDS_OF_COLUMNS: Final = frozenset(
+    {
+        FailureKind.MISSING_FIELD,
+        FailureKind.WRONG_TYPE,
+        FailureKind.WRONG_LENGTH,
+        FailureKind.MISSING_VALUE,
+        FailureKind.UNKNOWN_CATEGORY,
+        FailureKind.NOT_FINITE,
+        FailureKind.OUT_OF_RANGE,
+    }
+)
+"""Rejections by the columns of a version: another version of the model may accept the event."""
+
+
 @dataclass(frozen=True, slots=True)
 class FailureSpec:
     """The description of a failure kind.

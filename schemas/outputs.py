@@ -94,6 +94,12 @@ def replay_headers() -> Schema:
     }
 
 
+_ERROR_MODEL: Final = (
+    "The model that processed the event; only if the event came that far. With rollouts also the model whose version's "
+    "columns rejected the event."
+)
+
+
 def dead_letter() -> Schema:
     """Return the schema of the headers of a dead letter; its key and value are those of the original record."""
     return schema(
@@ -139,7 +145,7 @@ def dead_letter() -> Schema:
                     "description": "The record's timestamp, decimal milliseconds since the Unix epoch "
                     "(UTC); -1 if it has none.",
                 },
-                headers.ERROR_MODEL: text("The model that processed the event; only if the event came that far."),
+                headers.ERROR_MODEL: text(_ERROR_MODEL),
                 headers.ERROR_VERSION: {
                     "type": "string",
                     "pattern": _DIGITS,

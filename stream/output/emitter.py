@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Protocol, cast
 
 import numpy as np
 
-from forebay.schemas.failures import FailureKind
+from forebay.schemas.failures import KINDS_OF_COLUMNS, FailureKind
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
@@ -121,6 +121,8 @@ class ModelEmitter(ABC):
     feature_names: names that stay in the messages of outcome deltas, which contain no values of events.
     clock: supplies the time for outcomes of records without a timestamp.
     measured: given if outcome deltas carry the performance of the model's calls, which rollouts are judged by.
+    names_rejections: whether dead letters of events that the version's columns reject name the version, because other
+    versions of the model may serve too.
     """
 
     of_windows: ClassVar[bool] = False
@@ -137,6 +139,7 @@ class ModelEmitter(ABC):
         feature_names: Sequence[str] = (),
         clock: Clock | None = None,
         measured: MeasuredLane | None = None,
+        names_rejections: bool = False,
     ) -> None:
         self._clock = clock or SystemClock()
         self._redactor = Redactor((model, *feature_names))
@@ -146,6 +149,7 @@ class ModelEmitter(ABC):
         self._placer = placer
         self._worker = worker
         self._measured = measured
+        self._names_rejections = names_rejections
 
     def emit(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> Emission:
         """Build and return an emission without yielding."""
@@ -299,21 +303,22 @@ class Emitter(ModelEmitter):
     ) -> None:
         topic = self._topics.dead_letters
         # Rejected records and failed rows, sorted by offset below.
-        letters = [(r.record, r.kind, r.message, None, None, False, r.count) for r in chunk.rejections]
+        named_kinds = KINDS_OF_COLUMNS if self._names_rejections else frozenset()
+        letters = [(r.record, r.kind, r.message, None, None, r.kind in named_kinds, r.count) for r in chunk.rejections]
         letters += [
             (chunk.records[row], failure.kind, failure.message, failure.stack, chunk.ids[row], True, 1)  # type: ignore[misc]
             for row, failure in failures.items()
         ]
         letters.sort(key=lambda letter: letter[0].offset)
-        for record, kind, message, stack, event_id, reached_model, count in letters:
+        for record, kind, message, stack, event_id, names_model, count in letters:
             key, value, headers = dead_letter(
                 record,
                 chunk.partition,
                 kind,
                 message,
                 max_bytes=topic.max_bytes,
-                model=self.ref.name if reached_model else None,
-                version=self.ref.version if reached_model else None,
+                model=self.ref.name if names_model else None,
+                version=self.ref.version if names_model else None,
             )
             partition = self._placer.place(topic, chunk.partition, record.key)
             emission.records_of(partition).append(key, value, headers, offset=record.offset)

@@ -298,7 +298,7 @@ class WorkerAssembly:
         return Telemetry(
             settings.telemetry,
             WorkerIdentity(
-                models=[ModelOnDevice(lane.ref, lane.settings.model.device) for lane in self._lanes],
+                models=[ModelOnDevice(lane.ref, lane.device) for lane in self._lanes],
                 instance=self._instance,
                 group_id=settings.kafka.group_id,
                 transactional=settings.delivery.processing_guarantee == "exactly_once",

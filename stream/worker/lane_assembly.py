@@ -52,6 +52,11 @@ class ServedLane:
     def ref(self) -> ModelRef:
         return self.lane.model
 
+    @property
+    def device(self) -> str:
+        """The device that runs the model, as the backend names it."""
+        return str(getattr(self.model, "device", "cpu"))
+
     def warm_up_sizes(self) -> list[int]:
         """Return the sizes of the batches that the model runs before it serves.
 
@@ -67,7 +72,7 @@ class ServedLane:
         """Return what the performance in outcome deltas needs to know of the lane."""
         return MeasuredLane(
             queue_delay_s=self.settings.batch.max_queue_delay_ms / 1000,
-            on_gpu=str(getattr(self.model, "device", "cpu")).startswith("cuda"),
+            on_gpu=self.device.startswith("cuda"),
         )
 
     def output_topics(self, topics: OutputTopics) -> OutputTopics:
@@ -79,7 +84,7 @@ class ServedLane:
         return ServedModel(
             self.ref,
             self.model.signature,
-            device=str(getattr(self.model, "device", "cpu")),
+            device=self.device,
             settings=self.settings,
             executor=self.lane.executor,
             breaker=self.lane.breaker,

@@ -46,6 +46,7 @@ class LaneFactory:
 
     def emitter(self, lane: ServedLane) -> ModelEmitter:
         """Build the emitter of a lane."""
+        in_rollouts = self.settings.rollouts.enabled and lane.windows is None
         return (Emitter if lane.windows is None else WindowEmitter)(
             lane.encoder,
             model=lane.ref.name,
@@ -55,5 +56,6 @@ class LaneFactory:
             worker=self.worker,
             feature_names=[*(feature.name for feature in lane.model.signature.features), *self.model_names],
             clock=self.clock,
-            measured=lane.measured() if self.settings.rollouts.enabled and lane.windows is None else None,
+            measured=lane.measured() if in_rollouts else None,
+            names_rejections=in_rollouts,
         )

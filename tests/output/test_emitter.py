@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.schemas import headers as names
-from forebay.schemas.failures import FailureKind, Outcome
+from forebay.schemas.failures import KINDS_OF_COLUMNS, FailureKind, Outcome
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, Rejection, RowFailure, TopicPartition
 from forebay.stream.output.emitter import MAX_SLICE_BYTES, Emission, Emitter, Placer
@@ -27,7 +27,13 @@ from forebay.stream.output.encoder import (
 from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, chunk, finish, unreadable
 
 
-def emitter(*, partitions: int = 2, max_bytes: int = 10_000, feature_names: tuple[str, ...] = ()) -> Emitter:
+def emitter(
+    *,
+    partitions: int = 2,
+    max_bytes: int = 10_000,
+    feature_names: tuple[str, ...] = (),
+    names_rejections: bool = False,
+) -> Emitter:
     topics = OutputTopics(
         OutputTopic("predictions", partitions, max_bytes),
         OutputTopic("dead-letters", partitions, max_bytes),
@@ -41,6 +47,7 @@ def emitter(*, partitions: int = 2, max_bytes: int = 10_000, feature_names: tupl
         placer=Placer({"features": 2}, len),
         worker="w",
         feature_names=feature_names,
+        names_rejections=names_rejections,
     )
 
 
@@ -104,6 +111,18 @@ def test_failed_and_rejected_rows_become_dead_letters_in_offset_order() -> None:
     assert emission.ledger.outcomes == {Outcome.PREDICTED: 3, Outcome.REJECTED: 1, Outcome.FAILED: 2}
     assert emission.ledger.unbalanced() == {}
     assert emission.positions == {P0: 5, P1: 8}
+
+
+def test_with_rollouts_a_dead_letter_names_the_version_whose_columns_rejected_the_event() -> None:
+    for kind in FailureKind:
+        part = chunk([0, 1], rejected=[1])
+        part = replace(part, rejections=[replace(part.rejections[0], kind=kind)])
+        for names_rejections in (False, True):
+            emission = emitter(names_rejections=names_rejections).emit([finish(batch(part))])
+            ((_, _, headers),) = sent(emission, "dead-letters")[0]
+            found = {name: value for name, value in headers if name in (names.ERROR_MODEL, names.ERROR_VERSION)}
+            is_named = names_rejections and kind in KINDS_OF_COLUMNS
+            assert found == ({names.ERROR_MODEL: b"m", names.ERROR_VERSION: b"3"} if is_named else {}), kind
 
 
 def test_predictions_carry_the_traceparent_but_not_the_format_headers() -> None:

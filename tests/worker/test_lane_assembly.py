@@ -41,6 +41,27 @@ async def test_only_a_model_whose_windows_ask_for_it_writes_its_late_events(name
     assert [one.name for one in own.all()] == [*names[:3], *([topic] if topic else [])]
 
 
+async def test_the_device_of_a_lane_is_the_one_that_runs_the_model_not_the_configured_one() -> None:
+    settings = Settings.model_validate({"model": {"device": "auto"}, "window": {"kind": "tumbling", "size_ms": 10}})
+    (served,) = settings.models_to_serve()
+
+    def device_of(model: WindowHashModel) -> str:
+        return build_lane(
+            model,
+            served,
+            worker=settings,
+            topics=frozenset(),
+            label="model",
+            clock=SystemClock(),
+            on_fatal=lambda _error: None,
+        ).device
+
+    assert device_of(WindowHashModel("default")) == "cpu"  # of a backend without devices
+    on_gpu = WindowHashModel("default")
+    on_gpu.device = "cuda:1"  # type: ignore[attr-defined]
+    assert device_of(on_gpu) == "cuda:1"
+
+
 @pytest.mark.parametrize(
     ("budget", "sizes"),
     [({}, [1, 2, 4, 5]), ({"max_load_memory_mb": 100}, [5]), ({"max_batch_latency_ms": 100}, [5])],
