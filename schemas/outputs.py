@@ -39,6 +39,14 @@ def prediction() -> Schema:
             "dropped": count("The number of further events that were dropped because the window was full."),
         },
     }
+    slices: Schema = {
+        "type": "object",
+        "maxProperties": 4,
+        "additionalProperties": {"type": "string"},
+        "description": "Only if evaluate.slices names features of the model: the value of each, by which quality is also "
+        "counted. A category: its text, or other for an unknown one that the model has a code for. A number: q1 to q4, the "
+        "quarter of the training values that it is in. missing: no value.",
+    }
     return schema(
         "prediction",
         "Prediction",
@@ -70,6 +78,7 @@ def prediction() -> Schema:
                 "label": or_null(text("The name of that class; null if the model does not name its classes.")),
                 "source": source,
                 "window": window,
+                "slices": slices,
             },
         },
     )

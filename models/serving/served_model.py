@@ -15,6 +15,7 @@ from forebay.models.artefacts.golden import GoldenRows
 from forebay.models.artefacts.manifest import Manifest, OutputKind, default_outputs
 from forebay.models.artefacts.preparation import prepare, prepared_shape, prepared_width
 from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.reference_statistics import ReferenceStatistics
 from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Runner, Scores
 from forebay.models.serving.scoring import scores_of
@@ -23,19 +24,30 @@ from forebay.schemas.errors import ModelError, TensorError
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What serving needs to know of a model besides its runner. outputs: as in `Manifest`; None for the default of the task."""
+    """What serving needs to know of a model besides its runner.
+
+    outputs: as in `Manifest`; None for the default of the task.
+    reference: the statistics of its training data; None if there are none.
+    """
 
     name: str
     version: int
     signature: Signature
     preprocessing: Preprocessing
     outputs: OutputKind | None = None
+    reference: ReferenceStatistics | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> ModelDescription:
         """Return the description in a manifest."""
+        statistics = manifest.provenance.reference_statistics
         return cls(
-            manifest.name, manifest.version, manifest.signature, manifest.preprocessing, outputs=manifest.outputs
+            manifest.name,
+            manifest.version,
+            manifest.signature,
+            manifest.preprocessing,
+            outputs=manifest.outputs,
+            reference=None if statistics is None else ReferenceStatistics.from_dict(statistics),
         )
 
 
@@ -54,6 +66,7 @@ class ServedModel:
         self.version = description.version
         self.signature = signature = description.signature
         self.device = runner.device
+        self.reference = description.reference
         self.num_golden_rows = 0
         self._runner = runner
         self._preprocessing = preprocessing = description.preprocessing

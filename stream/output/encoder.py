@@ -16,6 +16,7 @@ from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.core.outputs import Headers
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
+from forebay.stream.output.slices import SliceColumn, SliceEncoder
 
 NUMBER_BYTES: Final = 14
 """Size of a float32 in JSON, with its comma; few are longer."""
@@ -56,15 +57,25 @@ class PredictionEncoder:
     """Encodes the predictions of one model version.
 
     labels, num_classes: as in its signature; num_classes is 0 for regression.
+    slices: the features that predictions carry.
     """
 
-    def __init__(self, *, model: str, version: int, labels: Sequence[str], num_classes: int) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: int,
+        labels: Sequence[str],
+        num_classes: int,
+        slices: Sequence[SliceColumn] = (),
+    ) -> None:
         self._model = f'","model":{orjson.dumps(model).decode()},"version":{version},"prediction":['
         label_of_class = [*labels, *[None] * (num_classes - len(labels))]
         self._class_endings = [
             f',"class":{index},"label":{orjson.dumps(label).decode()},"source":'
             for index, label in enumerate(label_of_class)
         ]
+        self._slices = SliceEncoder(slices) if slices else None
 
     def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
         """Return one JSON document per row of a chunk.
@@ -79,6 +90,14 @@ class PredictionEncoder:
             return []
         scores, confidences, endings = self._columns(result, first_row, len(chunk.records), rows)
         model, source = self._model, _source(chunk.partition)
+        if self._slices is not None:
+            added = self._slices.encode(chunk.x_BF if rows is None else chunk.x_BF[rows])
+            return [
+                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}{a}}}'.encode()
+                for i, s, c, e, r, t, a in zip(
+                    _json_strings(ids), scores, confidences, endings, records, timestamps, added, strict=True
+                )
+            ]
         return [
             f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}}}'.encode()
             for i, s, c, e, r, t in zip(
