@@ -1,7 +1,7 @@
 """Describe what Forebay reads and writes as an AsyncAPI 3.0 document, built from the catalogue, definitions and examples.
 
-The document takes the view of the worker and the aggregator: they receive events and send the rest. Clients that publish
-events or subscribe to outputs do the opposite.
+The document takes the view of the worker, the aggregator and the evaluator: they receive events and labels and send the rest.
+Clients that publish events or labels or subscribe to outputs do the opposite.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from forebay.schemas import headers
 from forebay.schemas.definitions import Schema, definitions
 from forebay.schemas.examples import Example, good_examples
 from forebay.schemas.outputs import replay_headers
-from forebay.schemas.topics import ALL_TOPICS, FEATURES, TopicSpec, partitions_of, topic_name
+from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS, TopicSpec, partitions_of, topic_name
 
 ASYNCAPI_VERSION: Final = "3.0.0"
 BINDING_VERSION: Final = "0.5.0"
@@ -39,8 +39,10 @@ class Deployment:
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     group_id: str = "forebay"
+    evaluator_group_id: str = "forebay-evaluate"
     prefix: str = ""
     input_topics: tuple[str, ...] = (FEATURES.name,)
+    labels_topic: str = LABELS.name
     partitions: int = 4
     replication_factor: int = 1
 
@@ -52,13 +54,14 @@ def asyncapi_document(version: str, deployment: Deployment | None = None) -> Sch
     """
     deployment = deployment or Deployment()
     topics = {name: FEATURES for name in deployment.input_topics}
-    topics.update({spec.name: spec for spec in ALL_TOPICS if spec is not FEATURES})
+    own = {spec.name: spec for spec in ALL_TOPICS if spec is not FEATURES}
+    topics.update({deployment.labels_topic if spec is LABELS else name: spec for name, spec in own.items()})
     return {
         "asyncapi": ASYNCAPI_VERSION,
         "info": {
             "title": "Forebay",
             "version": version,
-            "description": "Feature events in, predictions, dead letters, error aggregates and alerts out.",
+            "description": "Feature events and labels in, predictions, dead letters, error aggregates, quality and alerts out.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": headers.JSON_CONTENT_TYPE,
@@ -103,15 +106,16 @@ def _channel(name: str, spec: TopicSpec, deployment: Deployment) -> Schema:
 
 
 def _operation(name: str, spec: TopicSpec, deployment: Deployment) -> tuple[str, Schema]:
-    received = spec is FEATURES
+    received = spec in (FEATURES, LABELS)
+    reader = "evaluator" if spec is LABELS else "worker"
     operation: Schema = {
         "action": "receive" if received else "send",
-        "summary": f"The worker reads {name}." if received else f"The {spec.owner.split()[-1]} writes {name}.",
+        "summary": f"The {reader} reads {name}." if received else f"The {spec.owner.split()[-1]} writes {name}.",
         "channel": _ref("channels", name),
         "messages": [_ref("channels", name, "messages", message) for message in _message_names(spec)],
     }
     if received:
-        group = {"type": "string", "enum": [deployment.group_id]}
+        group = {"type": "string", "enum": [deployment.evaluator_group_id if spec is LABELS else deployment.group_id]}
         operation["bindings"] = {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
     return f"{operation['action']}-{name}", operation
 
@@ -148,6 +152,8 @@ def _messages() -> Schema:
                 "rollout",
                 "rollout-switch",
                 "shadow-prediction",
+                "label",
+                "quality",
                 "outcome-delta",
                 "error-aggregate",
                 "alert",

@@ -12,9 +12,11 @@ from typing import Final
 
 from forebay.schemas import headers
 from forebay.schemas.aggregates import aggregator_changelog, alert, error_aggregate
+from forebay.schemas.labels import label
 from forebay.schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
 from forebay.schemas.outputs import MAX_SAMPLE_IDS as MAX_SAMPLE_IDS
 from forebay.schemas.outputs import dead_letter, late_event, outcome_delta, prediction, replay_headers
+from forebay.schemas.quality import quality
 from forebay.schemas.rollouts import rollout, rollout_switch
 from forebay.schemas.shadow_predictions import shadow_prediction
 from forebay.schemas.shapes import MAX_TIMESTAMP_MS as MAX_TIMESTAMP_MS
@@ -156,6 +158,8 @@ def definitions() -> Mapping[str, Schema]:
             "rollout": rollout(),
             "rollout-switch": rollout_switch(),
             "shadow-prediction": shadow_prediction(),
+            "label": label(),
+            "quality": quality(),
             "outcome-delta": outcome_delta(),
             "error-aggregate": error_aggregate(),
             "alert": alert(),

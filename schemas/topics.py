@@ -19,6 +19,8 @@ TopicKey = Literal[
     "rollouts",
     "rollout-switches",
     "shadow-predictions",
+    "labels",
+    "quality",
     "outcome-deltas",
     "error-aggregates",
     "alerts",
@@ -165,6 +167,37 @@ SHADOW_PREDICTIONS: Final = TopicSpec(
     owner="forebay worker",
 )
 
+LABELS: Final = TopicSpec(
+    name="labels",
+    description=(
+        "What happened: the true class or value of predicted events, as it becomes known. Only needed if evaluate.enabled is "
+        "set. Kept for 30 days, as long as a label may come after its prediction. Not compacted: two labels of one key are "
+        "those of two events, or a correction. It must have as many partitions as predictions: a label is joined with the "
+        "predictions of the partition with its number."
+    ),
+    key="The event's record key, so that the label is in the partition of its prediction.",
+    schema="label",
+    partitions=None,
+    retention_ms=30 * DAY_MS,
+    cleanup_policy="delete",
+    owner="your producers",
+)
+
+QUALITY: Final = TopicSpec(
+    name="quality",
+    description=(
+        "The quality of each model version by its labels, in windows of event time, as records that add up, a few for each "
+        "commit of an evaluator. Only needed if evaluate.enabled is set. Kept for 30 days, as long as the labels. Not "
+        "compacted: records of one key add up; the newest does not replace the others."
+    ),
+    key="model|version|window_start|slice",
+    schema="quality",
+    partitions=4,
+    retention_ms=30 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay evaluator",
+)
+
 OUTCOME_DELTAS: Final = TopicSpec(
     name="outcome-deltas",
     description=(
@@ -241,10 +274,19 @@ CATALOGUE: Final[tuple[TopicSpec, ...]] = (FEATURES, PREDICTIONS, DEAD_LETTERS, 
 ROLLOUT_TOPICS: Final[tuple[TopicSpec, ...]] = (ROLLOUTS, ROLLOUT_SWITCHES, SHADOW_PREDICTIONS)
 """The topics that a worker also needs if rollouts are enabled."""
 
+EVALUATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (LABELS, QUALITY)
+"""The topics that the evaluator reads and writes, besides predictions. A worker runs without them."""
+
 AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
 """The topics that the aggregator writes. A worker runs without them."""
 
-ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (*CATALOGUE, LATE_EVENTS, *ROLLOUT_TOPICS, *AGGREGATOR_TOPICS)
+ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (
+    *CATALOGUE,
+    LATE_EVENTS,
+    *ROLLOUT_TOPICS,
+    *EVALUATOR_TOPICS,
+    *AGGREGATOR_TOPICS,
+)
 
 
 def topic_name(prefix: str, name: str) -> str:

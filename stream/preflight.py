@@ -24,6 +24,7 @@ from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import KafkaSection, Settings, WindowSection
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.retry import fixed, retry
+from forebay.stream.evaluate.topics import check_evaluator_topics
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.acl_check import ask_coordinator
 from forebay.stream.kafka.cluster.advertised_listeners import unreachable_brokers
@@ -86,7 +87,7 @@ PlanWindows = Callable[[WindowSection, Signature, ModelRef, str], object]
 
 
 async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnCheck) -> None:
-    """Check the brokers, the topics of workers and aggregator, and the permissions. Never raises for what it finds.
+    """Check the brokers, the topics of workers, aggregator and evaluator, and the permissions. Never raises for what it finds.
 
     on_check: called with each result as soon as it is known.
     """
@@ -113,10 +114,12 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
                 on_check(_check_access("output", topics=outputs, seen=seen, wanted=WRITE_OUTPUT, done="written to"))
                 on_check(await _attempt("group", _check_group(broker, kafka, timeout_s), timeout_s))
                 on_check(await _attempt("transactions", _check_transactions(settings, timeout_s), timeout_s))
+                if settings.evaluate.enabled:
+                    on_check(await _attempt("evaluator", _check_evaluator(settings, timeout_s), timeout_s))
                 return
     except (ForebayError, KafkaError, OSError) as error:
         on_check(_failure("broker", error, timeout_s))
-    for name in AFTER_BROKER:
+    for name in (*AFTER_BROKER, *["evaluator"] * settings.evaluate.enabled):
         on_check(Check(name, Status.SKIPPED, "the broker must be reached first"))
 
 
@@ -203,6 +206,10 @@ async def _check_topics(settings: Settings, timeout_s: float) -> Check:
 
 async def _check_aggregator(settings: Settings, timeout_s: float) -> Check:
     return _summarise("aggregator", await check_aggregator_topics(settings, timeout_s=timeout_s))
+
+
+async def _check_evaluator(settings: Settings, timeout_s: float) -> Check:
+    return _summarise("evaluator", await check_evaluator_topics(settings, timeout_s=timeout_s))
 
 
 def _summarise(name: str, checked: TopicCheck) -> Check:

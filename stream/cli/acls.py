@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forebay.stream.kafka.cluster.acls import Acl
 
 # The values of `Role`, which is not imported so that --help is fast.
-ROLES: Final = ("worker", "aggregator", "dlq-replay", "rollouts")
+ROLES: Final = ("worker", "aggregator", "evaluator", "dlq-replay", "rollouts")
 
 
 @click.command(
@@ -24,6 +24,7 @@ ROLES: Final = ("worker", "aggregator", "dlq-replay", "rollouts")
     epilog=examples(
         ("forebay acls worker", "for `forebay run` with this configuration"),
         ("forebay acls aggregator --principal User:counts", "for `forebay aggregate` as another user"),
+        ("forebay acls evaluator", "for `forebay evaluate`"),
         ("forebay acls worker --commands | sh", "grant them with Kafka's kafka-acls.sh"),
         ("forebay acls dlq-replay --json", "for `forebay dlq replay`, as JSON"),
         ("forebay acls rollouts --principal User:ada", "for the commands of `forebay models` that change rollouts"),
@@ -43,8 +44,8 @@ ROLES: Final = ("worker", "aggregator", "dlq-replay", "rollouts")
 def command(source: ConfigSource, role: str, principal: str, commands: bool, as_json: bool) -> None:
     """Print the permissions that a role needs on a Kafka cluster with access control lists. Does not connect to a cluster.
 
-    ROLE is worker, aggregator, dlq-replay or rollouts. READ and WRITE imply DESCRIBE. The permission to create topics is not
-    included: an administrator runs `forebay topics create`.
+    ROLE is worker, aggregator, evaluator, dlq-replay or rollouts. READ and WRITE imply DESCRIBE. The permission to create
+    topics is not included: an administrator runs `forebay topics create`.
     """
     from forebay.stream.kafka.cluster.acls import Role, required_acls
 

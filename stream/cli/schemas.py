@@ -110,6 +110,7 @@ def _asyncapi(source: ConfigSource) -> str:
 
     from forebay.schemas.asyncapi import Deployment, asyncapi_document
     from forebay.schemas.generate import to_text
+    from forebay.stream.config.evaluator_group import evaluator_group
 
     settings = source.load().settings
     deployment = Deployment(
@@ -117,8 +118,10 @@ def _asyncapi(source: ConfigSource) -> str:
         security_protocol=settings.kafka.security_protocol,
         sasl_mechanism=settings.kafka.sasl_mechanism,
         group_id=settings.kafka.group_id,
+        evaluator_group_id=evaluator_group(settings),
         prefix=settings.topics.prefix,
         input_topics=settings.input.topics,
+        labels_topic=settings.evaluate.labels_topic,
         partitions=settings.topics.partitions,
         replication_factor=settings.topics.replication_factor,
     )

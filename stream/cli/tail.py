@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features"),
-    *("rollouts", "rollout-switches", "shadow-predictions"),
+    *("rollouts", "rollout-switches", "shadow-predictions", "labels", "quality"),
 )
 
 
@@ -59,8 +59,8 @@ def command(
     """Print the records of a topic as text, or as JSON with one object per line.
 
     KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, rollouts,
-    rollout-switches or shadow-predictions. Only committed records are printed. Does not join a consumer group or commit
-    offsets.
+    rollout-switches, shadow-predictions, labels or quality. Only committed records are printed. Does not join a consumer
+    group or commit offsets.
     """
     if since is not None and from_beginning:
         raise click.UsageError("--from-beginning and --since exclude each other")
@@ -73,8 +73,8 @@ def command(
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     name = topic
     if name is None:
-        # `features` stands for the topics of the worker's events, whatever their names.
-        base = settings.input.topics[0] if kind == "features" else kind
+        # `features` and `labels` stand for the topics that are configured, whatever their names.
+        base = {"features": settings.input.topics[0], "labels": settings.evaluate.labels_topic}.get(kind, kind)
         name = topic_name(settings.topics.prefix, base)
     run_async(
         _tail(

@@ -67,18 +67,21 @@ def command() -> None:
 )
 @json_option
 def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, dry_run: bool, as_json: bool) -> int:
-    """Create missing topics, including those of the aggregator.
+    """Create missing topics, including those of the aggregator and, with evaluate.enabled, of the evaluator.
 
     Existing topics are not changed. The exit status is 1 if the cluster refuses a topic.
     """
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     # Imported late: they import the Kafka client.
     from forebay.stream.aggregate.topics import create_aggregator_topics
+    from forebay.stream.evaluate.topics import create_evaluator_topics
     from forebay.stream.kafka.cluster.topics import create_topics
 
     async def create_all() -> tuple[CreateResult, ...]:
         done = await create_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
-        return (*done, *await create_aggregator_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
+        done += await create_aggregator_topics(settings, dry_run=dry_run, timeout_s=timeout_s)
+        # After predictions, whose number of partitions labels must have.
+        return (*done, *await create_evaluator_topics(settings, dry_run=dry_run, timeout_s=timeout_s))
 
     done = run_async(create_all())
     if as_json:
@@ -100,19 +103,21 @@ def create(source: ConfigSource, bootstrap_server: str | None, timeout_s: float,
 @_timeout
 @json_option
 def check(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
-    """Compare the topics of workers and aggregator with the catalogue.
+    """Compare the topics of workers, aggregator and evaluator with the catalogue.
 
-    Nothing is changed. The exit status is 1 if there is an error, with which a worker or the aggregator cannot work. Warnings
+    Nothing is changed. The exit status is 1 if there is an error, with which one of them cannot work. Warnings
     and notes are only printed. Missing topics of the aggregator are a warning, since workers do not need them.
     """
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     # Imported late: they import the Kafka client.
     from forebay.stream.aggregate.topics import check_aggregator_topics
+    from forebay.stream.evaluate.topics import check_evaluator_topics
     from forebay.stream.kafka.cluster.topics import check_topics
 
     async def check_all() -> TopicCheck:
         checked = await check_topics(settings, timeout_s=timeout_s)
-        return checked.merge(await check_aggregator_topics(settings, timeout_s=timeout_s))
+        checked = checked.merge(await check_aggregator_topics(settings, timeout_s=timeout_s))
+        return checked.merge(await check_evaluator_topics(settings, timeout_s=timeout_s))
 
     checked = run_async(check_all())
     if as_json:

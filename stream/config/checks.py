@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from forebay.schemas.topics import ALL_TOPICS, FEATURES
+from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS
+from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.conflict import Conflict as Conflict
 from forebay.stream.config.model_checks import effective_key, model_conflicts
 from forebay.stream.config.sections import AdminSection, KafkaSection, Settings
 from forebay.stream.config.values import MAX_NAME_LENGTH
 
-_OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name}
+_OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name, LABELS.name}
 
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
@@ -20,6 +21,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _sizes(settings)
     yield from model_conflicts(settings)
     yield from _aggregate(settings)
+    yield from _evaluate(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
@@ -104,6 +106,31 @@ def _aggregate(settings: Settings) -> Iterator[Conflict]:
     if aggregate.group_id == settings.kafka.group_id:
         yield Conflict(
             ("aggregate.group_id", "kafka.group_id"), "must differ from kafka.group_id, the group of the workers"
+        )
+
+
+def _evaluate(settings: Settings) -> Iterator[Conflict]:
+    labels, group_id = settings.evaluate.labels_topic, settings.evaluate.group_id
+    if labels in _OUTPUTS:
+        yield Conflict(("evaluate.labels_topic",), "must be the topic of your labels: Forebay writes to this topic")
+    if settings.evaluate.enabled and labels in settings.input.topics:
+        yield Conflict(
+            ("evaluate.labels_topic", "input.topics"), "must not be in input.topics: workers would predict the labels"
+        )
+    if len(settings.topics.prefix) + len(labels) > MAX_NAME_LENGTH:
+        yield Conflict(
+            ("evaluate.labels_topic", "topics.prefix"),
+            f"must be at most {MAX_NAME_LENGTH} characters, including topics.prefix",
+        )
+    if group_id is None:
+        return
+    if group_id == settings.kafka.group_id:
+        yield Conflict(
+            ("evaluate.group_id", "kafka.group_id"), "must differ from kafka.group_id, the group of the workers"
+        )
+    if group_id == aggregator_group(settings):
+        yield Conflict(
+            ("evaluate.group_id", "aggregate.group_id"), f"must differ from the group of the aggregators ({group_id})"
         )
 
 

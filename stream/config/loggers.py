@@ -33,6 +33,7 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
         "forebay.aggregate": "the aggregator: start and stop, restored partitions, records that cannot be counted",
         "forebay.aggregate.alerts": "alerts that start and end; webhook requests that fail",
         "forebay.aggregate.faust": "Faust within the aggregator; errors only, unless set to debug",
+        "forebay.evaluate": "the evaluator: start and stop, restored partitions, refused records, failed commits",
     }
 )
 """Loggers, with what they log. A level for a name applies to all loggers below it too, except that only

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
+from forebay.stream.config.evaluate_section import EvaluateSection as EvaluateSection
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
 from forebay.stream.config.models_section import BatchSection as BatchSection
 from forebay.stream.config.models_section import ModelEntry as ModelEntry
@@ -333,6 +334,7 @@ class Settings(Section):
     breaker: BreakerSection = BreakerSection()
     limits: LimitsSection = LimitsSection()
     rollouts: RolloutsSection = RolloutsSection()
+    evaluate: EvaluateSection = EvaluateSection()
     aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
     admin: AdminSection = AdminSection()

@@ -68,6 +68,13 @@ ROLLOUTS: Final = """\
 """
 
 
+EVALUATE: Final = """\
+# Measure the quality of the models by labels (`forebay evaluate`). Run `forebay topics create` again after enabling.
+# [evaluate]
+# enabled = true
+"""
+
+
 def template() -> str:
     """Return the file as text. Settings without a default are comments."""
     defaults, types = Settings(), section_types()
@@ -91,4 +98,5 @@ def template() -> str:
         if name == "model":
             lines.append(MODELS)
             lines.append(ROLLOUTS)
+            lines.append(EVALUATE)
     return "\n".join(lines)

@@ -134,6 +134,19 @@ def _side(side: Mapping[str, Any]) -> str:
     return f"{'' if answer is None else f'{answer} '}{_numbers(side['prediction'])}"
 
 
+def _label(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    name = next((str(value[field]) for field in ("id", "source", "key") if field in value), _bytes(record.key))
+    model = f"  {value['model']}" if "model" in value else ""
+    return f"{name}  is  {value['label']}{model}  known {local_time(value['timestamp'])}"
+
+
+def _quality(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    part = f"  {value['slice']}" if value["slice"] else ""
+    return f"window {utc_minute(value['window_start'])}  {value['model']} v{value['version']}{part}"
+
+
 def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
     return f"{_counted(value)}{_ids(value)}"
@@ -183,6 +196,8 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
         "rollouts": _rollout,
         "rollout-switches": _switch,
         "shadow-predictions": _shadow_prediction,
+        "labels": _label,
+        "quality": _quality,
         "outcome-deltas": _delta,
         "features": _event,
         "error-aggregates": _aggregate,

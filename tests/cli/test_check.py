@@ -16,7 +16,15 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.cli import main
-from forebay.stream.config.sections import KafkaSection, RolloutsSection, Settings, TopicsSection, WindowSection
+from forebay.stream.config.sections import (
+    EvaluateSection,
+    KafkaSection,
+    RolloutsSection,
+    Settings,
+    TopicsSection,
+    WindowSection,
+)
+from forebay.stream.evaluate.topics import create_evaluator_topics
 from forebay.stream.kafka.cluster.topic_plan import TopicState, find_problems, plan_topics
 from forebay.stream.kafka.cluster.topics import TopicCheck, create_topics
 from forebay.stream.kafka.protocol.authorized_operations import ClusterView
@@ -329,3 +337,23 @@ def test_windows_require_a_model_that_takes_windows(capsys: pytest.CaptureFixtur
     status, checks = check(capsys, "model.name=delays", *windows)
     assert status == 1 and "the model delays takes single events" in checks["model"]["detail"]
     assert "set window.kind to none" in checks["model"]["remedy"]
+
+
+def test_the_topics_of_the_evaluator_are_checked_if_it_is_enabled(
+    broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = names("")
+    section = EvaluateSection(enabled=True)
+    made = Settings(
+        kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=prefix), evaluate=section
+    )
+    asyncio.run(create_topics(made))
+    settings = [f"kafka.bootstrap_servers={broker.bootstrap}", f"topics.prefix={prefix}", "model.name=delays"]
+    assert "evaluator" not in check(capsys, *settings, timeout_s=20)[1]
+    settings.append("evaluate.enabled=true")
+    status, checks = check(capsys, *settings, timeout_s=20)
+    assert status == 1 and checks["evaluator"]["status"] == "failed"
+    assert f"{prefix}labels: there is no such topic" in checks["evaluator"]["problems"][0]
+    asyncio.run(create_evaluator_topics(made, dry_run=False))
+    status, checks = check(capsys, *settings, timeout_s=20)
+    assert (status, checks["evaluator"]["status"]) == (0, "ok")

@@ -19,6 +19,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.sections import Settings
+from forebay.stream.evaluate.topics import create_evaluator_topics
 from forebay.stream.kafka.cluster.acl_check import require
 from forebay.stream.kafka.cluster.acls import Acl, Role, required_acls
 from forebay.stream.kafka.cluster.topics import create_topics
@@ -55,6 +56,7 @@ def environment(kafka: SecureKafka, user: str, prefix: str) -> dict[str, str]:
         "FOREBAY_TOPICS__PARTITIONS": "1",
         "FOREBAY_AGGREGATE__ALERTS": json.dumps(RULE),
         "FOREBAY_ROLLOUTS__ENABLED": "true",
+        "FOREBAY_EVALUATE__ENABLED": "true",
     }
 
 
@@ -82,6 +84,7 @@ async def make_topics(kafka: SecureKafka, prefix: str) -> None:
     settings = by_nobody.model_copy(update={"kafka": kafka.section("PLAINTEXT")})
     await create_topics(settings)
     await create_aggregator_topics(settings, dry_run=False)
+    await create_evaluator_topics(settings, dry_run=False)
 
 
 def start_worker(kafka: SecureKafka, folder: Path, user: str, prefix: str) -> WorkerProcess:

@@ -94,7 +94,37 @@ def test_the_bounds_themselves_are_allowed() -> None:
     )
 
 
-@pytest.mark.parametrize("topic", [spec.name for spec in ALL_TOPICS if spec.name != "features"])
+@pytest.mark.parametrize(
+    ("overrides", "key", "rule"),
+    [
+        ({"evaluate.labels_topic": "predictions"}, "evaluate.labels_topic", "Forebay writes to this topic"),
+        (
+            {"evaluate.enabled": True, "input.topics": "features,labels"},
+            "evaluate.labels_topic",
+            "must not be in input.topics",
+        ),
+        ({"topics.prefix": "p" * 200, "evaluate.labels_topic": "t" * 50}, "evaluate.labels_topic", "topics.prefix"),
+        ({"evaluate.group_id": "forebay"}, "evaluate.group_id", "must differ from kafka.group_id"),
+        ({"evaluate.group_id": "forebay-aggregate"}, "evaluate.group_id", "group of the aggregators"),
+        ({"evaluate.slices": "a,b,c,d,e"}, "evaluate.slices", "a list of at most 4 different names"),
+        ({"evaluate.slices": "a,a"}, "evaluate.slices", "a list of at most 4 different names"),
+        ({"evaluate.slices": ["a=b"]}, "evaluate.slices", "without '='"),
+        ({"evaluate.join_by": "offset"}, "evaluate.join_by", '"id", "position" or "key_and_time"'),
+        ({"evaluate.horizon_s": 0}, "evaluate.horizon_s", "a whole number from 1 to 2592000"),
+    ],
+)
+def test_labels_have_a_topic_and_a_group_of_their_own(overrides: dict[str, object], key: str, rule: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {}, overrides)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{key} = ") and rule in problem
+
+
+def test_a_topic_named_labels_can_be_an_input_while_the_evaluator_is_off() -> None:
+    assert not report({"input.topics": "labels"})
+
+
+@pytest.mark.parametrize("topic", [spec.name for spec in ALL_TOPICS if spec.name not in ("features", "labels")])
 def test_what_the_worker_writes_it_does_not_read(topic: str) -> None:
     ((key, rule),) = report({"input.topics": f"features,{topic}"})
     assert key == "input.topics"

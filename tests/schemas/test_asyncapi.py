@@ -94,11 +94,14 @@ def test_events_are_received_and_the_rest_is_sent() -> None:
         "send-rollouts": "send",
         "send-rollout-switches": "send",
         "send-shadow-predictions": "send",
+        "receive-labels": "receive",
+        "send-quality": "send",
         "send-error-aggregates": "send",
         "send-alerts": "send",
         "send-aggregator-changelog": "send",
     }
     assert operations["receive-features"]["bindings"]["kafka"]["groupId"]["enum"] == ["forebay"]
+    assert operations["receive-labels"]["bindings"]["kafka"]["groupId"]["enum"] == ["forebay-evaluate"]
 
 
 def test_every_reference_resolves() -> None:

@@ -29,6 +29,8 @@ def test_names_are_unique_and_in_the_order_of_processing() -> None:
         "rollouts",
         "rollout-switches",
         "shadow-predictions",
+        "labels",
+        "quality",
         "error-aggregates",
         "alerts",
         "aggregator-changelog",

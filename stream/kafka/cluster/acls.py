@@ -18,12 +18,14 @@ from forebay.schemas.topics import (
     LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
+    QUALITY,
     ROLLOUT_SWITCHES,
     ROLLOUTS,
     SHADOW_PREDICTIONS,
     topic_name,
 )
 from forebay.stream.config.aggregator_group import aggregator_group
+from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.sections import Settings
 
 Resource = Literal["topic", "group", "transactional-id"]
@@ -35,6 +37,7 @@ class Role(StrEnum):
 
     WORKER = "worker"
     AGGREGATOR = "aggregator"
+    EVALUATOR = "evaluator"
     REPLAY = "dlq-replay"
     ROLLOUTS = "rollouts"
 
@@ -42,6 +45,7 @@ class Role(StrEnum):
 ROLES: Final[dict[Role, str]] = {
     Role.WORKER: "forebay run",
     Role.AGGREGATOR: "forebay aggregate",
+    Role.EVALUATOR: "forebay evaluate",
     Role.REPLAY: "forebay dlq replay",
     Role.ROLLOUTS: "forebay models rollout, promote, canary, shadow, rollback, pause, resume, abort, history",
 }
@@ -63,8 +67,14 @@ class Acl:
 
 def required_acls(role: Role, settings: Settings) -> tuple[Acl, ...]:
     """Return all access control lists of a role with these settings. Raises ConfigError for an invalid topic name."""
-    acls = {Role.WORKER: _worker, Role.AGGREGATOR: _aggregator, Role.REPLAY: _replay, Role.ROLLOUTS: _rollouts}[role]
-    return tuple(acls(settings))
+    acls = {
+        Role.WORKER: _worker,
+        Role.AGGREGATOR: _aggregator,
+        Role.EVALUATOR: _evaluator,
+        Role.REPLAY: _replay,
+        Role.ROLLOUTS: _rollouts,
+    }
+    return tuple(acls[role](settings))
 
 
 def _worker(settings: Settings) -> Iterator[Acl]:
@@ -105,6 +115,20 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
     yield from (Acl("topic", name, "WRITE") for name in own)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))
     yield Acl("group", aggregator_group(settings), "READ")
+
+
+def _evaluator(settings: Settings) -> Iterator[Acl]:
+    read = _names(settings, PREDICTIONS.name, settings.evaluate.labels_topic)
+    if settings.rollouts.enabled:
+        read += _names(settings, SHADOW_PREDICTIONS.name)
+    (quality,) = _names(settings, QUALITY.name)
+    yield from (Acl("topic", name, "READ") for name in read)
+    yield Acl("topic", quality, "WRITE")
+    yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (*read, quality))
+    group = evaluator_group(settings)
+    yield Acl("group", group, "READ")
+    # Always: what has been counted and the positions are one transaction, whatever the workers' guarantee.
+    yield Acl("transactional-id", f"{settings.delivery.transactional_id_prefix}-{group}-", "WRITE", prefixed=True)
 
 
 def _replay(settings: Settings) -> Iterator[Acl]:

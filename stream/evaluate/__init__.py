@@ -1,0 +1,1 @@
+"""The evaluator: joins labels with predictions and writes sums of quality."""
