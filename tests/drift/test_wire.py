@@ -1,0 +1,67 @@
+"""Records of drift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from forebay.schemas.errors import DataError
+from forebay.stream.drift.wire import decode_drift, encode_drift
+from tests.drift.build import COLOURS, CountingWorker, bins_of, key_of, signature_of
+
+
+def encoded() -> tuple[bytes, bytes]:
+    rng = np.random.default_rng(0)
+    x_NF = np.column_stack([rng.normal(size=(400, 2)), rng.integers(0, 4, 400)]).astype(np.float32)
+    bins = bins_of(signature_of(2, categories=COLOURS), x_NF)
+    counts = CountingWorker(bins).count(key_of(7, version=3), x_NF, rng.random(400, np.float32))
+    return encode_drift(counts, worker="w", number=2)
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    key, value = encoded()
+    record = decode_drift(value)
+    assert key == b"flights|3"
+    assert (record.worker, record.number, record.counts.key) == ("w", 2, key_of(7, version=3))
+    assert encode_drift(record.counts, worker="w", number=2) == (key, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format is 2; this release reads 1"),
+        ({"rows": -1}, "neither is negative"),
+        ({"window_end": 0}, "window_end is out of range"),
+        ({"columns": [{}]}, "missing required field"),
+        ({"version": "1"}, "version"),
+    ],
+)
+def test_anything_else_is_refused_with_the_reason(change: dict[str, Any], message: str) -> None:
+    document = orjson.loads(encoded()[1]) | change
+    with pytest.raises(DataError, match=message):
+        decode_drift(orjson.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": []}, "has 0 counts"),
+        ({"missing": -1}, "negative count"),
+        ({"expected": [1.0]}, "1 expected shares"),
+        ({"expected_missing": 2.0}, "not from 0 to 1"),
+    ],
+)
+def test_a_wrong_column_is_named(change: dict[str, Any], message: str) -> None:
+    document = orjson.loads(encoded()[1])
+    document["columns"][0] |= change
+    with pytest.raises(DataError, match=f"'x0' has .*{message.removeprefix('has ')}"):
+        decode_drift(orjson.dumps(document))
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xff", b"[" * 100_000])
+def test_bytes_that_are_no_json_are_refused(value: bytes | None) -> None:
+    with pytest.raises(DataError, match="not a record of drift"):
+        decode_drift(value)
