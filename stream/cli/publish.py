@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
@@ -24,19 +22,28 @@ from forebay.stream.cli.options import (
 )
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.publish_check import find_signature, outcome_topics, warn
-from forebay.stream.core.quantities import quantity
+from forebay.stream.cli.publish_file import publish_file
+from forebay.stream.cli.publish_labels import (
+    LabelOptionValues,
+    check_label_use,
+    find_label_signature,
+    is_labels_topic,
+    label_job_options,
+    label_options,
+    values_by_option,
+)
 
 if TYPE_CHECKING:
-    from forebay.models.data.row_source import ReadOptions, RowSource
+    from forebay.models.data.row_source import ReadOptions
     from forebay.models.data.table_options import TableFormat
     from forebay.stream.config.load import LoadedSettings
     from forebay.stream.config.sections import Settings
     from forebay.stream.publish.event_times import TimeUnit
     from forebay.stream.publish.inspection import ServedSignature
-    from forebay.stream.publish.publish_job import EventFields, PublishedEvent, PublishJob
+    from forebay.stream.publish.publish_job import EventFields, LabelOptions, PublishedEvent, PublishJob
 
 
-class PublishOptions(TypedDict):
+class PublishOptions(LabelOptionValues):
     """The options of the command, by parameter name."""
 
     file: str | None
@@ -73,6 +80,7 @@ class PublishOptions(TypedDict):
         ("forebay publish events.jsonl --rate 1000", "a file, at 1,000 events per second"),
         ("forebay publish flights.csv.gz --key-column tailnum", "a file whose columns become features"),
         ("forebay publish 's3://bucket/flights/*.parquet'", "all files of a pattern, in the order of their names"),
+        ("forebay publish outcomes.csv --topic labels --label-column arrived_late --key-column tailnum", "labels"),
         ("tail -f events.jsonl | forebay publish -", "events as they arrive"),
         ("forebay publish broken.jsonl --raw", "unchanged lines, to see how invalid ones are handled"),
     ),
@@ -119,6 +127,7 @@ class PublishOptions(TypedDict):
     metavar="NAME",
     help="Column of the record keys; it also stays a feature. [default: key, if there is one]",
 )
+@label_options
 @click.option(
     "--text-column",
     "text_columns",
@@ -153,12 +162,15 @@ class PublishOptions(TypedDict):
 def command(
     source: ConfigSource, bootstrap_server: str | None, as_json: bool, **options: Unpack[PublishOptions]
 ) -> int:
-    """Publish one event or the events of files.
+    """Publish one event, or the events or labels of files.
 
     --features gives one event. FILE holds JSON lines, CSV, TSV, Parquet or Arrow; text can be compressed (.gz, .zst). It is a
     path, a pattern in quotes such as 'data/*.csv', or a URL such as s3://bucket/data.csv. A JSON line with the
     field `features` is sent as an event; the columns of any other row become features. The file can be of any size: it is read
     while it is sent. `-` is standard input.
+
+    With --topic and the topic of labels, each row becomes a label: what really happened to an event. The key has to be that of
+    the event, so that the label reaches the partition of its prediction.
     """
     _check_use(options)
     # The client's log repeats the errors reported here.
@@ -166,13 +178,18 @@ def command(
     from forebay.stream.publish.features import parse_features
 
     loaded = source.load({"kafka.bootstrap_servers": bootstrap_server})
+    labels = is_labels_topic(loaded.settings, options["topic"])
+    check_label_use(labels, values_by_option(options), _options_of_events(options))
     headers = tuple(_header(text) for text in options["headers"])
-    signature = _find_signature(loaded, options)
+    if labels:
+        signature = find_label_signature(loaded, model=_named_model(options), wanted=options["check"])
+    else:
+        signature = _find_signature(loaded, options)
     job = _make_job(loaded.settings, options, headers, signature)
     categories = {} if signature is None else signature.categories()
     if options["features"] is None:
         assert options["file"] is not None
-        _publish_file(job, options["file"], _read_options(options, categories), as_json)
+        publish_file(job, options["file"], _read_options(options, categories), as_json=as_json)
         return 0
     event = (parse_features(options["features"], categories), options["event_id"], options["key"])
     if options["wait_s"] is None:
@@ -197,6 +214,15 @@ def _check_use(options: PublishOptions) -> None:
 def _event_options(options: PublishOptions) -> dict[str, object]:
     """Return the options for a single event, with their values; None if not set."""
     return {"--id": options["event_id"], "--key": options["key"], "--wait": options["wait_s"]}
+
+
+def _options_of_events(options: PublishOptions) -> dict[str, object]:
+    """Return the options for events, not labels, with their values; None if not set."""
+    return {
+        "--features": options["features"],
+        "--raw": options["raw"] or None,
+        "--deadline-ms": options["deadline_ms"],
+    }
 
 
 def _file_options(options: PublishOptions) -> dict[str, object]:
@@ -249,7 +275,8 @@ def _make_job(
     from forebay.stream.publish.inspection import EventCheck, Inspection
     from forebay.stream.publish.publish_job import PublishJob
 
-    event_check = None if signature is None else EventCheck(signature, headers)
+    labels = is_labels_topic(settings, options["topic"])
+    event_check = None if signature is None or labels else EventCheck(signature, headers)
     timezone = options["timezone"]
     return PublishJob(
         options=client_options(settings.kafka),
@@ -264,7 +291,25 @@ def _make_job(
         skip_invalid=options["skip_bad_lines"],
         clock=SystemClock(),
         inspection=None if options["raw"] else Inspection(event_check, options["check"] is True, warn),
+        labels=_label_options(settings, options, signature) if labels else None,
     )
+
+
+def _label_options(settings: Settings, options: PublishOptions, signature: ServedSignature | None) -> LabelOptions:
+    from forebay.stream.publish.label_builder import LabelColumns
+
+    columns = LabelColumns(
+        id=options["id_column"],
+        label=options["label_column"],
+        timestamp=options["timestamp_column"],
+        key=options["key_column"],
+        topic=options["topic_column"],
+        partition=options["partition_column"],
+        offset=options["offset_column"],
+        fields=options["field_columns"],
+        default_fields=settings.evaluate.slices,
+    )
+    return label_job_options(settings, columns, signature, model=_named_model(options))
 
 
 def _read_options(options: PublishOptions, categories: Mapping[str, Collection[str]]) -> ReadOptions:
@@ -326,74 +371,3 @@ async def _publish_and_wait(
     else:
         echo(as_line("predictions" if outcome.predicted else "dead-letters", outcome.partition, outcome.record))
     return 0 if outcome.predicted else 1
-
-
-def _publish_file(job: PublishJob, file: str, options: ReadOptions, as_json: bool) -> None:
-    from forebay.models.data.row_source import open_rows
-
-    with open_rows(file, options, job.columns.check) as source, _progress(source, job, as_json) as progress:
-        result = run_async(job.publish_rows(source.rows, source.name, progress))
-    if as_json:
-        echo_json(
-            {
-                "events": result.events,
-                "skipped": result.skipped,
-                "bytes": result.num_bytes,
-                "seconds": round(result.seconds, 3),
-                "topic": job.topic,
-                "bad_lines": [
-                    {"place": invalid_row.place, "reason": invalid_row.reason} for invalid_row in result.first_invalid
-                ],
-            },
-            indent=None,
-        )
-        return
-    events = quantity(result.events, "event")
-    echo(f"published {events} to {job.topic} in {result.seconds:.1f} s ({result.rate:,.0f}/s)")
-    if result.skipped:
-        from forebay.stream.terminal.console import visible
-
-        first = ", the first:" if result.skipped > len(result.first_invalid) else ":"
-        echo(f"skipped {quantity(result.skipped, 'bad line')}{first}", err=True)
-        for invalid_row in result.first_invalid:
-            echo(visible(f"  {invalid_row.place}: {invalid_row.reason}"), err=True)
-
-
-@contextlib.contextmanager
-def _progress(source: RowSource, job: PublishJob, as_json: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar if the standard error is a terminal."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from forebay.stream.terminal.console import stderr_console
-
-    console = stderr_console()
-    if as_json or not console.is_terminal:
-        yield lambda events, skipped: None
-        return
-    total = job.limit or (1.0 if source.total_bytes else None)
-    columns = (
-        SpinnerColumn(),
-        TextColumn(source.name, markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[events]:,} events"),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TextColumn("{task.fields[skipped]}"),
-        TimeElapsedColumn(),
-    )
-    started_s = time.monotonic()
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total, events=0, rate=0.0, skipped="")
-
-        def show(events: int, skipped: int) -> None:
-            done = source.fraction()
-            if job.limit:
-                done = max(events, job.limit * (done or 0.0))
-            bar.update(
-                task,
-                completed=done or 0.0,
-                events=events,
-                rate=events / max(time.monotonic() - started_s, 1e-3),
-                skipped=f"{skipped:,} skipped" if skipped else "",
-            )
-
-        yield show

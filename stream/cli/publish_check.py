@@ -49,9 +49,11 @@ def find_signature(
     other_topic: bool,
     wanted: bool | None,
     warn: Callable[[str], None],
+    noun: str = "event",
 ) -> ServedSignature | None:
     """Return the signatures against which events are checked; None if they are not checked.
 
+    noun: what is published, for warnings.
     model, topic: as for `target_model`.
     other_topic: whether the events go to a topic that the configured worker does not read.
     wanted: True to require the check (raises ModelError if the model is not found), None to check if possible, False for none.
@@ -74,7 +76,7 @@ def find_signature(
         if wanted:
             raise
         if settings.models or any(loaded.origins[key] != DEFAULT for key in _MODEL_SETTINGS):
-            warn(f"the events are not checked before they are sent: {error.message}")
+            warn(f"the {noun}s are not checked before they are sent: {error.message}")
         return None
     others: dict[str, Signature] = {}
     unchecked = []
@@ -88,7 +90,7 @@ def find_signature(
             if wanted:
                 raise
             unchecked.append(other.name)
-            warn(f"events that name the model {other.name} are not checked before they are sent: {error.message}")
+            warn(f"{noun}s that name the model {other.name} are not checked before they are sent: {error.message}")
     limits = EventLimits(settings.input.max_event_bytes, settings.input.max_key_bytes)
     return ServedSignature(name, signature, limits, others=others, unchecked=unchecked)
 

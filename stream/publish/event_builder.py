@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import orjson
 
@@ -22,10 +22,21 @@ _EVENT_REMEDY: Final = "`forebay schemas event` prints the schema of an event; -
 
 
 class Message(NamedTuple):
-    """The key and value of a record to send."""
+    """The key and value of a record to send. partition: None if the key decides."""
 
     key: bytes | None
     value: bytes
+    partition: int | None = None
+
+
+class RowBuilder(Protocol):
+    """Builds the records of rows. noun: what the records are, for messages."""
+
+    @property
+    def noun(self) -> str: ...
+
+    def build(self, row: InputRow) -> Message:
+        """Return the message for a row. Raises RowFault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class EventBuilder:
 
     model: written into every event. deadline_after_ms: sets the deadline of every event, relative to `now_ms()`.
     """
+
+    noun: Final = "event"
 
     def __init__(
         self,

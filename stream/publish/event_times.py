@@ -81,6 +81,15 @@ class TimeRule:
             _TIME_REMEDY,
         )
 
+    def milliseconds(self, name: str, value: object) -> int:
+        """Return the time in milliseconds since the Unix epoch. Raises RowFault."""
+        time = self.event_time(name, value)
+        if isinstance(time, int):
+            return time
+        ms = self._parse(name, time)
+        assert ms is not None
+        return ms
+
     def localise(self, name: str, value: LocalTime) -> int:
         """Convert a time without an offset to milliseconds since the epoch. Raises RowFault if its zone is not known."""
         if self.zone is UTC:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from forebay.models.data.input_row import InputRow, InputRows
-from forebay.schemas.errors import DataError
+from forebay.schemas.errors import BrokerError, DataError
 from forebay.stream.core.clock import Clock
-from forebay.stream.publish.event_builder import Columns, EventBuilder, Message
+from forebay.stream.core.quantities import quantity
+from forebay.stream.publish.event_builder import Columns, EventBuilder, Message, RowBuilder
 from forebay.stream.publish.event_times import TimeRule
 from forebay.stream.publish.inspection import Candidate, Inspection
+from forebay.stream.publish.label_builder import JoinBy, LabelBuilder, LabelCheck, LabelColumns, LabelTarget
 from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, Publisher, oversize
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from forebay.stream.publish.row_fault import RowFault
@@ -31,12 +33,29 @@ class PublishedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """The options of a run that publishes labels.
+
+    join_by: how the evaluator finds the prediction of a label.
+    input_topic: the topic of the events, for rows that name none.
+    predictions: the topic of the predictions; it must have as many partitions as that of the labels.
+    """
+
+    join_by: JoinBy
+    input_topic: str
+    predictions: str
+    columns: LabelColumns = field(default_factory=LabelColumns)
+    check: LabelCheck | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PublishJob:
     """The options of a run.
 
     options: for the Kafka client.
     rate: events per second, None for as fast as possible.
     inspection: see `publish_rows`.
+    labels: None if the rows are events.
     """
 
     options: Mapping[str, object]
@@ -51,6 +70,16 @@ class PublishJob:
     skip_invalid: bool
     clock: Clock
     inspection: Inspection | None = None
+    labels: LabelOptions | None = None
+
+    @property
+    def noun(self) -> str:
+        """What the rows become: events or labels, without the s."""
+        return "event" if self.labels is None else "label"
+
+    def check_columns(self, columns: Collection[str]) -> None:
+        """Raise ConfigError if an option names a column that does not exist."""
+        (self.columns if self.labels is None else self.labels.columns).check(columns)
 
     async def publish_one(
         self, features: Features, event_id: str | None = None, key: str | None = None
@@ -58,7 +87,7 @@ class PublishJob:
         """Publish one event. event_id: None for a random one. Raises BrokerError, DataError."""
         event_id = event_id or uuid.uuid4().hex
         try:
-            message = self._builder("").build(InputRow(1, {"id": event_id, "features": features}, None))
+            message = self._event_builder("").build(InputRow(1, {"id": event_id, "features": features}, None))
         except RowFault as fault:
             raise DataError(fault.reason, kind="event", remedy=fault.remedy) from None
         record_key = None if key is None else key.encode()
@@ -87,7 +116,7 @@ class PublishJob:
         try:
             return await publish_rows(
                 rows,
-                self._builder(source),
+                self._event_builder(source) if self.labels is None else self._label_builder(self.labels, publisher),
                 publisher,
                 source=source,
                 clock=self.clock,
@@ -101,7 +130,29 @@ class PublishJob:
         finally:
             await publisher.stop()
 
-    def _builder(self, source: str) -> EventBuilder:
+    def _label_builder(self, labels: LabelOptions, publisher: Publisher) -> RowBuilder:
+        counts = publisher.partition_counts
+        num_labels, num_predictions = counts[self.topic], counts.get(labels.predictions)
+        if num_predictions is not None and num_predictions != num_labels:
+            raise BrokerError(
+                f"{self.topic} has {quantity(num_labels, 'partition')} and {labels.predictions} {num_predictions:,}; a label "
+                "must be in the partition of its prediction",
+                kind="label_partitions",
+                remedy=f"create {self.topic} again with {quantity(num_predictions, 'partition')}",
+            )
+        target = LabelTarget(
+            labels.join_by, labels.input_topic, num_labels, same_partitions=counts.get(labels.input_topic) == num_labels
+        )
+        return LabelBuilder(
+            target,
+            now_ms=self.clock.wall_ms,
+            columns=labels.columns,
+            times=self.times,
+            model=self.model,
+            check=labels.check,
+        )
+
+    def _event_builder(self, source: str) -> EventBuilder:
         return EventBuilder(
             source,
             now_ms=self.clock.wall_ms,

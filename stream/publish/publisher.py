@@ -58,6 +58,8 @@ class Publisher:
         self._next = 0
         self._in_flight: deque[tuple[asyncio.Future[Any], int]] = deque()
         self._hash = lru_cache(_REMEMBERED_KEYS)(murmur2)
+        self.partition_counts: Mapping[str, int] = {}
+        """Number of partitions of each topic that this user may see; empty before `start`."""
         self.num_delivered = 0
         """Records that the brokers have confirmed."""
         self.last_delivery: tuple[int, int] | None = None
@@ -117,20 +119,28 @@ class Publisher:
                 "that this user may not WRITE to looks the same (`forebay acls`)",
             )
         self._partitions = sorted(partitions)
+        self.partition_counts = {name: len(cluster.partitions_for_topic(name) or ()) for name in cluster.topics()}
 
     async def send(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes], *, timestamp_ms: int, headers: Headers = ()
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes],
+        *,
+        timestamp_ms: int,
+        headers: Headers = (),
+        partitions: Sequence[int | None] | None = None,
     ) -> None:
         """Send records in order; wait while too many batches are in flight.
 
         timestamp_ms, headers: those of every record; the timestamp is in ms since the Unix epoch.
+        partitions: of each record, None where its key decides; None if the keys of all decide.
         Each record must fit into a request (see `oversize`). Raises BrokerError when a delivery fails or takes too long; it is
         then unknown which of the records in flight arrived.
         """
         try:
             async with asyncio.timeout(self._delivery_timeout_s):
                 header_list = list(headers)
-                for partition, indices in self._by_partition(keys).items():
+                for partition, indices in self._by_partition(keys, partitions).items():
                     records = ((keys[index], values[index], header_list) for index in indices)
                     await self._send_partition(partition, records, timestamp_ms)
                 await self._confirm_done()
@@ -157,11 +167,14 @@ class Publisher:
         except (KafkaError, TimeoutError) as error:
             raise await self._delivery_error(error) from error
 
-    def _by_partition(self, keys: Sequence[bytes | None]) -> dict[int, list[int]]:
+    def _by_partition(
+        self, keys: Sequence[bytes | None], partitions: Sequence[int | None] | None
+    ) -> dict[int, list[int]]:
         """Return the indices of the keys, grouped by partition."""
         indices: dict[int, list[int]] = {}
         for index, key in enumerate(keys):
-            indices.setdefault(self.choose_partition(key), []).append(index)
+            partition = None if partitions is None else partitions[index]
+            indices.setdefault(self.choose_partition(key) if partition is None else partition, []).append(index)
         return indices
 
     def choose_partition(self, key: bytes | None) -> int:

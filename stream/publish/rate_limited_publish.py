@@ -12,7 +12,7 @@ from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.quantities import quantity
-from forebay.stream.publish.event_builder import EventBuilder, Message
+from forebay.stream.publish.event_builder import Message, RowBuilder
 from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, Inspection
 from forebay.stream.publish.pacer import Pacer
 from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, oversize
@@ -38,7 +38,13 @@ class Sink(Protocol):
     def num_delivered(self) -> int: ...
 
     async def send(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes], *, timestamp_ms: int, headers: Headers
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes],
+        *,
+        timestamp_ms: int,
+        headers: Headers,
+        partitions: Sequence[int | None] | None = None,
     ) -> None: ...
 
     async def flush(self) -> None: ...
@@ -84,7 +90,7 @@ def _chunk_events(rate: float | None) -> int:
 
 async def publish_rows(
     rows: InputRows,
-    builder: EventBuilder,
+    builder: RowBuilder,
     sink: Sink,
     *,
     source: str,
@@ -135,7 +141,7 @@ async def publish_rows(
     await outbox.send()
     await sink.flush()
     if failure is not None:
-        raise _with_published_count(failure, sink.num_delivered)
+        raise _with_published_count(failure, sink.num_delivered, builder.noun)
     progress(outbox.num_sent, skipped.count)
     return PublishResult(
         events=outbox.num_sent,
@@ -193,7 +199,7 @@ async def _inspected(
     except DataError as error:
         rest = _raising(error)
     if not sample and rest is rows and limit:
-        inspection.warn("the input has no events")
+        inspection.warn(f"the input has no {build.noun}s")
     candidates = []
     for item in sample:
         message = build(item)
@@ -208,10 +214,10 @@ def _raising(error: DataError) -> InputRows:
     raise error
 
 
-def _with_published_count(error: DataError, delivered: int) -> DataError:
-    """Return the same error with the number of events that were published before it."""
+def _with_published_count(error: DataError, delivered: int, noun: str) -> DataError:
+    """Return the same error with the number of events (or other records) that were published before it."""
     verb = "was" if delivered == 1 else "were"
-    published = f"{quantity(delivered, 'event')} {verb} published before" if delivered else "nothing was published"
+    published = f"{quantity(delivered, noun)} {verb} published before" if delivered else "nothing was published"
     return DataError(f"{error.message} ({published})", kind=error.kind, remedy=error.remedy)
 
 
@@ -235,6 +241,7 @@ class _Outbox:
         self._sleep = sleep
         self.keys: list[bytes | None] = []
         self._values: list[bytes] = []
+        self._partitions: list[int | None] = []
         self.num_bytes = 0
         self.num_sent = 0
         self.total_bytes = 0
@@ -247,10 +254,12 @@ class _Outbox:
     def append(self, message: Message) -> None:
         self.keys.append(message.key)
         self._values.append(message.value)
+        self._partitions.append(message.partition)
         self.num_bytes += len(message.value)
 
     async def send(self) -> None:
-        keys, values, self.keys, self._values = self.keys, self._values, [], []
+        keys, values, partitions = self.keys, self._values, self._partitions
+        self.keys, self._values, self._partitions = [], [], []
         await send_paced(
             keys,
             values,
@@ -261,6 +270,7 @@ class _Outbox:
             headers=self._headers,
             on_sent=self._on_sent,
             sleep=self._sleep,
+            partitions=None if partitions.count(None) == len(partitions) else partitions,
         )
         self.num_sent += len(keys)
         self.total_bytes += self.num_bytes
@@ -271,12 +281,17 @@ class _MessageBuilder:
     """Builds the message of a row, or the reason why the row cannot be published."""
 
     def __init__(
-        self, builder: EventBuilder, source: str, headers: Headers, inspection: Inspection | None = None
+        self, builder: RowBuilder, source: str, headers: Headers, inspection: Inspection | None = None
     ) -> None:
         self._builder = builder
         self._source = source
         self._headers = headers
         self._check = inspection.check if inspection is not None and inspection.every_event else None
+
+    @property
+    def noun(self) -> str:
+        """What the messages are."""
+        return self._builder.noun
 
     def place(self, row: InputRow) -> str:
         source = row.file or self._source
@@ -293,7 +308,7 @@ class _MessageBuilder:
             return InvalidRow(self.place(item), fault.reason, fault.remedy)
         if (size := oversize(message.key, message.value, self._headers)) is not None:
             reason = f"the record has {size:,} bytes; a request holds at most {MAX_REQUEST_BYTES:,}"
-            return InvalidRow(self.place(item), reason, "send smaller events")
+            return InvalidRow(self.place(item), reason, f"send smaller {self.noun}s")
         return message
 
     def checked(self, item: InputRow | InvalidRow) -> Message | InvalidRow:
@@ -315,11 +330,13 @@ async def send_paced(
     headers: Headers = (),
     on_sent: Callable[[int, float], None] = lambda sent, now_s: None,
     sleep: Sleep = asyncio.sleep,
+    partitions: Sequence[int | None] | None = None,
 ) -> None:
     """Send messages when they are due.
 
     sent: number of messages that were sent before.
     on_sent: receives the number of all messages sent so far, and the time at which the last of them were passed to the sink.
+    partitions: of each message, None where the key decides; None if it decides for all.
     """
     done = 0
     while done < len(keys):
@@ -329,6 +346,13 @@ async def send_paced(
             await sleep(max(TICK_S, pacer.wait_s(now_s, sent + done)))
             continue
         until = done + due
-        await sink.send(keys[done:until], values[done:until], timestamp_ms=clock.wall_ms(), headers=headers)
+        chunk = slice(done, until)
+        await sink.send(
+            keys[chunk],
+            values[chunk],
+            timestamp_ms=clock.wall_ms(),
+            headers=headers,
+            partitions=None if partitions is None else partitions[chunk],
+        )
         done = until
         on_sent(sent + done, now_s)

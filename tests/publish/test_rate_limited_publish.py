@@ -9,7 +9,7 @@ import pytest
 from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.stream.publish import rate_limited_publish
-from forebay.stream.publish.event_builder import EventBuilder
+from forebay.stream.publish.event_builder import EventBuilder, Message
 from forebay.stream.publish.publisher import Headers
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import ManualClock
@@ -23,6 +23,7 @@ class RecordingSink:
     def __init__(self, clock: ManualClock) -> None:
         self.calls: list[tuple[float, list[bytes]]] = []
         self.keys: list[bytes | None] = []
+        self.partitions: list[Sequence[int | None] | None] = []
         self.num_delivered = 0
         self.flushed = False
         self._clock = clock
@@ -32,11 +33,18 @@ class RecordingSink:
         return [value for _, values in self.calls for value in values]
 
     async def send(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes], *, timestamp_ms: int, headers: Headers
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes],
+        *,
+        timestamp_ms: int,
+        headers: Headers,
+        partitions: Sequence[int | None] | None = None,
     ) -> None:
         assert type(timestamp_ms) is int
         self.calls.append((self._clock.monotonic_s(), list(values)))
         self.keys += keys
+        self.partitions.append(partitions)
         self.flushed = False
 
     async def flush(self) -> None:
@@ -72,6 +80,24 @@ async def test_everything_is_sent_in_order_in_chunks_and_flushed(clock: ManualCl
     assert sink.values == [b"%d" % number for number in range(1, 2501)]
     assert [len(values) for _, values in sink.calls] == [1000, 1000, 500]
     assert published.num_bytes == sum(map(len, sink.values))
+
+
+class PartitionOfRow:
+    """A builder whose records go to a partition of their own; those of rows with an even number have only a key."""
+
+    noun = "label"
+
+    def build(self, row: InputRow) -> Message:
+        return Message(b"k", b"v", row.number if row.number % 2 else None)
+
+
+async def test_partitions_are_passed_only_if_there_are_any(clock: ManualClock, sink: RecordingSink) -> None:
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    rows = (InputRow(number, {}, None) for number in (2, 1, 4, 3))
+    await publish_rows(rows, PartitionOfRow(), sink, source="file", clock=clock, rate=10, sleep=sleep)
+    assert sink.partitions == [None, [1], None, [3]]
 
 
 async def test_memory_is_bounded_by_bytes_too(
