@@ -61,7 +61,8 @@ def asyncapi_document(version: str, deployment: Deployment | None = None) -> Sch
         "info": {
             "title": "Forebay",
             "version": version,
-            "description": "Feature events and labels in, predictions, dead letters, error aggregates, quality and alerts out.",
+            "description": "Feature events and labels in, predictions, dead letters, error aggregates, quality, drift and "
+            "alerts out.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": headers.JSON_CONTENT_TYPE,
@@ -154,6 +155,7 @@ def _messages() -> Schema:
                 "shadow-prediction",
                 "label",
                 "quality",
+                "drift",
                 "outcome-delta",
                 "error-aggregate",
                 "alert",

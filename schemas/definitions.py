@@ -12,6 +12,7 @@ from typing import Final
 
 from forebay.schemas import headers
 from forebay.schemas.aggregates import aggregator_changelog, alert, error_aggregate
+from forebay.schemas.drift import drift
 from forebay.schemas.labels import label
 from forebay.schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
 from forebay.schemas.outputs import MAX_SAMPLE_IDS as MAX_SAMPLE_IDS
@@ -160,6 +161,7 @@ def definitions() -> Mapping[str, Schema]:
             "shadow-prediction": shadow_prediction(),
             "label": label(),
             "quality": quality(),
+            "drift": drift(),
             "outcome-delta": outcome_delta(),
             "error-aggregate": error_aggregate(),
             "alert": alert(),

@@ -21,6 +21,7 @@ TopicKey = Literal[
     "shadow-predictions",
     "labels",
     "quality",
+    "drift",
     "outcome-deltas",
     "error-aggregates",
     "alerts",
@@ -198,6 +199,22 @@ QUALITY: Final = TopicSpec(
     owner="forebay evaluator",
 )
 
+DRIFT: Final = TopicSpec(
+    name="drift",
+    description=(
+        "How many rows of each model version fell into each bin of each feature and score, in windows of time, as records that "
+        "add up, one for each worker and window. Written at best effort, outside transactions. Only needed if drift.enabled is "
+        "set. Kept for 30 days, as long as the quality. Not compacted: records of one key add up; the newest does not replace "
+        "the others. One partition, since there are few."
+    ),
+    key="model|version",
+    schema="drift",
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay worker",
+)
+
 OUTCOME_DELTAS: Final = TopicSpec(
     name="outcome-deltas",
     description=(
@@ -277,6 +294,9 @@ ROLLOUT_TOPICS: Final[tuple[TopicSpec, ...]] = (ROLLOUTS, ROLLOUT_SWITCHES, SHAD
 EVALUATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (LABELS, QUALITY)
 """The topics that the evaluator reads and writes, besides predictions. A worker runs without them."""
 
+DRIFT_TOPICS: Final[tuple[TopicSpec, ...]] = (DRIFT,)
+"""The topics that a worker also needs if drift is enabled."""
+
 AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
 """The topics that the aggregator writes. A worker runs without them."""
 
@@ -285,6 +305,7 @@ ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (
     LATE_EVENTS,
     *ROLLOUT_TOPICS,
     *EVALUATOR_TOPICS,
+    *DRIFT_TOPICS,
     *AGGREGATOR_TOPICS,
 )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features"),
-    *("rollouts", "rollout-switches", "shadow-predictions", "labels", "quality"),
+    *("rollouts", "rollout-switches", "shadow-predictions", "labels", "quality", "drift"),
 )
 
 
@@ -59,8 +59,8 @@ def command(
     """Print the records of a topic as text, or as JSON with one object per line.
 
     KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, rollouts,
-    rollout-switches, shadow-predictions, labels or quality. Only committed records are printed. Does not join a consumer
-    group or commit offsets.
+    rollout-switches, shadow-predictions, labels, quality or drift. Only committed records are printed. Does not join a
+    consumer group or commit offsets.
     """
     if since is not None and from_beginning:
         raise click.UsageError("--from-beginning and --since exclude each other")

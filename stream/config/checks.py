@@ -22,6 +22,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from model_conflicts(settings)
     yield from _aggregate(settings)
     yield from _evaluate(settings)
+    yield from _drift(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
@@ -131,6 +132,14 @@ def _evaluate(settings: Settings) -> Iterator[Conflict]:
     if group_id == aggregator_group(settings):
         yield Conflict(
             ("evaluate.group_id", "aggregate.group_id"), f"must differ from the group of the aggregators ({group_id})"
+        )
+
+
+def _drift(settings: Settings) -> Iterator[Conflict]:
+    if settings.drift.alarm < settings.drift.warn:
+        yield Conflict(
+            ("drift.alarm", "drift.warn"),
+            f"must be at least drift.warn ({settings.drift.warn:g}), which comes before it",
         )
 
 

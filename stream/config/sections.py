@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
+from forebay.stream.config.drift_section import DriftSection as DriftSection
 from forebay.stream.config.evaluate_section import EvaluateSection as EvaluateSection
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
 from forebay.stream.config.models_section import BatchSection as BatchSection
@@ -335,6 +336,7 @@ class Settings(Section):
     limits: LimitsSection = LimitsSection()
     rollouts: RolloutsSection = RolloutsSection()
     evaluate: EvaluateSection = EvaluateSection()
+    drift: DriftSection = DriftSection()
     aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
     admin: AdminSection = AdminSection()

@@ -75,6 +75,13 @@ EVALUATE: Final = """\
 """
 
 
+DRIFT: Final = """\
+# Compare the rows and scores of the models with their training. Run `forebay topics create` again after enabling.
+# [drift]
+# enabled = true
+"""
+
+
 def template() -> str:
     """Return the file as text. Settings without a default are comments."""
     defaults, types = Settings(), section_types()
@@ -99,4 +106,5 @@ def template() -> str:
             lines.append(MODELS)
             lines.append(ROLLOUTS)
             lines.append(EVALUATE)
+            lines.append(DRIFT)
     return "\n".join(lines)

@@ -42,6 +42,7 @@ class OutputTopics:
 
     late_events: None without event-time windows.
     rollout_switches, shadow_predictions: None if rollouts are not enabled.
+    drift: None if drift is not enabled.
     """
 
     predictions: OutputTopic
@@ -50,6 +51,7 @@ class OutputTopics:
     late_events: OutputTopic | None = None
     rollout_switches: OutputTopic | None = None
     shadow_predictions: OutputTopic | None = None
+    drift: OutputTopic | None = None
 
     def all(self) -> list[OutputTopic]:
         """Return the topics that are in use."""
@@ -60,5 +62,6 @@ class OutputTopics:
             self.late_events,
             self.rollout_switches,
             self.shadow_predictions,
+            self.drift,
         )
         return [topic for topic in topics if topic is not None]

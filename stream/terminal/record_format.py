@@ -147,6 +147,12 @@ def _quality(record: Record, headers: Mapping[str, bytes]) -> str:
     return f"window {utc_minute(value['window_start'])}  {value['model']} v{value['version']}{part}"
 
 
+def _drift(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    counted = f"{value['rows']:,} of {value['seen']:,} rows, {len(value['columns'])} columns"
+    return f"window {utc_minute(value['window_start'])}  {value['model']} v{value['version']}  {counted}"
+
+
 def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
     return f"{_counted(value)}{_ids(value)}"
@@ -198,6 +204,7 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
         "shadow-predictions": _shadow_prediction,
         "labels": _label,
         "quality": _quality,
+        "drift": _drift,
         "outcome-deltas": _delta,
         "features": _event,
         "error-aggregates": _aggregate,

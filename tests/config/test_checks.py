@@ -106,6 +106,8 @@ def test_the_bounds_themselves_are_allowed() -> None:
         ({"topics.prefix": "p" * 200, "evaluate.labels_topic": "t" * 50}, "evaluate.labels_topic", "topics.prefix"),
         ({"evaluate.group_id": "forebay"}, "evaluate.group_id", "must differ from kafka.group_id"),
         ({"evaluate.group_id": "forebay-aggregate"}, "evaluate.group_id", "group of the aggregators"),
+        ({"drift.alarm": 0.05}, "drift.alarm", "at least drift.warn (0.1)"),
+        ({"drift.ignored_columns": "a,,b"}, "drift.ignored_columns", "names of features"),
         ({"evaluate.slices": "a,b,c,d,e"}, "evaluate.slices", "a list of at most 4 different names"),
         ({"evaluate.slices": "a,a"}, "evaluate.slices", "a list of at most 4 different names"),
         ({"evaluate.slices": ["a=b"]}, "evaluate.slices", "without '='"),

@@ -13,7 +13,7 @@ from forebay.stream.config.load import load_settings
 from forebay.stream.config.paths import SUBSECTIONS
 from forebay.stream.config.render import HIDDEN, render_json, render_toml
 from forebay.stream.config.sections import Settings, section_types
-from forebay.stream.config.template import COMMON_KEYS, EVALUATE, MODELS, ROLLOUTS, template
+from forebay.stream.config.template import COMMON_KEYS, DRIFT, EVALUATE, MODELS, ROLLOUTS, template
 
 SECRET = {
     "kafka.security_protocol": "SASL_SSL",
@@ -48,7 +48,7 @@ def test_commented_settings_of_the_template_are_unset_by_default() -> None:
 
 
 def test_the_template_is_small() -> None:
-    assert len(template().splitlines()) <= 115
+    assert len(template().splitlines()) <= 120
     assert max(len(line) for line in template().splitlines()) <= 120
 
 
@@ -75,6 +75,13 @@ def test_the_template_s_example_of_the_evaluator_is_valid(tmp_path: Path) -> Non
     example = [line.removeprefix("# ") for line in EVALUATE.splitlines()[1:]]
     path.write_text(template().replace(EVALUATE, "\n".join(example) + "\n"), encoding="utf-8")
     assert load_settings(path, {}).settings.evaluate.enabled
+
+
+def test_the_template_s_example_of_drift_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "forebay.toml"
+    example = [line.removeprefix("# ") for line in DRIFT.splitlines()[1:]]
+    path.write_text(template().replace(DRIFT, "\n".join(example) + "\n"), encoding="utf-8")
+    assert load_settings(path, {}).settings.drift.enabled
 
 
 def test_every_setting_has_its_description() -> None:

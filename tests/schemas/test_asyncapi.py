@@ -96,6 +96,7 @@ def test_events_are_received_and_the_rest_is_sent() -> None:
         "send-shadow-predictions": "send",
         "receive-labels": "receive",
         "send-quality": "send",
+        "send-drift": "send",
         "send-error-aggregates": "send",
         "send-alerts": "send",
         "send-aggregator-changelog": "send",

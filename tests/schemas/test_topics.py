@@ -31,6 +31,7 @@ def test_names_are_unique_and_in_the_order_of_processing() -> None:
         "shadow-predictions",
         "labels",
         "quality",
+        "drift",
         "error-aggregates",
         "alerts",
         "aggregator-changelog",

@@ -81,6 +81,12 @@ def test_aggregates_and_alerts_are_shown_as_in_the_examples() -> None:
     assert "firing  critical  too many bad events: rate 0.12" in line("alerts", shown["alert-firing"])
 
 
+def test_a_record_of_drift_shows_how_many_rows_were_counted() -> None:
+    (value,) = (example.value for example in good_examples() if example.schema == "drift")
+    shown = "2013-07-01 08:05  flight-delay v3  1,000 of 12,400 rows, 4 columns"
+    assert as_line("drift", P3, FakeRecord(7, value)).endswith(shown)
+
+
 def test_a_shadow_prediction_shows_both_sides() -> None:
     (value,) = (example.value for example in good_examples() if example.schema == "shadow-prediction")
     shown = "UA-1545  →  v3: on time [0.125]  shadow v4: late [0.625]  flight-delay  from features 3@1041"

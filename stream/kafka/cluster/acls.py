@@ -14,6 +14,7 @@ from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
     ALERTS,
     DEAD_LETTERS,
+    DRIFT,
     ERROR_AGGREGATES,
     LATE_EVENTS,
     OUTCOME_DELTAS,
@@ -81,6 +82,8 @@ def _worker(settings: Settings) -> Iterator[Acl]:
     inputs, outputs = _inputs(settings), _names(settings, PREDICTIONS.name, DEAD_LETTERS.name, OUTCOME_DELTAS.name)
     if settings.has_late_events_topic():
         outputs += _names(settings, LATE_EVENTS.name)
+    if settings.drift.enabled:
+        outputs += _names(settings, DRIFT.name)
     read = inputs
     if settings.rollouts.enabled:
         # A worker writes a revision if it must go back from a version that it cannot serve.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import (
     DEAD_LETTERS,
+    DRIFT,
     LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
@@ -74,6 +75,7 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
         output(LATE_EVENTS.name, bounded=False) if settings.has_late_events_topic() else None,
         rollout_switches=output(ROLLOUT_SWITCHES.name, bounded=True) if settings.rollouts.enabled else None,
         shadow_predictions=output(SHADOW_PREDICTIONS.name, bounded=True) if settings.rollouts.enabled else None,
+        drift=output(DRIFT.name, bounded=True) if settings.drift.enabled else None,
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(

@@ -9,6 +9,8 @@ from typing import Final
 from forebay.schemas.topics import (
     CATALOGUE,
     DEAD_LETTERS,
+    DRIFT,
+    DRIFT_TOPICS,
     FEATURES,
     LATE_EVENTS,
     OUTCOME_DELTAS,
@@ -86,7 +88,8 @@ def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics to which a worker of this configuration writes."""
     late = (LATE_EVENTS,) if settings.has_late_events_topic() else ()
     rollouts = ROLLOUT_TOPICS if settings.rollouts.enabled else ()
-    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *rollouts)
+    drift = DRIFT_TOPICS if settings.drift.enabled else ()
+    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *rollouts, *drift)
 
 
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
@@ -211,6 +214,7 @@ def _check_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         ROLLOUTS.name: "of two proposals for one revision, the valid one would be removed",
         ROLLOUT_SWITCHES.name: "older switches of a model would be removed, so that its history would be lost",
         SHADOW_PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
+        DRIFT.name: "counts that add up would be removed",
         LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
         OUTCOME_DELTAS.name: "outcome deltas would be removed before they are aggregated",
     }[wanted.spec.name]
