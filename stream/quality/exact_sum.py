@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -41,6 +42,11 @@ class ExactSum:
 
     def __float__(self) -> float:
         return self._units / (1 << -_UNIT_EXPONENT)
+
+    @property
+    def fraction(self) -> Fraction:
+        """The exact value."""
+        return Fraction(self._units, 1 << -_UNIT_EXPONENT)
 
     def add(self, values: npt.NDArray[np.float64], sign: int = 1) -> None:
         """Add all values; subtract them with sign -1."""

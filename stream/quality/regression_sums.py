@@ -56,10 +56,13 @@ class RegressionSums:
         valid_B = _valid(scores_BO[:, 0]) & _valid(actual_B)
         actual = actual_B[valid_B]
         errors = scores_BO[valid_B, 0].astype(np.float64) - actual
-        for name, values in zip(
-            _SUMS, (errors, np.abs(errors), np.square(errors), actual, np.square(actual)), strict=True
-        ):
-            getattr(self, name).add(values, sign)
+        self.error.add(errors, sign)
+        self.absolute_error.add(np.abs(errors), sign)
+        self.squared_error.add(np.square(errors), sign)
+        self.actual.add(actual, sign)
+        squares, remainders = _exact_squares(actual)
+        self.squared_actual.add(squares, sign)
+        self.squared_actual.add(remainders, sign)
         self.errors.add(signed_buckets(errors), sign)
         return valid_B
 
@@ -96,3 +99,15 @@ class RegressionSums:
 def _valid(values_B: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     valid_B: npt.NDArray[np.bool_] = np.abs(values_B.astype(np.float64)) <= _LARGEST  # False for NaN
     return valid_B
+
+
+def _exact_squares(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the squares, rounded, and the remainders of the rounding (Dekker's product).
+
+    R² subtracts the squared mean from the mean square. Of values such as 1e7 ± 1, rounded squares would leave few digits.
+    """
+    squares = np.square(values)
+    scaled = 134_217_729.0 * values  # 2**27 + 1 divides the digits into two halves
+    high = scaled - (scaled - values)
+    low = values - high
+    return squares, ((np.square(high) - squares) + 2 * high * low) + np.square(low)

@@ -53,7 +53,7 @@ def binary(rows: int, seed: int, *, mean: float = 0.0, spread: float = 1.5, slop
     scores = sigmoid(log_odds).astype(np.float32)
     actual = (random.random(rows) < sigmoid(slope * log_odds)).astype(np.float64)
     delay = random.integers(-60_000, 3_600_000, rows)
-    return Sample(Task.BINARY, 2, scores[:, None], (scores >= 0.5).astype(np.int64), actual, delay)
+    return Sample(Task.BINARY, 2, scores[:, None], (scores >= 0.5).astype(np.int64), actual_B=actual, delay_ms_B=delay)
 
 
 def classes(rows: int, seed: int, num_classes: int = 4) -> Sample:
@@ -64,7 +64,9 @@ def classes(rows: int, seed: int, num_classes: int = 4) -> Sample:
     noisy = 0.7 * logits + random.gumbel(size=logits.shape)
     actual = noisy.argmax(axis=1).astype(np.float64)
     delay = random.integers(0, 3_600_000, rows)
-    return Sample(Task.CLASSES, num_classes, scores.astype(np.float32), scores.argmax(axis=1), actual, delay)
+    return Sample(
+        Task.CLASSES, num_classes, scores.astype(np.float32), scores.argmax(axis=1), actual_B=actual, delay_ms_B=delay
+    )
 
 
 def regression(rows: int, seed: int) -> Sample:
@@ -73,7 +75,7 @@ def regression(rows: int, seed: int) -> Sample:
     actual = random.normal(10, 3, rows)
     predicted = (actual + random.normal(0.2, 0.5, rows)).astype(np.float32)
     delay = random.integers(0, 3_600_000, rows)
-    return Sample(Task.REGRESSION, 0, predicted[:, None], np.full(rows, -1), actual, delay)
+    return Sample(Task.REGRESSION, 0, predicted[:, None], np.full(rows, -1), actual_B=actual, delay_ms_B=delay)
 
 
 def of_task(task: str, rows: int, seed: int) -> Sample:
