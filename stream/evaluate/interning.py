@@ -1,0 +1,62 @@
+"""Small numbers in place of values that many rows share: versions, slices, names of models and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Value = TypeVar("Value", bound=Hashable)
+Codes = npt.NDArray[np.uint32]
+
+
+class Interner(Generic[Value]):
+    """Gives each distinct value a code: 0, 1, 2 and on."""
+
+    def __init__(self, values: Iterable[Value] = ()) -> None:
+        self._codes: dict[Value, int] = {}
+        self.values: list[Value] = []
+        for value in values:
+            self.code(value)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def code(self, value: Value) -> int:
+        """Return the code of a value."""
+        found = self._codes.get(value)
+        if found is None:
+            found = self._codes[value] = len(self.values)
+            self.values.append(value)
+        return found
+
+    def codes(self, values: Iterable[Value], count: int) -> Codes:
+        """Return the codes of `count` values."""
+        return np.fromiter(map(self.code, values), np.uint32, count)
+
+
+class SliceSets:
+    """Codes of sets of slices. Code 0 is the empty set."""
+
+    def __init__(self) -> None:
+        self.texts: Interner[str] = Interner()
+        self._sets: Interner[tuple[int, ...]] = Interner([()])
+        self._table_SK: npt.NDArray[np.int64] = np.zeros((1, 0), np.int64)
+
+    def codes(self, slices: Iterable[Iterable[str]] | None, count: int) -> Codes:
+        """Return the code of each row's slices; all 0 for None."""
+        if slices is None:
+            return np.zeros(count, np.uint32)
+        text_code = self.texts.code
+        return self._sets.codes((tuple(map(text_code, row)) for row in slices), count)
+
+    def table(self) -> npt.NDArray[np.int64]:
+        """Return the codes of the texts of each set, [sets, slices of a row]; -1 where a set has fewer."""
+        sets = self._sets.values
+        if len(self._table_SK) != len(sets):
+            self._table_SK = np.full((len(sets), max(map(len, sets))), -1, np.int64)
+            for row, texts in enumerate(sets):
+                self._table_SK[row, : len(texts)] = texts
+        return self._table_SK

@@ -1,0 +1,90 @@
+"""Values of labels as columns, and their meaning for a model version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.evaluate.columns import LabelValue
+from forebay.stream.evaluate.interning import Codes, Interner
+from forebay.stream.evaluate.pairing import Floats
+from forebay.stream.quality.keys import Task
+
+Resolve = Callable[[ModelRef, LabelValue], float | None]
+"""Returns the index of the class that a label names, or the value of a regression; None if it is not possible."""
+
+_NUMBER: Final = 0
+_FALSE: Final = 1
+_TRUE: Final = 2
+_FIRST_TEXT: Final = 3
+
+
+class Values(NamedTuple):
+    """Values of labels. codes_B: 0 for a number, else of false, true or a text; numbers_B: 0 if it is not a number."""
+
+    codes_B: Codes
+    numbers_B: Floats
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Values:
+        """Return the values of rows."""
+        return Values(self.codes_B[rows], self.numbers_B[rows])
+
+
+class ValueTable:
+    """Writes values of labels as columns, and resolves them.
+
+    Raw values are kept, because the model may be unknown when a label arrives.
+    """
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._texts: Interner[str] = Interner()
+
+    def columns(self, values: Sequence[LabelValue]) -> Values:
+        """Return values as columns."""
+        if all(type(value) is float or type(value) is int for value in values):
+            return Values(np.zeros(len(values), np.uint32), np.array(values, np.float64))
+        codes = np.fromiter(map(self._code, values), np.uint32, len(values))
+        numbers = (float(v) if c == _NUMBER else 0.0 for v, c in zip(values, codes.tolist(), strict=True))
+        return Values(codes, np.fromiter(numbers, np.float64, len(values)))
+
+    def _code(self, value: LabelValue) -> int:
+        if isinstance(value, bool):
+            return _TRUE if value else _FALSE
+        return _FIRST_TEXT + self._texts.code(value) if isinstance(value, str) else _NUMBER
+
+    def resolve(self, ref: ModelRef, values: Values, *, task: Task, num_classes: int) -> Floats:
+        """Return the class or number of each value for a version; NaN where it is not possible."""
+        codes, numbers = values
+        if task is Task.REGRESSION and not codes.any():
+            return np.where(np.isfinite(numbers), numbers, np.nan)
+        order = np.lexsort((numbers, codes))
+        differs = np.ones(len(order), bool)
+        codes, numbers = codes[order], numbers[order]
+        differs[1:] = (codes[1:] != codes[:-1]) | (numbers[1:] != numbers[:-1])
+        found = [
+            self._one(ref, code, number)
+            for code, number in zip(codes[differs].tolist(), numbers[differs].tolist(), strict=True)
+        ]
+        distinct = np.array(found, np.float64)
+        if task is not Task.REGRESSION:
+            distinct[~((distinct >= 0) & (distinct < num_classes) & (distinct == np.floor(distinct)))] = np.nan
+        distinct[~np.isfinite(distinct)] = np.nan
+        resolved = np.empty(len(order))
+        resolved[order] = distinct[np.cumsum(differs) - 1]
+        return resolved
+
+    def _one(self, ref: ModelRef, code: int, number: float) -> float:
+        value: LabelValue
+        if code == _NUMBER:
+            value = int(number) if number.is_integer() else number
+        elif code < _FIRST_TEXT:
+            value = code == _TRUE
+        else:
+            value = self._texts.values[code - _FIRST_TEXT]
+        found = self._resolve(ref, value)
+        return float("nan") if found is None else float(found)

@@ -1,0 +1,250 @@
+"""The join of one partition of predictions with the same partition of labels.
+
+Let the maximum of a row be the largest event time of its partition up to and including it. A prediction and a label with equal
+join hashes are a pair if the label's maximum is at most the prediction's time + horizon, and the prediction's maximum at most
+the label's maximum + early. The valid label with the highest offset counts. So what is counted depends only on how far each
+partition was read, not on the order between them.
+
+Restarts: `checkpoint` says from where each partition must be read again, and what was committed before is not counted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import Committed, TopicPartition
+from forebay.stream.evaluate.checkpoint import NO_TIME, InputState, JoinRules, Mark, decode, encode
+from forebay.stream.evaluate.columns import Integers, LabelColumns, PredictionColumns, Scores
+from forebay.stream.evaluate.groups import Groups
+from forebay.stream.evaluate.interning import Interner, SliceSets
+from forebay.stream.evaluate.label_tally import LabelTally
+from forebay.stream.evaluate.label_values import Resolve, ValueTable
+from forebay.stream.evaluate.pending_quality import BlockCounter, PendingQuality, Sums
+from forebay.stream.evaluate.prediction_input import Batch, JoinParts, PredictionInput
+from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
+from forebay.stream.evaluate.waiting_predictions import Layout
+from forebay.stream.quality.keys import QualityKey, Task
+from forebay.stream.quality.wire import LabelCounts
+
+
+class JoinInputs(NamedTuple):
+    """The partitions that are joined. shadows: None if there are no shadows."""
+
+    predictions: TopicPartition
+    labels: TopicPartition
+    shadows: TopicPartition | None = None
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was counted since the last time.
+
+    sums: quality, and for the slice "" also the sums by block.
+    labels: by keys of version 0 and the model that the labels name.
+    """
+
+    sums: Sums = field(default_factory=dict)
+    labels: dict[QualityKey, LabelCounts] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not self.sums and not self.labels
+
+
+class PartitionJoin:
+    """Joins the predictions, the labels and the shadow pairs of one partition.
+
+    resolve: returns the class or number that a label's value means for a version.
+    max_waiting: rows that may wait; may be changed at any time.
+    new_blocks: returns empty sums by block; None if they are not counted.
+    num_labels_evicted: labels without a prediction that were dropped because too many waited.
+    """
+
+    def __init__(
+        self,
+        inputs: JoinInputs,
+        rules: JoinRules,
+        *,
+        resolve: Resolve,
+        max_waiting: int,
+        new_blocks: Callable[[Task], BlockCounter] | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.max_waiting = max_waiting
+        self._rules = rules
+        self._values = ValueTable(resolve)
+        self._models: Interner[str] = Interner([""])
+        self._label_slices = SliceSets()
+        self._tally = LabelTally(self._models, rules.window_ms)
+        groups: Groups[ModelRef] = Groups()
+        self._groups = groups
+        self._quality = PendingQuality(groups, self._label_slices, new_blocks)
+        parts = JoinParts(rules, self._values, self._models)
+        self._predictions = PredictionInput(parts, groups, self._quality, model_ref=lambda ref: ref, tally=self._tally)
+        self._labels = WaitingLabels(max_segment=1 << 20)
+        self._label_position = Mark(0)
+        self._committed_labels = 0
+        self._is_restored = True
+        self.num_labels_evicted = 0
+
+    def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
+        """Begin at committed offsets; return from where to read, None for the start of a partition without one.
+
+        Must be called before anything is added. Raises BrokerError for a state of a later version or of other rules.
+        """
+        states = {}
+        for partition in self._partitions():
+            offset = committed.get(partition)
+            states[partition] = None if offset is None else decode(partition, offset, self._rules)
+        predictions, labels = states[self.inputs.predictions], states[self.inputs.labels]
+        if predictions is not None:
+            self._predictions.restore(predictions)
+        if labels is not None:
+            self._committed_labels, self._label_position = labels.committed, labels.kept_from
+        self._is_restored = False
+        self._advance()
+        return {partition: None if state is None else state.kept_from.offset for partition, state in states.items()}
+
+    def _partitions(self) -> list[TopicPartition]:
+        return [partition for partition in self.inputs if partition is not None]
+
+    def add_predictions(self, polled: Sequence[PredictionColumns], *, next_offset: int) -> None:
+        """Add the predictions of a poll, of all versions. next_offset: the offset after the poll's last record."""
+        maxima = self._predictions.maxima(
+            [columns.offsets_B for columns in polled], [columns.times_B for columns in polled], next_offset
+        )
+        batches: list[Batch[ModelRef]] = []
+        for columns, maxima_B in zip(polled, maxima, strict=False):
+            scores = _scores(columns.task, columns.scores_BO)
+            batches.append(
+                Batch(
+                    layout=Layout(columns.task, scores.shape[1]),
+                    groups_B=self._groups.codes(columns.ref, columns.slices, len(columns)),
+                    hashes_B=columns.hashes_B,
+                    offsets_B=columns.offsets_B,
+                    times_B=columns.times_B,
+                    maxima_B=maxima_B,
+                    blocks_B=columns.blocks_B,
+                    scores_BO=scores,
+                    classes_BC=columns.classes_B[:, None],
+                )
+            )
+        self._predictions.add(
+            batches,
+            self._labels,
+            label_time_ms=self._label_position.maximum_ms,
+            expired_before_ms=self._expired_before_ms,
+        )
+        self._advance()
+
+    def add_labels(self, columns: LabelColumns, *, next_offset: int) -> None:
+        """Add the labels of a poll. next_offset: the offset after the poll's last record."""
+        before_ms = self._label_position.maximum_ms
+        maxima = np.maximum(np.maximum.accumulate(columns.times_B), before_ms)
+        self._label_position = Mark(next_offset, int(maxima[-1]) if len(maxima) else before_ms)
+        if len(columns):
+            rows = self._label_rows(columns, maxima)
+            num_old = int(np.searchsorted(columns.offsets_B, self._committed_labels))
+            for start, end in ((0, num_old), (num_old, len(columns))):
+                if start < end:
+                    self._add_label_rows(rows.take(np.arange(start, end)), is_old=end == num_old)
+        self._advance()
+
+    def _label_rows(self, columns: LabelColumns, maxima: Integers) -> LabelRows:
+        values, count = self._values.columns(columns.values), len(columns)
+        models = np.zeros(count, np.uint32)
+        if columns.models is not None:
+            models = self._models.codes((name or "" for name in columns.models), count)
+        return LabelRows(
+            hashes_N=columns.hashes_B,
+            offsets_N=columns.offsets_B,
+            times_N=columns.times_B,
+            maxima_N=maxima,
+            values_N=values.codes_B,
+            numbers_N=values.numbers_B,
+            models_N=models,
+            slices_N=self._label_slices.codes(columns.slices, count),
+            is_used_N=np.zeros(count, bool),
+        )
+
+    def _add_label_rows(self, rows: LabelRows, *, is_old: bool) -> None:
+        if not is_old:
+            self._tally.add("labels", rows.models_N, rows.times_N)
+        first, maximum_ms = Mark(int(rows.offsets_N[0]), int(rows.maxima_N[0])), int(rows.maxima_N[-1])
+        segment = LabelSegment(rows.sorted(), first, maximum_ms, is_old)
+        self._predictions.pair(segment)
+        self._labels.add(segment, expired_before_ms=self._predictions.maximum_ms - self._rules.early_ms)
+
+    def _advance(self) -> None:
+        """Drop what can have no pair any more, and end the restoration where it is complete."""
+        self._labels.expire(self._predictions.maximum_ms - self._rules.early_ms)
+        passed_ms = self._label_position.maximum_ms + self._rules.early_ms
+        self._predictions.expire(before_ms=self._expired_before_ms, passed_ms=passed_ms)
+        if not self._is_restored:
+            is_read = self._label_position.offset >= self._committed_labels and self._predictions.is_restored
+            if not is_read:
+                return
+            self._is_restored = True
+            self._predictions.finish_restoring()
+            for segment in self._labels.segments:
+                segment.is_old = False
+        self._predictions.limit(self.max_waiting, expired_before_ms=self._expired_before_ms)
+        self.num_labels_evicted += self._labels.evict(self.max_waiting)
+
+    @property
+    def _expired_before_ms(self) -> int:
+        return self._label_position.maximum_ms - self._rules.horizon_ms
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether everything before the committed offsets has been read again. Only then anything may be committed."""
+        return self._is_restored
+
+    @property
+    def num_waiting_predictions(self) -> int:
+        """Predictions in memory, with or without a label."""
+        return len(self._predictions)
+
+    @property
+    def num_waiting_labels(self) -> int:
+        """Labels in memory, used or not."""
+        return len(self._labels)
+
+    def prediction_time_ms(self) -> int | None:
+        """Return the largest event time of the predictions; None before the first one."""
+        return None if self._predictions.maximum_ms == NO_TIME else self._predictions.maximum_ms
+
+    def label_time_ms(self) -> int | None:
+        """Return the largest event time of the labels; None before the first one."""
+        return None if self._label_position.maximum_ms == NO_TIME else self._label_position.maximum_ms
+
+    def final_before_ms(self) -> int | None:
+        """Return the time before which no prediction can get another label; None before the first label."""
+        return None if self._label_position.maximum_ms == NO_TIME else self._expired_before_ms
+
+    def take(self) -> Taken:
+        """Return what was counted since the last call; nothing until the join is restored."""
+        if not self._is_restored:
+            return Taken()
+        return Taken(self._quality.take(), self._tally.take())
+
+    def checkpoint(self) -> dict[TopicPartition, Committed]:
+        """Return the offsets to commit with what was taken, with their metadata; empty until the join is restored."""
+        if not self._is_restored:
+            return {}
+        used_by = [segment.used_by for segment in self._labels.segments if segment.used_by is not None]
+        marks = [segment.first for segment in self._labels.segments] + self._predictions.labels_from()
+        labels = InputState(self._label_position.offset, min([*marks, self._label_position]))
+        states = {self.inputs.predictions: self._predictions.state(used_by), self.inputs.labels: labels}
+        return {partition: encode(state, self._rules) for partition, state in states.items()}
+
+
+def _scores(task: Task, scores_BO: Scores) -> Scores:
+    """Return one column for two classes, that of class 1."""
+    return scores_BO[:, -1:] if task is Task.BINARY else scores_BO

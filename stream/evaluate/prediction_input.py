@@ -1,0 +1,364 @@
+"""The predictions of one partition, or the pairs of its shadows, as an input of the join.
+
+Rows before the offset that was committed at the assignment are old: what they lead to with old labels is counted already.
+
+Shapes: B = rows of a batch in offset order, M = pairs of a prediction and a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.evaluate.checkpoint import NO_TIME, InputState, JoinRules, Mark
+from forebay.stream.evaluate.columns import Blocks, Hashes, Integers, Scores
+from forebay.stream.evaluate.groups import Groups
+from forebay.stream.evaluate.interning import Codes, Interner
+from forebay.stream.evaluate.label_tally import LabelTally
+from forebay.stream.evaluate.label_values import Values, ValueTable
+from forebay.stream.evaluate.pairing import Changes, Floats, Mask, find, follow
+from forebay.stream.evaluate.pending_quality import EvictedRows, PairRows, PendingRows, PredictionRows
+from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
+from forebay.stream.evaluate.waiting_predictions import (
+    Column,
+    Layout,
+    NewRows,
+    Rows,
+    Segment,
+    WaitingPredictions,
+    packed,
+)
+
+Ref = TypeVar("Ref", bound=Hashable)
+
+SEGMENTS_OF_LIMIT: Final = 16
+MAX_SEGMENT_ROWS: Final = 1 << 20
+
+
+class Sink(Protocol):
+    """Counts what arrives."""
+
+    def add(self, layout: Layout, rows: PendingRows) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[Ref]):
+    """Predictions of one version in one poll. maxima_B: see `NewRows`."""
+
+    layout: Layout
+    groups_B: Codes
+    hashes_B: Hashes
+    offsets_B: Integers
+    times_B: Integers
+    maxima_B: Integers
+    blocks_B: Blocks
+    scores_BO: Scores
+    classes_BC: Column
+
+    def part(self, chosen: slice | Rows) -> Batch[Ref]:
+        """Return some rows."""
+        columns = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "layout"}
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinParts:
+    """What all inputs of a join use. models: names of models by code; 0 stands for every model."""
+
+    rules: JoinRules
+    values: ValueTable
+    models: Interner[str]
+
+
+class Pairs(NamedTuple):
+    """Candidates: rows of a segment and the labels with the same hash; whether each is to be counted."""
+
+    rows_M: Rows
+    labels: LabelRows
+    is_counted_M: Mask
+
+    def take(self, chosen: Rows | Mask) -> Pairs:
+        """Return some pairs."""
+        rows: Rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp, copy=False)
+        return Pairs(self.rows_M[rows], self.labels.take(rows), self.is_counted_M[rows])
+
+
+class PredictionInput(Generic[Ref]):
+    """Holds the predictions of one partition that wait, and pairs them with labels.
+
+    sink: counts predictions and pairs.
+    tally: counts labels; None if this input does not count them.
+    model_ref: returns the version whose classes the labels name.
+    position: offset after the last row that was read.
+    maximum_ms: the largest event time so far.
+    """
+
+    def __init__(
+        self,
+        parts: JoinParts,
+        groups: Groups[Ref],
+        sink: Sink,
+        *,
+        model_ref: Callable[[Ref], ModelRef],
+        tally: LabelTally | None,
+    ) -> None:
+        self._parts = parts
+        self._groups = groups
+        self._sink = sink
+        self._tally = tally
+        self._model_ref = model_ref
+        self._stores: dict[Layout, WaitingPredictions] = {}
+        self._floors: dict[str, int] = {}
+        self._max_segment = MAX_SEGMENT_ROWS
+        self._committed = 0
+        self.position = 0
+        self.maximum_ms = NO_TIME
+
+    def __len__(self) -> int:
+        return sum(map(len, self._stores.values()))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all columns."""
+        return sum(store.num_bytes for store in self._stores.values())
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether all rows before the committed offset have been read again."""
+        return self.position >= self._committed
+
+    def restore(self, state: InputState) -> None:
+        """Begin with a committed state."""
+        self._committed, self._floors = state.committed, dict(state.floors)
+        self.position, self.maximum_ms = state.kept_from
+
+    def state(self, marks: Sequence[Mark]) -> InputState:
+        """Return the state at this position. marks: of rows that others still need."""
+        own = [segment.first for _, segment in self._segments()]
+        kept_from = min([*own, *marks, Mark(self.position, self.maximum_ms)])
+        floors = {layout.text: store.floor for layout, store in self._stores.items()}
+        return InputState(self.position, kept_from, self._floors | floors)
+
+    def labels_from(self) -> list[Mark]:
+        """Return positions of the labels; the labels of waiting predictions are not before the first of them."""
+        return [segment.labels_from for _, segment in self._segments() if segment.labels_from is not None]
+
+    def _segments(self) -> Iterator[tuple[Layout, Segment]]:
+        for layout, store in self._stores.items():
+            for segment in store.segments:
+                yield layout, segment
+
+    def maxima(self, offsets: Sequence[Integers], times: Sequence[Integers], next_offset: int) -> list[Integers]:
+        """Advance to an offset; return the maximum at each row of the batches of a poll."""
+        self.position = next_offset
+        if not sum(map(len, offsets)):
+            return [offset.copy() for offset in offsets]
+        order = np.argsort(np.concatenate(offsets), kind="stable")
+        maxima = np.empty(len(order), np.int64)
+        maxima[order] = np.maximum(np.maximum.accumulate(np.concatenate(times)[order]), self.maximum_ms)
+        self.maximum_ms = int(maxima[order[-1]])
+        return np.split(maxima, np.cumsum([len(offset) for offset in offsets])[:-1])
+
+    def add(
+        self, batches: Sequence[Batch[Ref]], labels: WaitingLabels, *, label_time_ms: int, expired_before_ms: int
+    ) -> None:
+        """Add predictions and pair them with the labels that wait."""
+        old, new = [], []
+        for batch in batches:
+            num_old = int(np.searchsorted(batch.offsets_B, self._committed))
+            num_evicted = int(np.searchsorted(batch.offsets_B, self._floors.get(batch.layout.text, 0)))
+            old.append((batch.part(slice(num_evicted, num_old)), True))
+            new.append((batch.part(slice(max(num_old, num_evicted), None)), False))
+        for batch, is_old in (*old, *new):
+            if len(batch.hashes_B):
+                passed_ms = label_time_ms + self._parts.rules.early_ms
+                self._add(batch, labels, is_old=is_old, passed_ms=passed_ms, expired_before_ms=expired_before_ms)
+
+    def _add(
+        self, batch: Batch[Ref], labels: WaitingLabels, *, is_old: bool, passed_ms: int, expired_before_ms: int
+    ) -> None:
+        layout, window_ms = batch.layout, self._parts.rules.window_ms
+        if not is_old:
+            windows = batch.times_B // window_ms * window_ms
+            arrived = PredictionRows(
+                batch.groups_B, windows, blocks=batch.blocks_B, scores=batch.scores_BO, classes=batch.classes_BC
+            )
+            self._sink.add(layout, arrived)
+        segment = packed(
+            NewRows(
+                batch.hashes_B,
+                times_N=batch.times_B,
+                maxima_N=batch.maxima_B,
+                groups_N=batch.groups_B,
+                blocks_N=batch.blocks_B,
+                scores_NO=batch.scores_BO,
+                classes_NC=batch.classes_BC,
+            ),
+            layout,
+            first=Mark(int(batch.offsets_B[0]), int(batch.maxima_B[0])),
+            end=int(batch.offsets_B[-1]) + 1,
+            is_old=is_old,
+            passed_ms=passed_ms,
+        )
+        self._pair_with_waiting(layout, segment, labels)
+        if layout not in self._stores:
+            floor = self._floors.get(layout.text, 0)
+            self._stores[layout] = WaitingPredictions(layout, max_segment=self._max_segment, floor=floor)
+        self._stores[layout].add(segment, expired_before_ms=expired_before_ms)
+
+    def _pair_with_waiting(self, layout: Layout, segment: Segment, labels: WaitingLabels) -> None:
+        found = labels.find(segment.hashes_N)
+        if not found:
+            return
+        counts = [len(matches.rows_M) for _, matches in found]
+        is_counted = np.repeat([not (segment.is_old and waiting.is_old) for waiting, _ in found], counts)
+        rows_M = np.concatenate([matches.rows_M for _, matches in found])
+        candidates = LabelRows.join([waiting.rows.take(matches.positions_M) for waiting, matches in found])
+        valid_M = self._settle(layout, segment, Pairs(rows_M, candidates, is_counted))
+        for (waiting, matches), valid in zip(found, np.split(valid_M, np.cumsum(counts)[:-1]), strict=True):
+            self._set_used(waiting, matches.positions_M[valid], segment)
+
+    def pair(self, labels: LabelSegment) -> None:
+        """Pair labels that arrived with the predictions that wait."""
+        # Old predictions first: a label that an old prediction used is counted as used already.
+        for layout, segment in sorted(self._segments(), key=lambda item: not item[1].is_old):
+            matches = find(labels.rows.hashes_N, segment.hashes_N)
+            if len(matches.rows_M):
+                is_counted = np.full(len(matches.rows_M), not (segment.is_old and labels.is_old))
+                pairs = Pairs(matches.positions_M, labels.rows.take(matches.rows_M), is_counted)
+                valid = self._settle(layout, segment, pairs)
+                self._set_used(labels, matches.rows_M[valid], segment)
+
+    def _set_used(self, labels: LabelSegment, positions: Rows, segment: Segment) -> None:
+        if self._tally is None or not len(positions):
+            return
+        positions = np.unique(positions)
+        positions = positions[~labels.rows.is_used_N[positions]]
+        if len(positions):
+            labels.set_used(positions, segment.first)
+            if not (labels.is_old and segment.is_old):
+                self._tally.add("used", labels.rows.models_N[positions], labels.rows.times_N[positions])
+
+    def _settle(self, layout: Layout, segment: Segment, pairs: Pairs) -> Mask:
+        """Set the labels of predictions and count what changes; return which of the pairs are valid."""
+        groups = segment.groups_N[pairs.rows_M]
+        versions = self._groups.refs_of(groups)
+        times, labels, rules = segment.times(pairs.rows_M), pairs.labels, self._parts.rules
+        valid = labels.maxima_N <= times + rules.horizon_ms
+        valid &= segment.is_not_after(pairs.rows_M, labels.maxima_N + rules.early_ms)
+        if labels.models_N.any():
+            valid &= (labels.models_N == 0) | (labels.models_N == self._model_codes(versions))
+        chosen = np.flatnonzero(valid)
+        values = self._resolve(layout, versions[chosen], labels.take(chosen))
+        is_refused = np.isnan(values)
+        if is_refused.any():
+            self._count("refused", pairs.take(chosen[is_refused]))
+            chosen, values = chosen[~is_refused], values[~is_refused]
+            valid = np.zeros(len(valid), bool)
+            valid[chosen] = True
+        if len(chosen):
+            order = np.argsort(pairs.rows_M[chosen], kind="stable")
+            chosen = chosen[order]
+            self._apply(layout, segment, pairs.take(chosen), values[order])
+        return valid
+
+    def _apply(self, layout: Layout, segment: Segment, pairs: Pairs, values_M: Floats) -> None:
+        rows, labels, _ = pairs
+        changes = follow(
+            rows,
+            values_M=values_M,
+            slices_M=labels.slices_N.astype(np.int64),
+            present_M=segment.labels(rows),
+            present_slices_M=segment.label_slices(rows),
+        )
+        self._sink_changes(layout, segment, pairs, (values_M, changes))
+        first = int(labels.offsets_N.argmin())
+        segment.set_labels(
+            rows[changes.is_last_M],
+            values_M[changes.is_last_M],
+            changes.after_slices_M[changes.is_last_M],
+            Mark(int(labels.offsets_N[first]), int(labels.maxima_N[first])),
+        )
+        is_repeat, is_first = changes.is_repeat_M, changes.is_first_M
+        self._count("repeated", pairs.take(is_repeat))
+        self._count("corrected", pairs.take(~is_repeat & ~is_first))
+        self._count("early", pairs.take(is_first & (labels.times_N < segment.times(rows))))
+
+    def _sink_changes(self, layout: Layout, segment: Segment, pairs: Pairs, change: tuple[Floats, Changes]) -> None:
+        values_M, changes = change
+        added = np.flatnonzero(pairs.is_counted_M & ~changes.is_repeat_M)
+        removed = added[~changes.is_first_M[added]]
+        at = np.concatenate([added, removed])
+        if not len(at):
+            return
+        rows, window_ms = pairs.rows_M[at], self._parts.rules.window_ms
+        times = segment.times(rows)
+        label_slices = np.concatenate([pairs.labels.slices_N[added].astype(np.int64), changes.before_slices_M[removed]])
+        self._sink.add(
+            layout,
+            PairRows(
+                groups=segment.groups_N[rows],
+                windows=times // window_ms * window_ms,
+                blocks=segment.blocks_N[rows],
+                scores=segment.scores_NO[rows],
+                classes=segment.classes_NC[rows],
+                label_slices=label_slices,
+                actual=np.concatenate([values_M[added], changes.before_M[removed]]),
+                # A correction does not change the delay: it is that of the first label.
+                delays=pairs.labels.times_N[at] - times,
+                signs=np.repeat(np.array([1, -1], np.int8), [len(added), len(removed)]),
+            ),
+        )
+
+    def _count(self, field: str, pairs: Pairs) -> None:
+        if self._tally is not None:
+            self._tally.add(field, pairs.labels.models_N, pairs.labels.times_N, pairs.is_counted_M)
+
+    def _resolve(self, layout: Layout, versions: Integers, labels: LabelRows) -> Floats:
+        values = Values(labels.values_N, labels.numbers_N)
+        resolved = np.empty(len(versions))
+        for version in np.unique(versions).tolist():
+            rows = np.flatnonzero(versions == version)
+            resolved[rows] = self._parts.values.resolve(
+                self._model_ref(self._groups.refs.values[version]),
+                values.take(rows),
+                task=layout.task,
+                num_classes=layout.num_classes,
+            )
+        return resolved
+
+    def _model_codes(self, versions: Integers) -> npt.NDArray[Any]:
+        names = (self._model_ref(ref).name for ref in self._groups.refs.values)
+        return self._parts.models.codes(names, len(self._groups.refs))[versions]
+
+    def expire(self, *, before_ms: int, passed_ms: int) -> None:
+        """Drop predictions before a time, which no label can have any more, and see `WaitingPredictions.expire`."""
+        for store in self._stores.values():
+            store.expire(before_ms=before_ms, passed_ms=passed_ms)
+
+    def finish_restoring(self) -> None:
+        """Regard all rows as counted alike, after those of all inputs have been read again."""
+        for _, segment in self._segments():
+            segment.is_old = False
+
+    def limit(self, max_rows: int, *, expired_before_ms: int) -> None:
+        """Evict the oldest predictions above a number of rows; count those that have no label and could still get one."""
+        self._max_segment = max(1, min(MAX_SEGMENT_ROWS, max_rows // SEGMENTS_OF_LIMIT))
+        for store in self._stores.values():
+            store.max_segment = self._max_segment
+        total, window_ms = len(self), self._parts.rules.window_ms
+        while total > max_rows:
+            _, layout = min(
+                (store.segments[0].first, layout) for layout, store in self._stores.items() if store.segments
+            )
+            segment = self._stores[layout].evict_first()
+            total -= len(segment)
+            times = segment.times(slice(None))
+            evicted = np.flatnonzero(np.isnan(segment.labels(slice(None))) & (times >= expired_before_ms))
+            rows = EvictedRows(segment.groups_N[evicted], times[evicted] // window_ms * window_ms)
+            self._sink.add(layout, rows)

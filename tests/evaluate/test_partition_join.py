@@ -1,0 +1,66 @@
+"""The join of one partition by examples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.columns import LabelColumns, LabelValue, PredictionColumns
+from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin
+from forebay.stream.quality.keys import QualityKey, Task
+from forebay.stream.quality.wire import LabelCounts
+
+PREDICTIONS, LABELS = TopicPartition("predictions", 0), TopicPartition("labels", 0)
+CLASSES = {"no": 0.0, "yes": 1.0}
+
+
+def resolve(ref: ModelRef, value: LabelValue) -> float | None:
+    return CLASSES.get(value) if isinstance(value, str) else float(value)
+
+
+def join_of(**rules: int) -> PartitionJoin:
+    settings = {"horizon_ms": 1000, "early_ms": 100, "window_ms": 500} | rules
+    return PartitionJoin(JoinInputs(PREDICTIONS, LABELS), JoinRules(**settings), resolve=resolve, max_waiting=1000)
+
+
+def predictions(first: int, hashes: list[int], times: list[int], scores: list[float]) -> PredictionColumns:
+    return PredictionColumns(
+        ref=ModelRef("m", 1),
+        task=Task.BINARY,
+        hashes_B=np.array(hashes, np.uint64),
+        offsets_B=np.arange(first, first + len(hashes)),
+        times_B=np.array(times, np.int64),
+        scores_BO=np.array(scores, np.float32)[:, None],
+        classes_B=(np.array(scores) > 0.5).astype(np.int32),
+        blocks_B=np.zeros(len(hashes), np.uint16),
+    )
+
+
+def labels(first: int, hashes: list[int], times: list[int], values: list[LabelValue]) -> LabelColumns:
+    return LabelColumns(
+        np.array(hashes, np.uint64), np.arange(first, first + len(hashes)), np.array(times, np.int64), values
+    )
+
+
+def test_a_label_is_joined_corrected_and_repeated() -> None:
+    join = join_of()
+    join.add_predictions([predictions(0, [3, 1, 2], [10, 20, 600], [0.1, 0.9, 0.2])], next_offset=3)
+    join.add_labels(labels(0, [1, 2, 9, 1, 1], [30, 40, 50, 60, 70], ["no", 1, 0, "yes", True]), next_offset=5)
+    taken = join.take()
+    first, second = QualityKey("m", 1, 0), QualityKey("m", 1, 500)
+    assert {key: (sums.predictions, sums.matched) for key, (sums, _) in taken.sums.items()} == {
+        first: (2, 1),
+        second: (1, 0),
+    }
+    assert taken.labels == {QualityKey("", 0, 0): LabelCounts(labels=5, used=3, repeated=1, corrected=1)}
+    assert join.take().is_empty
+
+
+def test_a_prediction_after_its_label_is_joined_if_it_is_early_enough() -> None:
+    join = join_of(early_ms=100)
+    join.add_labels(labels(0, [1, 2], [50, 60], ["yes", "yes"]), next_offset=2)
+    join.add_predictions([predictions(0, [1, 5, 2], [150, 161, 10], [0.1, 0.9, 0.2])], next_offset=3)
+    taken = join.take()
+    assert taken.sums[QualityKey("m", 1, 0)][0].matched == 1
