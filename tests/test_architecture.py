@@ -60,6 +60,7 @@ IMPORTED_ONLY_BY = {
         "models/artefacts/text_codes.py",
         "models/statistics",
         "models/training",
+        "stream/experiments/blocks.py",
         "stream/rollouts/allocation.py",
         "stream/rollouts/sampling.py",
     ),
