@@ -97,7 +97,8 @@ class BlockSums:
         return values
 
     def _filled(self) -> npt.NDArray[np.bool_]:
-        return (self.n_predictions != 0) | (self.n_matched != 0) | self._sums.filled
+        has_counts: npt.NDArray[np.bool_] = (self.n_predictions != 0) | (self.n_matched != 0)
+        return has_counts | self._sums.filled
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON values, without blocks that have none."""

@@ -29,4 +29,5 @@ def coarse(sums: npt.NDArray[Any], num_blocks: int) -> npt.NDArray[Any]:
     """Return sums over larger blocks: [..., NUM_BLOCKS] to [..., num_blocks]. num_blocks: a power of two."""
     if num_blocks == NUM_BLOCKS:
         return sums
-    return sums.reshape(*sums.shape[:-1], NUM_BLOCKS // num_blocks, num_blocks).sum(axis=-2)
+    larger: npt.NDArray[Any] = sums.reshape(*sums.shape[:-1], NUM_BLOCKS // num_blocks, num_blocks).sum(axis=-2)
+    return larger

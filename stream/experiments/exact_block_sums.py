@@ -61,7 +61,8 @@ class ExactBlockSums:
     @property
     def filled(self) -> npt.NDArray[np.bool_]:
         """The blocks with a sum that is not zero."""
-        return self._limbs.any(axis=(0, 1))
+        filled: npt.NDArray[np.bool_] = np.asarray(self._limbs.any(axis=(0, 1)))
+        return filled
 
     def values(self) -> npt.NDArray[np.float64]:
         """Return the sums as floating-point numbers, metrics x blocks."""

@@ -125,7 +125,8 @@ class PairedSums:
         return values
 
     def _filled(self) -> npt.NDArray[np.bool_]:
-        return (self.n_matched != 0) | self._differences.filled
+        filled: npt.NDArray[np.bool_] = (self.n_matched != 0) | self._differences.filled
+        return filled
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON values, without blocks that have none."""

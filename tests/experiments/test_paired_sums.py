@@ -19,7 +19,7 @@ def add(sums: PairedSums, pairs: Pairs, sign: int = 1) -> None:
     """Add pairs whose shadow has somewhat other scores."""
     served = PredictedBy(pairs.scores_BO, pairs.classes_B)
     shadow = PredictedBy(pairs.scores_BO * np.float32(0.9), np.roll(pairs.classes_B, 1))
-    sums.add_pairs(pairs.blocks_B, served, shadow, pairs.actual_B, sign)
+    sums.add_pairs(pairs.blocks_B, served, shadow, pairs.actual_B, sign=sign)
 
 
 @pytest.mark.parametrize("task", list(Task))
