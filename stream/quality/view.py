@@ -1,0 +1,114 @@
+"""The records of `quality`, added up by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from forebay.schemas.errors import DataError
+from forebay.stream.quality.sums import QualitySums
+from forebay.stream.quality.wire import LabelCounts, LabelProgress, QualityDelta, decode_quality
+
+
+class Subject(NamedTuple):
+    """What windows are of: a version of a model, and a slice; "" for all predictions."""
+
+    model: str
+    version: int
+    slice: str = ""
+
+
+class QualityView:
+    """Quality sums by subject and window. Add every record once, in any order.
+
+    wanted: which subjects to keep; all by default.
+    window_ms: length of the windows, as of the last record.
+    rejected: number of records that could not be added; last_error: why, for the last one.
+    """
+
+    def __init__(self, *, wanted: Callable[[Subject], bool] = lambda _subject: True) -> None:
+        self._wanted = wanted
+        self._windows: dict[Subject, dict[int, QualitySums]] = {}
+        self._labels: dict[str, dict[int, LabelCounts]] = {}
+        self.progress: LabelProgress | None = None
+        self.window_ms = 0
+        self.records = 0
+        self.rejected = 0
+        self.last_error = ""
+
+    def read(self, value: bytes | None) -> None:
+        """Add a record's value; count it as rejected if it is not a quality record."""
+        try:
+            self.add(decode_quality(value))
+        except DataError as error:
+            self.rejected += 1
+            self.last_error = error.message
+
+    def add(self, delta: QualityDelta) -> None:
+        """Add a record. Raises DataError if its sums are of another task than those that were added before."""
+        subject, start = Subject(delta.key.model, delta.key.version, delta.key.slice), delta.key.window_start
+        if delta.sums is not None and self._wanted(subject):
+            windows = self._windows.setdefault(subject, {})
+            if start not in windows:
+                windows[start] = QualitySums(delta.sums.task, delta.sums.num_classes)
+            windows[start].merge(delta.sums)
+        if delta.labels is not None:
+            self._labels.setdefault(delta.key.model, {}).setdefault(start, LabelCounts()).merge(delta.labels)
+        if delta.progress is not None:
+            if self.progress is None:
+                self.progress = LabelProgress(horizon_ms=delta.progress.horizon_ms)
+            self.progress.merge(delta.progress)
+        self.window_ms = delta.window_ms
+        self.records += 1
+
+    def subjects(self) -> list[Subject]:
+        """Return all subjects in order."""
+        return sorted(self._windows)
+
+    def windows(
+        self, model: str, version: int, slice: str = "", *, since_ms: int | None = None
+    ) -> dict[int, QualitySums]:
+        """Return the sums by the start of their window, in order, of windows that end after `since_ms`."""
+        windows = self._windows.get(Subject(model, version, slice), {})
+        return {
+            start: windows[start] for start in sorted(windows) if since_ms is None or start + self.window_ms > since_ms
+        }
+
+    def total(self, model: str, version: int, slice: str = "", *, since_ms: int | None = None) -> QualitySums | None:
+        """Return the sum of these windows; None if there are none."""
+        total: QualitySums | None = None
+        for sums in self.windows(model, version, slice, since_ms=since_ms).values():
+            if total is None:
+                total = QualitySums(sums.task, sums.num_classes)
+            total.merge(sums)
+        return total
+
+    def labels(self, model: str | None = None, *, since_ms: int | None = None) -> LabelCounts:
+        """Return the counts of labels, by their own timestamps. model: None for all; "" for labels that name none."""
+        total = LabelCounts()
+        for name, windows in self._labels.items():
+            for start, counts in windows.items():
+                if model in (None, name) and (since_ms is None or start + self.window_ms > since_ms):
+                    total.merge(counts)
+        return total
+
+    def is_final(self, window_start: int) -> bool:
+        """Return whether no label can change this window any more: the labels of all partitions are beyond the horizon."""
+        if self.progress is None or not self.progress.until_ms:
+            return False
+        end = window_start + self.window_ms
+        return min(self.progress.until_ms.values()) > end + self.progress.horizon_ms
+
+    def newest_window(self) -> int | None:
+        """Return the start of the latest window of all subjects; None if there is none."""
+        return max((start for windows in self._windows.values() for start in windows), default=None)
+
+    def forget(self, before_ms: int) -> None:
+        """Drop windows that end before a time."""
+        first = before_ms - self.window_ms
+        for subject, windows in list(self._windows.items()):
+            self._windows[subject] = {start: sums for start, sums in windows.items() if start > first}
+            if not self._windows[subject]:
+                del self._windows[subject]
+        for model, counts in self._labels.items():
+            self._labels[model] = {start: count for start, count in counts.items() if start > first}
