@@ -90,7 +90,7 @@ def resolve_version(repository: Path | str, name: str, version: int | str | None
         raise ModelError(
             f"{place}: there is no version {version}{origin}",
             kind="version_not_found",
-            remedy=f"choose {_listed([str(number) for number in reversed(versions)])}, or none for the highest",
+            remedy=f"choose {_one_of([str(number) for number in reversed(versions)])}",
         )
     return version
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.schemas.errors import BrokerError
-from forebay.schemas.topics import OUTCOME_DELTAS, topic_name
+from forebay.schemas.topics import OUTCOME_DELTAS, ROLLOUTS, topic_name
 from forebay.stream.aggregate.topic_layout import (
     Layout,
     find_problems,
@@ -12,7 +12,8 @@ from forebay.stream.aggregate.topic_layout import (
     require_countable,
 )
 from forebay.stream.config.sections import Settings
-from forebay.stream.kafka.cluster.topic_plan import TopicState
+from forebay.stream.kafka.cluster.topic_plan import TopicState, plan_topics
+from forebay.stream.kafka.cluster.topic_plan import find_problems as find_topic_problems
 from forebay.stream.kafka.cluster.topics import (
     DEFAULT_TIMEOUT_S,
     CreateResult,
@@ -25,7 +26,8 @@ from forebay.stream.kafka.cluster.topics import (
 async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
     """Check the topics and create the aggregator's own missing ones. Return the layout and the names of the created topics.
 
-    Raises BrokerError if outcome-deltas is missing, or if a topic does not have the required configuration.
+    Raises BrokerError if outcome-deltas is missing, or if a topic does not have the required configuration. With rollouts, so
+    does their topic.
     """
     deltas = topic_name(settings.topics.prefix, OUTCOME_DELTAS.name)
     names = [deltas, *(topic.name for topic in plan_aggregator_topics(settings))]
@@ -51,7 +53,23 @@ async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
         for topic in missing:
             _require_visible(states[topic.name])
     require_countable(states[deltas], find_problems(states[deltas], wanted, states))
+    if settings.rollouts.enabled:
+        await _require_kept_revisions(settings)
     return layout_of(settings, states), tuple(topic.name for topic in missing)
+
+
+async def _require_kept_revisions(settings: Settings) -> None:
+    """Raise BrokerError if the topic of rollouts loses records, by which canaries are judged and revisions written.
+
+    A topic that does not exist yet is no error here: the judge waits for it.
+    """
+    (wanted,) = (topic for topic in plan_topics(settings) if topic.spec is ROLLOUTS)
+    states = await describe_topics(settings.kafka, [wanted.name])
+    if states[wanted.name].status != "present":
+        return
+    for finding in find_topic_problems(settings, (wanted,), states):
+        if finding.severity == "error":
+            raise BrokerError(f"topic {finding.topic}: {finding.message}", kind=finding.kind, remedy=finding.remedy)
 
 
 def _require_visible(state: TopicState) -> None:

@@ -16,9 +16,10 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition, Unreadable
 from forebay.stream.core.time_format import rfc3339
 from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.cluster.topic_identity import TopicIdentity
 from forebay.stream.kafka.consumer.topic_reader import TopicReader
 from forebay.stream.kafka.producer.plain_producer import PlainProducer
-from forebay.stream.rollouts.revision import Revision
+from forebay.stream.rollouts.revision import Revision, decode_revision
 from forebay.stream.rollouts.revision_log import RevisionLog
 
 READ_BACK_TIMEOUT_S: Final = 30.0
@@ -54,6 +55,7 @@ class RolloutStore:
         self._clock = clock
         self._reader = TopicReader(options, [self._topic], from_beginning=True, clock=clock, bounded=True)
         self._producer = PlainProducer(options)
+        self._identity = TopicIdentity()
         self._position = 0
         self._accepted: list[Revision] = []
         self._reading = asyncio.Lock()
@@ -80,8 +82,11 @@ class RolloutStore:
     async def propose(self, revision: Revision) -> None:
         """Append a revision and wait until it is known to be valid.
 
-        Raises RolloutConflict if another revision came first, BrokerError if the result cannot be determined.
+        Raises RolloutConflict if another revision came first, BrokerError if the result cannot be determined, DataError if no
+        reader could read the revision, before anything is written.
         """
+        key, value = revision.encode()
+        decode_revision(key, value)
         await self._read()
         if (winner := self.log.revision(revision.model, revision.based_on + 1)) is not None:
             raise RolloutConflict(revision, winner)
@@ -93,7 +98,6 @@ class RolloutStore:
                 remedy="repeat the command, which then starts from the current revision",
             )
         await self._producer.start()
-        key, value = revision.encode()
         offset = await self._producer.send(self._topic, key, value, partition=0)
         await self._read_back(offset)
         winner = self.log.revision(revision.model, revision.number)
@@ -126,12 +130,14 @@ class RolloutStore:
         async with self._reading:
             offsets = (await self._reader.offset_ranges())[self._partition]
             self._require_complete(offsets)
+            await self._require_same_topic()
             if self._position >= offsets.stop:
                 return
             unread = {self._partition: range(self._position, offsets.stop)}
-            async for _, records in self._reader.within(unread):
-                for record in records:
-                    self._add(record)
+            found = [record async for _, records in self._reader.within(unread) for record in records]
+            await self._require_same_topic()  # before any of them counts
+            for record in found:
+                self._add(record)
             # The last offsets may be those of transaction markers and aborted records.
             self._position = offsets.stop
 
@@ -159,12 +165,22 @@ class RolloutStore:
                 "delete the topic and create it with `forebay topics create`",
             )
         if offsets.stop < self._position:
-            raise BrokerError(
-                f"{self._topic} ends at offset {offsets.stop}, before the offset {self._position} that was read: it was "
-                "deleted and created again, or it lost records",
-                kind="rollouts_recreated",
-                remedy="restart, to start from what the topic holds now",
+            raise self._recreated(
+                f"ends at offset {offsets.stop}, before the offset {self._position} that was read: it was deleted and created "
+                "again, or it lost records"
             )
+
+    async def _require_same_topic(self) -> None:
+        """Raise BrokerError if the topic is another one than was read before, even if it has as many records."""
+        if self._identity.compare(await self._reader.topic_ids(), ()):
+            raise self._recreated("was deleted and created again, so that its records are not those that were read")
+
+    def _recreated(self, what: str) -> BrokerError:
+        return BrokerError(
+            f"{self._topic} {what}",
+            kind="rollouts_recreated",
+            remedy="restart, to start from what the topic holds now",
+        )
 
     async def stop(self) -> None:
         """Close. Safe to call twice."""

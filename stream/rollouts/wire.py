@@ -51,7 +51,8 @@ def require_format(value: bytes | None, known: int, record: str) -> bytes:
         raise DataError(
             f"{record}: it has format {found}, and this release reads formats up to {known}",
             kind=NEWER_FORMAT,
-            remedy="update this worker or command to the release that wrote the record",
+            remedy="update this worker or command to the release that wrote the record; if it was written by mistake, see "
+            "docs/rollouts.md, A record of a later format",
         )
     if found < 1:
         raise DataError(f"{record}: format: {found} is not a whole number from 1")

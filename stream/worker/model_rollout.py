@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from forebay.schemas.errors import ConfigError, ForebayError, ModelError
+from forebay.schemas.errors import ConfigError, DataError, ForebayError, ModelError
 from forebay.stream.control.rollout_store import RolloutConflict
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.model_ref import ModelRef
@@ -54,6 +54,7 @@ class ModelRollout:
         self._on_applied = on_applied
         self._since_ms = parts.tools.clock.wall_ms()
         self._loading: int | None = None
+        self._loading_for: int | None = None
         self._failure: _Failure | None = None
         self._error: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -136,12 +137,19 @@ class ModelRollout:
         if target is None or not self._is_behind:
             return
         if self._task is not None and not self._task.done():
-            if self._loading is None or self._loading in target.versions():
+            if not self._is_superseded_by(target):
                 return
-            self._task.cancel()  # a newer revision no longer needs the version that is being loaded
+            self._task.cancel()
         failure = self._failed_at_current
         if failure is None or self._now_s() >= failure.again_at_s:
             self._task = asyncio.create_task(self._advance(), name=f"rollout-{self._name}")
+
+    def _is_superseded_by(self, target: Revision) -> bool:
+        """Return whether a newer revision does not need what is being loaded, or the load only waits for a repository."""
+        loading = self._loading
+        if loading is None or self._loading_for == target.number:
+            return False
+        return loading not in target.versions() or self._versions.is_waiting(ModelRef(self._name, loading))
 
     async def _advance(self) -> None:
         """Load what the newest revision names, and apply it. Never raises for a version that cannot be loaded."""
@@ -164,7 +172,7 @@ class ModelRollout:
                 if version in self._versions.resident(self._name):
                     await self._versions.require(ref, digest=digest)
                     continue
-                self._loading = version
+                self._loading, self._loading_for = version, target.number
                 await self._load_version(ref, digest)
             except Exception as error:  # whatever a model raises while it is built
                 self._on_load_failure(target, version, error)
@@ -309,7 +317,7 @@ class ModelRollout:
             await self._parts.store.propose(proposed)
         except RolloutConflict as conflict:
             log.info("%s: another revision came first: %s", self._name, conflict.message)
-        except ConfigError as error:
+        except (ConfigError, DataError) as error:
             log.error("%s: cannot go back from revision %d: %s", self._name, current.number, error.message)
             return False
         except Exception as error:  # whatever the client raises

@@ -39,6 +39,7 @@ class Loader(Protocol):
 
     async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> LoadedVersion: ...
     async def digest(self, settings: ServedModelSettings, version: int) -> str: ...
+    def is_waiting(self, ref: ModelRef) -> bool: ...
 
 
 class LaneFactory(Protocol):
@@ -109,6 +110,10 @@ class ResidentVersions:
         """Return whether a version fails on any input, or does not answer: its circuit breaker is open."""
         lane = self._lanes.get(ref)
         return lane is not None and lane.lane.breaker.state is BreakerState.OPEN
+
+    def is_waiting(self, ref: ModelRef) -> bool:
+        """Return whether a load waits for a repository, or for a version to appear in it."""
+        return self._loader.is_waiting(ref)
 
     async def load(self, ref: ModelRef, digest: str | None) -> Model:
         """Load a version for other purposes than to predict events of the stream, such as a shadow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -31,7 +31,7 @@ T = TypeVar("T")
 RETRY_S: Final = 60.0
 """How long a repository may be unreachable before a load fails."""
 LOAD_S: Final = 900.0
-"""How long a load may take in all. A store that never answers must not block the loads of other versions."""
+"""How long an attempt may take. A store that never answers must not block the loads of other versions."""
 MEMORY_FACTOR: Final = 2.0
 """How much memory a load takes at least, in sizes of the version's files: they are read into memory, and the model is built
 from them."""
@@ -65,7 +65,10 @@ class LoadedVersion:
 
 
 class VersionLoader:
-    """Loads versions of models, one at a time. Rollouts and shadows share it."""
+    """Loads versions of models, one at a time. Rollouts and shadows share it.
+
+    A version that is waited for does not hold up the others.
+    """
 
     def __init__(self, tools: LoadTools, *, retry_s: float = RETRY_S, timeout_s: float = LOAD_S) -> None:
         self._tools = tools
@@ -73,6 +76,7 @@ class VersionLoader:
         self._timeout_s = timeout_s
         self._one_at_a_time = asyncio.Lock()
         self._last_growth: dict[str, int] = {}
+        self._waiting: set[ModelRef] = set()
 
     async def load(self, settings: ServedModelSettings, version: int, *, digest: str | None) -> LoadedVersion:
         """Return a version that has passed the load gate and run batches of all sizes; other threads keep running.
@@ -83,22 +87,22 @@ class VersionLoader:
         Raises ModelError or another ForebayError that says why the version cannot serve.
         """
         ref = ModelRef(settings.model.name, version)
-        async with self._one_at_a_time:
-            log.info("loading %s", ref)
-            began_s = self._tools.clock.monotonic_s()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    stored = await self._read_manifest(settings, ref)
-                    _check_manifest(stored, digest)
-                    model = await self._retry(lambda: self._load(stored, settings), ref)
-            except TimeoutError:
-                raise ModelError(
-                    f"{ref} was not loaded within {self._timeout_s:g} s",
-                    kind="load_timeout",
-                    remedy="find out why its repository or its warm-up is so slow, or publish a smaller model",
-                ) from None
-            log.info("loaded %s in %.1f s", ref, self._tools.clock.monotonic_s() - began_s)
-            return LoadedVersion(model, stored.manifest_sha256)
+        log.info("loading %s", ref)
+        began_s = self._tools.clock.monotonic_s()
+        stored = await self._read_manifest(settings, ref)
+        _check_manifest(stored, digest)
+
+        async def load() -> ServedModel:
+            async with self._one_at_a_time:
+                return await self._attempt(lambda: self._load(stored, settings), ref)
+
+        model = await self._retry(load, ref)
+        log.info("loaded %s in %.1f s", ref, self._tools.clock.monotonic_s() - began_s)
+        return LoadedVersion(model, stored.manifest_sha256)
+
+    def is_waiting(self, ref: ModelRef) -> bool:
+        """Return whether a load of this version has failed for now and will be tried again."""
+        return ref in self._waiting
 
     async def digest(self, settings: ServedModelSettings, version: int) -> str:
         """Return the SHA-256 of the manifest of a version, without loading it. Raises like `load`."""
@@ -106,17 +110,39 @@ class VersionLoader:
 
     async def _read_manifest(self, settings: ServedModelSettings, ref: ModelRef) -> StoredVersion:
         repository = settings.model.repository
-        return await self._retry(lambda: read_version(repository, ref.name, ref.version), ref)
+        return await self._retry(
+            lambda: self._attempt(lambda: read_version(repository, ref.name, ref.version), ref), ref
+        )
 
-    async def _retry(self, work: Callable[[], T], ref: ModelRef) -> T:
-        """Return the result of work on the thread. Temporary errors of the repository are retried for a while."""
+    async def _attempt(self, work: Callable[[], T], ref: ModelRef) -> T:
+        """Return the result of work on a thread. Raises ModelError if it takes too long."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await on_low_priority_thread(work)
+        except TimeoutError:
+            raise ModelError(
+                f"{ref} was not loaded within {self._timeout_s:g} s",
+                kind="load_timeout",
+                remedy="find out why its repository or its warm-up is so slow, or publish a smaller model",
+            ) from None
+
+    async def _retry(self, call: Callable[[], Awaitable[T]], ref: ModelRef) -> T:
+        """Return the result of a call. Temporary errors of the repository are retried for a while."""
+
+        async def sleep(seconds: float) -> None:
+            self._waiting.add(ref)
+            try:
+                await self._tools.sleep(seconds)
+            finally:
+                self._waiting.discard(ref)
+
         return await retry(
-            lambda: on_low_priority_thread(work),
+            call,
             should_retry=lambda error, _failures: isinstance(error, ForebayError) and error.kind in _TEMPORARY,
             wait_s=self._tools.backoff.wait_s,
             on_retry=warn_sparsely(log, f"cannot load {ref} yet, trying again: %s"),
             deadline=Deadline(self._tools.clock, self._retry_s),
-            sleep=self._tools.sleep,
+            sleep=sleep,
         )
 
     # ---- on the thread

@@ -12,7 +12,7 @@ from forebay.schemas.topics import AGGREGATOR_TOPICS
 from forebay.stream.aggregate.service import aggregator_group
 from forebay.stream.aggregate.topic_layout import find_problems, plan_aggregator_topics, require_countable
 from forebay.stream.aggregate.topics import check_aggregator_topics, prepare_topics
-from forebay.stream.config.sections import AggregateSection, KafkaSection, Settings, TopicsSection
+from forebay.stream.config.sections import AggregateSection, KafkaSection, RolloutsSection, Settings, TopicsSection
 from forebay.stream.kafka.cluster.topic_plan import Finding, TopicState
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
@@ -158,6 +158,22 @@ async def test_an_unsuitable_changelog_is_reported_and_refused(broker: Broker, n
     }
     with pytest.raises(BrokerError, match="both must have the same number"):
         await prepare_topics(settings)
+
+
+async def test_a_topic_of_rollouts_that_loses_records_is_refused_if_rollouts_are_enabled(
+    broker: Broker, names: Names
+) -> None:
+    settings = Settings(kafka=KafkaSection(bootstrap_servers=broker.bootstrap), topics=TopicsSection(prefix=names("")))
+    await create_topic(broker.bootstrap, names("outcome-deltas"), 3)
+    judging = settings.model_copy(update={"rollouts": RolloutsSection(enabled=True)})
+    layout, _ = await prepare_topics(judging)  # the topic may follow later
+    await create_topic(
+        broker.bootstrap, names("rollouts"), 1, configs={"cleanup.policy": "compact", "retention.ms": "-1"}
+    )
+    assert await prepare_topics(settings) == (layout, ())
+    with pytest.raises(BrokerError, match="the valid one would be removed") as refused:
+        await prepare_topics(judging)
+    assert refused.value.kind == "compacted"
 
 
 def test_aggregators_have_their_own_group() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiokafka.admin import RecordsToDelete
@@ -15,7 +16,7 @@ from forebay.stream.control.rollout_store import RolloutConflict, RolloutStore
 from forebay.stream.control.switch_reader import read_switches
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.kafka.cluster.topics import create_topics
+from forebay.stream.kafka.cluster.topics import CreateResult, create_topics
 from forebay.stream.rollouts.changes import promote, start_canary
 from forebay.stream.rollouts.revision import Revision
 from forebay.stream.rollouts.switch_log import Switch
@@ -108,6 +109,41 @@ async def test_a_proposal_on_an_outdated_revision_is_refused_without_a_record(se
         assert len(late.log.history(MODEL)) == 1
         with pytest.raises(BrokerError, match="revision 5 does not exist"):
             await late.propose(Revision(**(fields(first) | {"number": 6, "based_on": 5})))
+
+
+async def test_a_proposal_that_no_reader_could_read_is_refused_without_a_record(settings: Settings) -> None:
+    async with opened(settings) as author:
+        sound = start_canary(configured(), 3, 5, steps=None, seed=1, route_by=None, proposal=proposal())
+        with pytest.raises(DataError, match="version 3 is stable too"):
+            await author.propose(replace(sound, stable=3))
+        await author.propose(sound)  # has the first offset
+        assert [(entry.offset, entry.revision) for entry in author.log.history(MODEL)] == [(0, sound)]
+
+
+async def test_a_topic_that_was_created_again_is_noticed_however_long_it_is(kafka: Broker, names: Names) -> None:
+    # A real Kafka, because only its topics have ids.
+    settings = settings_of(kafka, names)
+    await create_topics(settings)
+    topic = f"{settings.topics.prefix}rollouts"
+    async with opened(settings) as reader:
+        first = promote(configured(), 2, proposal())
+        await reader.propose(first)
+        async with admin(kafka.bootstrap) as client:
+            await client.delete_topics([topic])
+        created = await eventually(lambda: create_topics(settings), "the topic again", until=_is_created(topic))
+        assert created
+        async with opened(settings) as other:
+            second = promote(configured(), 5, proposal())
+            await other.propose(second)
+            await other.propose(promote(second, 6, proposal()))
+        with pytest.raises(BrokerError, match="was deleted and created again") as noticed:
+            await reader.refresh()
+        assert noticed.value.kind == "rollouts_recreated"
+        assert [entry.revision for entry in reader.log.history(MODEL)] == [first]
+
+
+def _is_created(topic: str) -> Callable[[tuple[CreateResult, ...]], bool]:
+    return lambda results: any(result.topic.name == topic and result.status == "created" for result in results)
 
 
 def fields(revision: Revision) -> dict[str, object]:

@@ -77,7 +77,8 @@ class Store:
 
 class MemoryVersions:
     """Versions in memory. faults: what loading a version raises. gates: loading a version waits for its event.
-    changed: versions whose manifest differs from the one that a revision names."""
+    changed: versions whose manifest differs from the one that a revision names. waiting: versions whose load waits for a
+    repository."""
 
     def __init__(self, version: int) -> None:
         self._resident = {version}
@@ -87,6 +88,7 @@ class MemoryVersions:
         self.busy: set[int] = set()
         self.broken: set[int] = set()
         self.changed: set[int] = set()
+        self.waiting: set[int] = set()
         self.stable = version
 
     def resident(self, model: str) -> tuple[int, ...]:
@@ -103,6 +105,9 @@ class MemoryVersions:
     async def require(self, ref: ModelRef, *, digest: str | None) -> None:
         if ref.version in self.changed:
             raise ModelError("the manifest has another SHA-256", kind="digest")
+
+    def is_waiting(self, ref: ModelRef) -> bool:
+        return ref.version in self.waiting
 
     def cannot_run(self, ref: ModelRef) -> bool:
         return ref.version in self.broken

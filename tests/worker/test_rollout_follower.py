@@ -93,6 +93,22 @@ async def test_a_load_that_a_newer_revision_no_longer_needs_is_abandoned(topic: 
     assert status.loading is None
 
 
+async def test_a_newer_revision_ends_the_wait_for_a_version_that_is_missing_but_not_a_load(topic: Topic) -> None:
+    for is_missing in (True, False):
+        topic.records.clear()
+        rig = Rig(topic)
+        await rig.follower.prepare()
+        rig.versions.gates[2] = asyncio.Event()
+        rig.versions.waiting = {2} if is_missing else set()
+        current = topic.append(canary_at(None))
+        await rig.follow(2)
+        del rig.versions.gates[2]  # whoever begins now need not wait
+        topic.append(canary_at(current, weight=60))
+        await rig.follow()
+        assert rig.switch.numbers == ([2] if is_missing else [])
+        await rig.follower.stop()
+
+
 async def test_the_digests_of_the_revision_are_required(topic: Topic) -> None:
     topic.append(_with_digests(canary_at(None), {2: "ab" * 32}))
     rig = Rig(topic)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ from forebay.models.serving.load_budget import Meter
 from forebay.schemas.errors import ModelError
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.inference.loading import ModelLoader
 from forebay.stream.worker.version_loader import LoadTools, VersionLoader, on_low_priority_thread
 from tests.core.build import ManualClock
+from tests.eventually import eventually
 from tests.models.build import publish
 
 
@@ -102,6 +106,24 @@ async def test_a_version_that_is_still_being_copied_is_waited_for(rig: Rig, capl
     assert (await rig.loader.load(rig.settings, 2, digest=None)).model.version == 2
     assert rig.waits == [1, 2, 4]
     assert "cannot load delays version 2 yet, trying again" in caplog.text
+
+
+async def test_a_version_that_is_waited_for_holds_up_no_other(rig: Rig) -> None:
+    folder = rig.repository / "delays"
+    (folder / "2").rename(rig.repository / "aside")
+    resumed = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        await resumed.wait()
+
+    loader = VersionLoader(replace(rig.tools, sleep=sleep))
+    missing = asyncio.create_task(loader.load(rig.settings, 2, digest=None))
+    ref = ModelRef("delays", 2)
+    await eventually(lambda: loader.is_waiting(ref), "a load that waits", every_s=0)
+    assert (await loader.load(rig.settings, 1, digest=None)).model.version == 1
+    (rig.repository / "aside").rename(folder / "2")
+    resumed.set()
+    assert (await missing).model.version == 2 and not loader.is_waiting(ref)
 
 
 async def test_an_unreachable_repository_is_a_failure_after_a_minute(rig: Rig) -> None:

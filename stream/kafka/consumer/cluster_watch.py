@@ -14,18 +14,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import (
-    IncompatibleBrokerVersion,
-    KafkaConnectionError,
-    KafkaError,
-    UnknownTopicOrPartitionError,
-)
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.cluster.outage_log import OutageLog
 from forebay.stream.kafka.cluster.topic_identity import TopicIdentity, recreated_error
-from forebay.stream.kafka.protocol.offset_requests import NO_TOPIC_ID, TopicMetadata
+from forebay.stream.kafka.consumer.topic_metadata import request_metadata, topic_ids
 
 log = logging.getLogger("forebay.kafka.cluster")
 
@@ -113,13 +108,7 @@ class ClusterWatch:
         self._identity.adopt(self._tracked)
 
     async def _recreated(self) -> frozenset[str]:
-        response = await self._fetch_metadata()
-        ids, missing = {}, set()
-        for topic in response["topics"]:
-            if topic["error_code"] == UnknownTopicOrPartitionError.errno:
-                missing.add(topic["topic"])
-            elif topic.get("topic_id", NO_TOPIC_ID) != NO_TOPIC_ID:
-                ids[topic["topic"]] = topic["topic_id"]
+        ids, missing = topic_ids(await self._fetch_metadata())
         if self._has_ids and not ids and len(missing) < len(self._topics):
             self._has_ids = False
             log.info(
@@ -134,19 +123,13 @@ class ClusterWatch:
             self._request.cancel()
             await asyncio.wait({self._request})
 
-    async def _fetch_metadata(self) -> dict[str, Any]:
-        error: KafkaError = KafkaConnectionError("no broker is known")
-        for broker in self._client.cluster.brokers():
-            try:
-                response = await self._client.send(broker.nodeId, TopicMetadata(self._topics))
-            except IncompatibleBrokerVersion:
-                raise
-            except KafkaError as failure:
-                error = failure
-            else:
-                metadata: dict[str, Any] = response.to_object()
-                addresses = {node["node_id"]: f"{node['host']}:{node['port']}" for node in metadata["brokers"]}
-                self._outage.on_answer(addresses)
-                return metadata
-        self._outage.on_silence(str(error) or type(error).__name__)
-        raise error
+    async def _fetch_metadata(self) -> Mapping[str, Any]:
+        try:
+            metadata = await request_metadata(self._client, self._topics)
+        except IncompatibleBrokerVersion:
+            raise
+        except KafkaError as error:
+            self._outage.on_silence(str(error) or type(error).__name__)
+            raise
+        self._outage.on_answer({node["node_id"]: f"{node['host']}:{node['port']}" for node in metadata["brokers"]})
+        return metadata

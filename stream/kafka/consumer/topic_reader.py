@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as ClientTopicPartition
@@ -18,6 +19,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable, require_reachable
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
+from forebay.stream.kafka.consumer.topic_metadata import request_metadata, topic_ids
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 from forebay.stream.kafka.patches.raw_records import PollBudget, ReadLimits, use_raw_records
 
@@ -247,6 +249,14 @@ class TopicReader:
             kind="unreachable",
             remedy="check that the leaders of its partitions run (`forebay check` reports more)",
         )
+
+    async def topic_ids(self) -> Mapping[str, UUID]:
+        """Return the ids of the topics that exist, as far as the cluster reports them. Raises BrokerError."""
+        try:
+            metadata = await request_metadata(self._consumer._client, self._topics)
+        except KafkaError as error:
+            raise self._read_error(error) from error
+        return topic_ids(metadata)[0]
 
     async def num_partitions(self, topic: str) -> int | None:
         """Return the number of partitions of any topic; None if it does not exist. Raises BrokerError."""

@@ -104,7 +104,7 @@ def test_a_missing_repository_model_or_version(tmp_path: Path) -> None:
         "version_not_found",
         f"{tmp_path / 'r' / 'delays'}: there is no version 3",
     )
-    assert error.remedy == "choose 2, 1, or none for the highest"
+    assert error.remedy == "choose one of 2, 1"
     (tmp_path / "r" / "empty").mkdir()
     assert fault(tmp_path / "r", "empty").kind == "version_not_found"
 

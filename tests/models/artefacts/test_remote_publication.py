@@ -50,7 +50,7 @@ def test_a_version_without_a_manifest_does_not_exist_and_keeps_its_number(memory
     assert read_version(URL, "delays").manifest.version == 1
     assert publish_remotely().name == "3"
     error = refused(lambda: read_version(URL, "delays", 2), "version_not_found")
-    assert error.remedy == "choose 3, 1, or none for the highest"
+    assert error.remedy == "choose one of 3, 1"
     assert memory.cat(f"{FOLDER}/delays/2/weights.safetensors") == b"half of a model"
 
 
