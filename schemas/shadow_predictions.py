@@ -75,5 +75,11 @@ def _side(description: str) -> Schema:
                 "waiting for the stream, which has priority.",
             },
             "rows": count("The number of events in that call.", 1),
+            "cpu_ms": {
+                "type": "number",
+                "minimum": 0,
+                "description": "The CPU time of the thread in that call, in milliseconds; 0 if unknown, or if another device "
+                "computes.",
+            },
         },
     }

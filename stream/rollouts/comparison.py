@@ -28,6 +28,7 @@ class Side(NamedTuple):
     failed_B: which events failed.
     call_s: the duration of the model call.
     num_rows: number of events in that call.
+    cpu_s: the CPU time of the thread in that call; 0 if unknown, or if another device computes.
     """
 
     values_BO: FloatMatrix
@@ -35,24 +36,34 @@ class Side(NamedTuple):
     failed_B: npt.NDArray[np.bool_]
     call_s: float
     num_rows: int
+    cpu_s: float = 0.0
 
 
 @dataclass(slots=True)
 class Latency:
-    """Durations of model calls; each event counts the call that it was in. row_s: sum of the calls' seconds by row."""
+    """Durations of model calls; each event counts the call that it was in.
+
+    row_s: sum of the calls' seconds by row: of CPU time where it is known, else of their durations.
+    """
 
     calls: ValueHistogram = field(default_factory=ValueHistogram)
     row_s: float = 0.0
 
-    def add(self, call_s: float, num_rows: int, *, events: int) -> None:
+    def add(self, call_s: float, num_rows: int, *, events: int, cpu_s: float) -> None:
         """Add events of one call."""
         self.calls.add_repeated(call_s, events)
-        self.row_s += events * call_s / max(1, num_rows)
+        self.row_s += events * (cpu_s or call_s) / max(1, num_rows)
 
-    def add_events(self, call_s_B: npt.NDArray[np.float64], num_rows_B: npt.NDArray[np.int64]) -> None:
+    def add_events(
+        self,
+        call_s_B: npt.NDArray[np.float64],
+        num_rows_B: npt.NDArray[np.int64],
+        *,
+        cpu_s_B: npt.NDArray[np.float64],
+    ) -> None:
         """Add events with the call of each."""
         self.calls.add(call_s_B)
-        self.row_s += float((call_s_B / np.maximum(num_rows_B, 1)).sum())
+        self.row_s += float((np.where(cpu_s_B > 0, cpu_s_B, call_s_B) / np.maximum(num_rows_B, 1)).sum())
 
     def merge(self, other: Latency) -> None:
         self.calls.merge(other.calls)
@@ -92,8 +103,8 @@ class PairedComparison:
         """Add B pairs, each side with its call."""
         self.add_outputs(primary, shadow)
         events = len(primary.failed_B)
-        self.primary_latency.add(primary.call_s, primary.num_rows, events=events)
-        self.shadow_latency.add(shadow.call_s, shadow.num_rows, events=events)
+        self.primary_latency.add(primary.call_s, primary.num_rows, events=events, cpu_s=primary.cpu_s)
+        self.shadow_latency.add(shadow.call_s, shadow.num_rows, events=events, cpu_s=shadow.cpu_s)
 
     def add_outputs(self, primary: Side, shadow: Side) -> None:
         """Add B pairs without their latencies."""

@@ -37,7 +37,7 @@ class SideFormat:
         confidences: as JSON numbers; ignored for regression.
         failures: the failure kind of each event; None if it was predicted.
         """
-        end = f',"latency_ms":{round(side.call_s * 1000, 3)},"rows":{side.num_rows}}}'
+        end = f',"latency_ms":{round(side.call_s * 1000, 3)},"rows":{side.num_rows},"cpu_ms":{round(side.cpu_s * 1000, 3)}}}'
         scores = _json_rows(side.values_BO)
         classes = [-1] * len(scores) if side.classes_B is None else side.classes_B.tolist()
         start, written = self._start, []
@@ -96,6 +96,7 @@ class PredictedSide(msgspec.Struct, frozen=True):
     failure: str | None
     latency_ms: float
     rows: int
+    cpu_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.prediction is None) == (self.failure is None):

@@ -120,7 +120,9 @@ class ShadowReport:
             (comparison.shadow_latency, [pair.shadow for pair in pairs]),
         ):
             latency.add_events(
-                np.array([side.latency_ms / 1000 for side in sides]), np.array([side.rows for side in sides], np.int64)
+                np.array([side.latency_ms / 1000 for side in sides]),
+                np.array([side.rows for side in sides], np.int64),
+                cpu_s_B=np.array([side.cpu_ms / 1000 for side in sides]),
             )
         both_B = ~(primary.failed_B | shadow.failed_B)
         sizes_B = row_differences(primary, shadow)

@@ -5,7 +5,8 @@ Shapes: B sampled events of a job, O outputs of a version.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +28,14 @@ _Value = TypeVar("_Value", bound=np.generic)
 
 RECORD_OVERHEAD_BYTES: Final = 120
 """Upper bound of what a record takes in its batch in addition to key and value."""
+
+
+class _Call(NamedTuple):
+    """A model call. cpu_s: CPU time of the thread; 0 if another device computes."""
+
+    duration_s: float
+    cpu_s: float
+    num_rows: int
 
 
 class _Predicted(NamedTuple):
@@ -54,6 +63,7 @@ class ShadowWork:
         topic: OutputTopic,
         clock: Clock,
         deadline_s: float,
+        cpu_time: Callable[[], float] = time.thread_time,
     ) -> None:
         self._model = model
         self._decoder = decoder
@@ -61,6 +71,8 @@ class ShadowWork:
         self._topic = topic
         self._clock = clock
         self._deadline_s = deadline_s
+        self._cpu_time = cpu_time
+        self._is_on_cpu = str(getattr(model, "device", "cpu")).startswith("cpu")
         self._format = _side_format(model.version, model.signature)
         self._formats: dict[int, SideFormat] = {}
 
@@ -73,7 +85,7 @@ class ShadowWork:
         started_s = self._clock.monotonic_s()
         if started_s - job.offered_s > self._deadline_s:
             return ShadowOutcome(job, 0.0, dropped=DropReason.DEADLINE)
-        primary, (shadow, fault) = _primary(job), self._predict(job)
+        primary, (shadow, fault) = _primary(job, is_on_cpu=self._is_on_cpu), self._predict(job)
         comparison = PairedComparison()
         comparison.add(primary.side, shadow.side)
         outgoing, num_bytes = self._encode(job, primary, shadow)
@@ -84,9 +96,10 @@ class ShadowWork:
         """Return the shadow's predictions; and the first failure if it failed on all events."""
         num_events = job.num_events
         x_BF, rows, rejected = self._rows(job)
-        started_s = self._clock.monotonic_s()
+        started_s, cpu_started_s = self._clock.monotonic_s(), self._cpu_time()
         inference = infer(self._model, x_BF)
         call_s = self._clock.monotonic_s() - started_s
+        cpu_s = self._cpu_time() - cpu_started_s if self._is_on_cpu else 0.0
         failed = rejected | {rows[row]: failure for row, failure in inference.failures.items()}
         values_BO, classes_B = inference.values_BO, inference.classes_B
         confidences_B = inference.confidences_B
@@ -94,7 +107,8 @@ class ShadowWork:
             values_BO = np.zeros((num_events, values_BO.shape[1]), dtype=np.float32)
             values_BO[rows] = inference.values_BO
             classes_B, confidences_B = _spread(classes_B, rows, num_events), _spread(confidences_B, rows, num_events)
-        predicted = _predicted(values_BO, classes_B, confidences_B, failed, call_s=call_s, num_rows=max(1, len(rows)))
+        call = _Call(call_s, cpu_s, max(1, len(rows)))
+        predicted = _predicted(values_BO, classes_B, confidences_B, failed, call=call)
         if len(failed) < num_events:
             return predicted, None
         first = failed[min(failed)]
@@ -154,17 +168,17 @@ class ShadowWork:
         return self._formats[version]
 
 
-def _primary(job: ShadowJob) -> _Predicted:
+def _primary(job: ShadowJob, *, is_on_cpu: bool) -> _Predicted:
     """Return the primary's predictions of the job's events."""
     result = job.result
+    call = _Call(result.model_s, result.cpu_s if is_on_cpu else 0.0, result.batch.num_rows)
     if job.num_events == result.batch.num_rows:
         return _predicted(
             result.values_BO,
             result.classes_B,
             result.confidences_B,
             result.failures,
-            call_s=result.model_s,
-            num_rows=result.batch.num_rows,
+            call=call,
         )
     rows = np.concatenate([np.arange(p.first_row + p.rows.start, p.first_row + p.rows.stop) for p in job.parts])
     failures = (
@@ -177,8 +191,7 @@ def _primary(job: ShadowJob) -> _Predicted:
         None if result.classes_B is None else result.classes_B[rows],
         None if result.confidences_B is None else result.confidences_B[rows],
         failures,
-        call_s=result.model_s,
-        num_rows=result.batch.num_rows,
+        call=call,
     )
 
 
@@ -188,8 +201,7 @@ def _predicted(
     confidences_B: npt.NDArray[np.float32] | None,
     failures: dict[int, RowFailure],
     *,
-    call_s: float,
-    num_rows: int,
+    call: _Call,
 ) -> _Predicted:
     failed_B = np.zeros(len(values_BO), dtype=np.bool_)
     failed_B[list(failures)] = True
@@ -197,7 +209,8 @@ def _predicted(
     for row, failure in failures.items():
         kinds[row] = failure.kind.value
     confidences = [""] * len(values_BO) if confidences_B is None else json_numbers(confidences_B)
-    return _Predicted(Side(values_BO, classes_B, failed_B, call_s=call_s, num_rows=num_rows), confidences, kinds)
+    side = Side(values_BO, classes_B, failed_B, call_s=call.duration_s, num_rows=call.num_rows, cpu_s=call.cpu_s)
+    return _Predicted(side, confidences, kinds)
 
 
 def _spread(values: npt.NDArray[_Value] | None, rows: Sequence[int], count: int) -> npt.NDArray[_Value] | None:

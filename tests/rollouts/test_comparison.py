@@ -71,6 +71,14 @@ def test_latencies_are_compared_by_call_and_by_event() -> None:
     assert latency["time_ratio"] == pytest.approx(2.0)
 
 
+def test_time_by_event_is_cpu_time_where_it_is_known() -> None:
+    # The shadow waited for the stream: its calls took longer, and cost less.
+    primary = side([[0.0]], call_s=0.010)._replace(cpu_s=0.008)
+    found = compared(primary, side([[0.0]], call_s=0.030)._replace(cpu_s=0.004))
+    assert found.time_ratio == pytest.approx(0.5)
+    assert found.to_dict()["latency"]["shadow"]["p50_ms"] == pytest.approx(30, rel=0.1)
+
+
 def test_parts_add_up_to_the_whole() -> None:
     rng = np.random.default_rng(5)
     primary = side(rng.random((40, 1)).tolist(), rng.integers(0, 2, 40).tolist(), failed=[3, 17])

@@ -30,7 +30,7 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 def classified(version: int, *, failed: bool = False) -> list[str]:
     """Return two events as JSON: the first with class 1, the second failed if asked for."""
     values_BO = np.array([[0.25, 0.75], [math.nan if failed else 0.5, 0.5]], dtype=np.float32)
-    side = Side(values_BO, np.array([1, 0]), np.array([False, failed]), call_s=0.0012345, num_rows=64)
+    side = Side(values_BO, np.array([1, 0]), np.array([False, failed]), call_s=0.0012345, num_rows=64, cpu_s=0.00075)
     kinds = [None, "output_not_finite" if failed else None]
     side_format = SideFormat(version=version, labels=("no", 'y"es'), num_classes=2)
     return side_format.write(side, json_numbers(np.array([0.75, 0.5], dtype=np.float32)), kinds)
@@ -56,6 +56,7 @@ def test_a_pair_is_written_as_the_schema_says_and_read_back() -> None:
     assert second.id == 'b"\\\n'
     assert (first.source.topic, first.source.partition, first.source.timestamp) == ('fea"tures', 3, -5)
     assert (first.primary.version, first.shadow.version) == (3, 4)
+    assert (first.shadow.cpu_ms, decode_pair(values[0].replace(b',"cpu_ms":0.75', b"")).shadow.cpu_ms) == (0.75, 0.0)
     assert first.primary.prediction == [0.25, 0.75]
     assert (first.primary.class_index, first.primary.label, first.primary.confidence) == (1, 'y"es', 0.75)
     assert (first.primary.latency_ms, first.primary.rows) == (1.234, 64)

@@ -11,7 +11,9 @@ from forebay.stream.rollouts.shadow_prediction import EventSource, PredictedSide
 from forebay.stream.rollouts.shadow_report import ShadowReport, Versions
 
 
-def side(version: int, values: Sequence[float] | None, *, index: int | None = None, ms: float = 1.0) -> PredictedSide:
+def side(
+    version: int, values: Sequence[float] | None, *, index: int | None = None, ms: float = 1.0, cpu_ms: float = 0.0
+) -> PredictedSide:
     failure = "model_error" if values is None else None
     return PredictedSide(
         version,
@@ -22,6 +24,7 @@ def side(version: int, values: Sequence[float] | None, *, index: int | None = No
         failure=failure,
         latency_ms=ms,
         rows=4,
+        cpu_ms=cpu_ms,
     )
 
 
@@ -108,3 +111,6 @@ def test_regression_is_compared_by_value() -> None:
     document = report.to_list()[0]
     assert (document["differences"]["mean"], document["differences"]["max"]) == (2.5, 2.5)
     assert document["latency"]["time_ratio"] == pytest.approx(3.0)
+    report = ShadowReport(num_largest=2)
+    report.add([pair(0, side(1, [10.0], ms=1.0, cpu_ms=1.0), side(2, [12.5], ms=3.0, cpu_ms=2.0))])
+    assert report.to_list()[0]["latency"]["time_ratio"] == pytest.approx(2.0)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
 import numpy as np
 import orjson
 import pytest
@@ -21,7 +26,12 @@ THREE = Signature((), (3,), "multiclass", 2)
 
 
 def run(
-    result: BatchResult, model: ShadowModel, *, primary: Signature = ONE_FEATURE, sample: float = 1.0
+    result: BatchResult,
+    model: ShadowModel,
+    *,
+    primary: Signature = ONE_FEATURE,
+    sample: float = 1.0,
+    cpu_time: Callable[[], float] = time.thread_time,
 ) -> ShadowOutcome:
     work = ShadowWork(
         model,
@@ -30,6 +40,7 @@ def run(
         topic=TOPIC,
         clock=ManualClock(),
         deadline_s=1.0,
+        cpu_time=cpu_time,
     )
     parts = sampled_rows(result, OffsetSample(sample, 7))
     same = model.signature.shape == primary.shape
@@ -52,6 +63,17 @@ def test_each_pair_holds_both_predictions_of_the_event() -> None:
     assert found[2].primary.prediction == [0.25, 0.75]
     assert found[2].shadow.prediction == [0.125, 0.875]
     assert (found[0].primary.rows, found[0].shadow.rows, found[0].primary.latency_ms) == (3, 3, 1.0)
+
+
+@pytest.mark.parametrize(("device", "cpu_ms"), [("cpu", (2.0, 250.0)), ("cuda:0", (0.0, 0.0))])
+def test_pairs_hold_the_cpu_time_of_both_threads_unless_another_device_computes(
+    device: str, cpu_ms: tuple[float, float]
+) -> None:
+    model = ShadowModel()
+    model.device = device  # type: ignore[attr-defined]
+    result = replace(finish(MicroBatch(0, (chunk([3]),), "size", 0.0)), cpu_s=0.002)
+    (pair,) = pairs(run(result, model, cpu_time=count(0, 0.25).__next__))
+    assert (pair.primary.cpu_ms, pair.shadow.cpu_ms) == cpu_ms
 
 
 def test_a_part_of_a_batch_is_paired_with_the_rows_of_that_part() -> None:
