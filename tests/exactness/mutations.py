@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from forebay.stream.kafka.producer import transaction
 from forebay.stream.kafka.producer.transaction import Transaction
 from forebay.stream.kafka.protocol import offset_requests
 from tests.brokers.resolve import resolve_own
+from tests.exactness.rollout_mutations import ROLLOUT_MUTATIONS
 
 VARIABLE = "FOREBAY_TEST_MUTATION"
 TESTS = "tests/exactness/test_protections.py"
@@ -101,6 +102,7 @@ class Mutation(NamedTuple):
 
     apply: Callable[[], None]
     test: str
+    file: str = TESTS
 
 
 MUTATIONS = {
@@ -113,15 +115,28 @@ MUTATIONS = {
 }
 
 
+ALL_MUTATIONS: Mapping[str, Mutation] = MUTATIONS | {
+    name: Mutation(one.apply, one.test, one.file) for name, one in ROLLOUT_MUTATIONS.items()
+}
+
+
 def pytest_configure() -> None:
     """Apply the mutation, if one is named."""
     if name := os.environ.get(VARIABLE):
-        MUTATIONS[name].apply()
+        ALL_MUTATIONS[name].apply()
 
 
-def run_test(test: str, bootstrap: str, mutation: str | None) -> tuple[int, str]:
+def run_test(mutated: Mutation, bootstrap: str, mutation: str | None) -> tuple[int, str]:
     """Run a test and return pytest's exit status and last line."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.exactness.mutations", f"{TESTS}::{test}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.exactness.mutations",
+        f"{mutated.file}::{mutated.test}",
+    ]
     environment = os.environ | {"FOREBAY_TEST_BOOTSTRAP": bootstrap, VARIABLE: mutation or ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     said = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
@@ -130,9 +145,9 @@ def run_test(test: str, bootstrap: str, mutation: str | None) -> tuple[int, str]
 
 def main(chosen: list[str]) -> int:
     console = Console()
-    names = chosen or list(MUTATIONS)
-    if unknown := set(names) - MUTATIONS.keys():
-        console.print(f"[red]no such mutation:[/] {', '.join(sorted(unknown))}; there are {', '.join(MUTATIONS)}")
+    names = chosen or list(ALL_MUTATIONS)
+    if unknown := set(names) - ALL_MUTATIONS.keys():
+        console.print(f"[red]no such mutation:[/] {', '.join(sorted(unknown))}; there are {', '.join(ALL_MUTATIONS)}")
         return 2
     table = Table("taken out", "its test", "without the mutation", "with it")
     survived = 0
@@ -143,10 +158,10 @@ def main(chosen: list[str]) -> int:
         server.start()
         try:
             for name in names:
-                mutation = MUTATIONS[name]
+                mutation = ALL_MUTATIONS[name]
                 console.print(f"[dim]{name} …[/]")
-                whole, _ = run_test(mutation.test, server.bootstrap, None)
-                without, why = run_test(mutation.test, server.bootstrap, name)
+                whole, _ = run_test(mutation, server.bootstrap, None)
+                without, why = run_test(mutation, server.bootstrap, name)
                 killed = whole == 0 and without == 1
                 survived += not killed
                 table.add_row(
