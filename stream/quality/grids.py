@@ -11,14 +11,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from forebay.schemas.quality import NUM_CALIBRATION_BINS, NUM_SCORE_BINS
+
 Floats = npt.NDArray[np.float64]
 Bins = npt.NDArray[np.int64]
 
-SCORE_BINS: Final = 1000
+SCORE_BINS: Final = NUM_SCORE_BINS
 _LOG_ODDS: Final = (-16.0, 12.0)
 """Narrower near 1, where float32 has few numbers."""
 
-CALIBRATION_BINS: Final = 15
+CALIBRATION_BINS: Final = NUM_CALIBRATION_BINS
 _CALIBRATION_EDGES: Final = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
 
 BUCKETS_PER_OCTAVE: Final = 8

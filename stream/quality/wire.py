@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 import orjson
 
 from forebay.schemas.errors import DataError
+from forebay.schemas.quality import QUALITY_FORMAT
 from forebay.stream.quality.keys import QualityKey
 from forebay.stream.quality.sums import QualitySums, SumsDocument
-
-QUALITY_FORMAT: Final = 1
 
 
 class LabelCounts(msgspec.Struct, kw_only=True):

@@ -143,8 +143,15 @@ def _label(record: Record, headers: Mapping[str, bytes]) -> str:
 
 def _quality(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
+    window = f"window {utc_minute(value['window_start'])}"
     part = f"  {value['slice']}" if value["slice"] else ""
-    return f"window {utc_minute(value['window_start'])}  {value['model']} v{value['version']}{part}"
+    if sums := value.get("sums"):
+        counted = f"{sums['predictions']:+,} predictions, {sums['matched']:+,} with a label"
+        return f"{window}  {value['model']} v{value['version']}{part}  {counted}"
+    if labels := value.get("labels"):
+        counted = f"{labels['labels']:+,} labels, {labels['used']:+,} used, {labels['refused']:+,} refused"
+        return f"{window}  {value['model']}  {counted}"
+    return f"{window}  {value['model']} v{value['version']}{part}"
 
 
 def _drift(record: Record, headers: Mapping[str, bytes]) -> str:

@@ -6,8 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from forebay.schemas.errors import DataError
+from forebay.schemas.quality import quality
 from forebay.stream.quality.keys import QualityKey
 from forebay.stream.quality.wire import (
     LabelCounts,
@@ -17,7 +19,7 @@ from forebay.stream.quality.wire import (
     encode_parts,
     encode_quality,
 )
-from tests.quality.samples import binary
+from tests.quality.samples import binary, of_task
 
 KEY = QualityKey("churn", 3, 1_800_000_000_000, "country=DE")
 
@@ -69,6 +71,19 @@ def test_other_records_are_refused(change: dict[str, Any], message: str) -> None
     document = orjson.loads(encode_quality(KEY, binary(3, 1).sums(), window_s=3600, worker="w")[1])
     with pytest.raises(DataError, match=message):
         decode_quality(orjson.dumps({**document, **change}))
+
+
+@pytest.mark.parametrize("task", ["binary", "classes", "many_classes", "regression"])
+def test_records_satisfy_their_schema(task: str) -> None:
+    sample = of_task(task, 50, seed=1)
+    sums = sample.sums()
+    sample.add_to(sums, sign=-1)
+    sample.rows(slice(0, 9)).add_to(sums, sign=-1)
+    parts = QualityParts(
+        sums=sums, labels=LabelCounts(labels=1), progress=LabelProgress(horizon_ms=5, until_ms={0: 1}), blocks=Blocks()
+    )
+    document = orjson.loads(encode_parts(KEY, parts, window_s=3600, worker="w")[1])
+    assert list(Draft202012Validator(quality()).iter_errors(document)) == []
 
 
 @pytest.mark.parametrize("value", [None, b"", b"[]", b"{", b"\xff", b"[" * 100_000])

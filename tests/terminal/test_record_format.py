@@ -87,6 +87,14 @@ def test_a_record_of_drift_shows_how_many_rows_were_counted() -> None:
     assert as_line("drift", P3, FakeRecord(7, value)).endswith(shown)
 
 
+def test_a_record_of_quality_shows_what_was_counted() -> None:
+    shown = {example.name: line("quality", example.value) for example in good_examples() if example.schema == "quality"}
+    window = "window 2013-07-01 08:00  "
+    assert f"{window}flight-delay v3  +3 predictions, +2 with a label" in shown["quality-binary"]
+    assert f"{window}arrival-minutes v1  origin=JFK  +1 predictions" in shown["quality-slice"]
+    assert shown["quality-labels"].endswith("+480 labels, +471 used, +5 refused")
+
+
 def test_a_shadow_prediction_shows_both_sides() -> None:
     (value,) = (example.value for example in good_examples() if example.schema == "shadow-prediction")
     shown = "UA-1545  →  v3: on time [0.125]  shadow v4: late [0.625]  flight-delay  from features 3@1041"
