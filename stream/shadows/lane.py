@@ -37,7 +37,7 @@ class ShadowState(StrEnum):
 
 
 class PairSink(Protocol):
-    """Takes the records of pairs (see `sink.ShadowSink`)."""
+    """Takes the records of pairs (see `kafka.producer.best_effort_sink`)."""
 
     def offer(
         self,

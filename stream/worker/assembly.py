@@ -54,6 +54,7 @@ from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerI
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.commit_assembly import build_committer, build_producer, retry_backoff
+from forebay.stream.worker.drift_assembly import build_drift
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
@@ -133,6 +134,9 @@ class WorkerAssembly:
         rollouts = self._rollouts(
             pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
         )
+        drift = build_drift(self._lanes if rollouts is None else rollouts.versions, factory)
+        if drift is not None:
+            observer.add(drift.observer)
         # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts)
         emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
@@ -178,6 +182,7 @@ class WorkerAssembly:
             telemetry=telemetry,
             follower=None if rollouts is None else rollouts.follower,
             shadows=None if rollouts is None else rollouts.shadows,
+            drift=drift,
         )
         return self._worker(parts, stop)
 

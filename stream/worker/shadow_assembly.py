@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from forebay.stream.kafka.client import client_options
+from forebay.stream.kafka.producer.best_effort_sink import MAX_BATCH_BYTES, BestEffortSink
 from forebay.stream.kafka.producer.producer import OutputProducer
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.shadows.lanes import ShadowLanes, ShadowObserver, ShadowSettings
 from forebay.stream.shadows.load import KnownLags, WorkerLoad
-from forebay.stream.shadows.sink import MAX_BATCH_BYTES, ShadowSink
 from forebay.stream.worker.commit_assembly import retry_backoff
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.lane_factory import LaneFactory
@@ -31,7 +32,7 @@ class Shadows:
     """
 
     lanes: ShadowLanes
-    sink: ShadowSink
+    sink: BestEffortSink
     observer: ShadowObserver
     load: WorkerLoad
 
@@ -67,7 +68,10 @@ def build_shadows(
         backoff=retry_backoff(settings),
         timestamp_bounds=layout.timestamp_bounds,
     )
-    sink, load, observer = ShadowSink(producer, clock=clock), WorkerLoad(in_flight), ShadowObserver()
+    sink = BestEffortSink(
+        producer, what="predictions of shadows", logger=logging.getLogger("forebay.shadows"), clock=clock
+    )
+    load, observer = WorkerLoad(in_flight), ShadowObserver()
     shadow_lanes = ShadowLanes(
         ShadowSettings(
             topic=topic,

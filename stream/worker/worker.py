@@ -22,6 +22,7 @@ from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker.drift_assembly import DriftParts
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.process_tuning import freeze_loaded_objects
 from forebay.stream.worker.rollout_follower import RolloutFollower
@@ -64,6 +65,7 @@ class WorkerParts:
 
     lanes: of the versions with which it starts, and at its end of those that it has then.
     follower, shadows: None if rollouts are not enabled.
+    drift: None if drift is not enabled.
     """
 
     lanes: Iterable[ServedLane]
@@ -76,6 +78,7 @@ class WorkerParts:
     telemetry: Telemetry
     follower: RolloutFollower | None = None
     shadows: Shadows | None = None
+    drift: DriftParts | None = None
 
 
 class Worker:
@@ -143,6 +146,8 @@ class Worker:
         polling = self._run_task(pipeline.run(), "poll")
         if self._parts.shadows is not None:
             self._run_task(self._parts.shadows.run(self._parts.lag), "shadows")
+        if self._parts.drift is not None:
+            self._run_task(self._parts.drift.run(), "drift")
         self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
         self._run_task(self._parts.telemetry.run(), "telemetry")
         await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))
@@ -172,6 +177,8 @@ class Worker:
     async def _stop_parts(self) -> None:
         if self._parts.shadows is not None:
             await self._parts.shadows.stop()
+        if self._parts.drift is not None:
+            await self._parts.drift.stop()
         # Otherwise a poll inside the client is never cancelled, because the client would leak; here the process ends anyway.
         await cancel_until_done(*self._tasks)
         parts = self._parts

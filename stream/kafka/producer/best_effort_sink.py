@@ -1,4 +1,4 @@
-"""Sends the pairs of shadows to their topic: outside transactions, at best effort, without ever making anybody wait."""
+"""Sends records outside transactions, at best effort, and without ever making the stream wait."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import TopicPartition
 
-log = logging.getLogger("forebay.shadows")
-
 MAX_WAITING_BYTES: Final = 8 << 20
 """Records that wait for the cluster. More are lost."""
 MAX_BATCH_BYTES: Final = 128 << 10
@@ -21,7 +19,7 @@ TIMEOUT_S: Final = 10.0
 RETRY_S: Final = 5.0
 
 
-class ShadowProducer(Protocol):
+class PlainProducer(Protocol):
     """A producer without transactions (see `kafka.producer.producer.OutputProducer`)."""
 
     async def start(self) -> None: ...
@@ -36,11 +34,24 @@ class _Waiting(NamedTuple):
     on_lost: Callable[[int], None]
 
 
-class ShadowSink:
-    """A bounded queue of records in front of a producer, which connects at the first record."""
+class BestEffortSink:
+    """A bounded queue of records in front of a producer, which connects at the first record.
 
-    def __init__(self, producer: ShadowProducer, *, clock: Clock, max_bytes: int = MAX_WAITING_BYTES) -> None:
+    what: the things that are lost, for the log, such as "predictions of shadows".
+    """
+
+    def __init__(
+        self,
+        producer: PlainProducer,
+        *,
+        what: str,
+        logger: logging.Logger,
+        clock: Clock,
+        max_bytes: int = MAX_WAITING_BYTES,
+    ) -> None:
         self._producer = producer
+        self._what = what
+        self._log = logger
         self._clock = clock
         self._max_bytes = max_bytes
         self._num_bytes = 0
@@ -98,7 +109,7 @@ class ShadowSink:
             self._num_bytes -= item.num_bytes
             item.on_lost(item.num_events)
         num_events = sum(item.num_events for item in lost)
-        log.warning("%d predictions of shadows could not be sent and are lost: %s", num_events, error or "timeout")
+        self._log.warning("%d %s could not be sent and are lost: %s", num_events, self._what, error or "timeout")
         self._connected = False
         self._idle.set()
         await self._producer.stop(timeout_s=1.0)

@@ -1,14 +1,15 @@
-"""The sink of pairs: bounded, and nothing waits for it."""
+"""The sink: bounded, and nothing waits for it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from forebay.stream.core.outputs import Outgoing
 from forebay.stream.core.records import TopicPartition
-from forebay.stream.shadows.sink import ShadowSink
+from forebay.stream.kafka.producer.best_effort_sink import BestEffortSink
 from tests.core.build import ManualClock
 
 PLACE = TopicPartition("shadow-predictions", 0)
@@ -41,7 +42,13 @@ class ScriptedProducer:
 class Rig:
     def __init__(self) -> None:
         self.producer = ScriptedProducer()
-        self.sink = ShadowSink(self.producer, clock=ManualClock(), max_bytes=100)
+        self.sink = BestEffortSink(
+            self.producer,
+            what="predictions of shadows",
+            logger=logging.getLogger("forebay.shadows"),
+            clock=ManualClock(),
+            max_bytes=100,
+        )
         self.lost = 0
 
     def offer(self, *values: bytes, num_bytes: int = 10) -> None:
