@@ -43,8 +43,10 @@ class Outcome(StrEnum):
         return self in (Outcome.REJECTED, Outcome.FAILED, Outcome.WINDOW_FAILED)
 
 
-GOOD_KINDS: Final = tuple(outcome.value for outcome in Outcome if outcome.is_good)
-"""The kinds of outcomes that are not failures: the names of the outcomes."""
+ABSTAINED: Final = "abstained"
+"""The kind of predictions that are for review, because the model abstains."""
+GOOD_KINDS: Final = (*(outcome.value for outcome in Outcome if outcome.is_good), ABSTAINED)
+"""The kinds of outcomes that are not failures: the names of the outcomes, and abstained."""
 
 
 class Stage(StrEnum):

@@ -16,6 +16,7 @@ TopicKey = Literal[
     "predictions",
     "dead-letters",
     "late-events",
+    "review",
     "rollouts",
     "rollout-switches",
     "shadow-predictions",
@@ -116,6 +117,23 @@ LATE_EVENTS: Final = TopicSpec(
     schema="late-event",
     partitions=None,
     retention_ms=7 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay worker",
+)
+
+REVIEW: Final = TopicSpec(
+    name="review",
+    description=(
+        "Predictions that a model abstains from, because their confidence is too low or their score is in the configured band: "
+        "for people to decide. Each is here instead of in predictions, so that no subscriber of predictions acts on it. Only "
+        "written if decision.min_confidence or decision.review_from is set. Kept for 30 days, so that people have time to "
+        "decide. Not compacted: each answers one event and is not the latest state of a key. If the topic has as many "
+        "partitions as features, a prediction is in the partition with the number of its event's partition."
+    ),
+    key="The event's record key; if it has none, the event's field key.",
+    schema="prediction",
+    partitions=None,
+    retention_ms=30 * DAY_MS,
     cleanup_policy="delete",
     owner="forebay worker",
 )
@@ -303,6 +321,7 @@ AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGG
 ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (
     *CATALOGUE,
     LATE_EVENTS,
+    REVIEW,
     *ROLLOUT_TOPICS,
     *EVALUATOR_TOPICS,
     *DRIFT_TOPICS,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features"),
-    *("rollouts", "rollout-switches", "shadow-predictions", "labels", "quality", "drift"),
+    *("review", "rollouts", "rollout-switches", "shadow-predictions", "labels", "quality", "drift"),
 )
 
 
@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Print the records of a topic as text, or as JSON with one object per line.
 
-    KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, rollouts,
+    KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, review, rollouts,
     rollout-switches, shadow-predictions, labels, quality or drift. Only committed records are printed. Does not join a
     consumer group or commit offsets.
     """

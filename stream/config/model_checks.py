@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from forebay.schemas.topics import ALL_TOPICS
 from forebay.stream.config.conflict import Conflict
-from forebay.stream.config.sections import Settings, WindowSection
+from forebay.stream.config.sections import DecisionSection, Settings, WindowSection
+from forebay.stream.config.values import MAX_NAME_LENGTH
 
 MAX_WINDOWS_PER_EVENT: Final = 1000
 
@@ -20,6 +22,7 @@ def model_conflicts(settings: Settings) -> Iterator[Conflict]:
     for index, served in enumerate(settings.models_to_serve()):
         prefix = f"models[{index}].window" if settings.models else "window"
         yield from _window(served.window, prefix)
+        yield from _decision(settings, served.decision, served.decision_section)
         if served.window.kind != "none":
             yield from _topic_of_windows(settings, index)
             yield from _duplicates_of_windows(settings, prefix, served.window.kind)
@@ -48,12 +51,16 @@ def _short_form(settings: Settings) -> Iterator[Conflict]:
                 (f"model.{name}", "models"),
                 f"must not be set together with [[models]]: remove it, and set {name} in an entry of [[models]]",
             )
-    for name in WindowSection.model_fields:
-        if name in settings.window.model_fields_set and getattr(settings.window, name) is not None:
-            yield Conflict(
-                (f"window.{name}", "models"),
-                "must not be set together with [[models]]: move it to [models.window] below the model with windows",
-            )
+    for table, section, whose in (
+        ("window", settings.window, "the model with windows"),
+        ("decision", settings.decision, "its model"),
+    ):
+        for name in type(section).model_fields:
+            if name in section.model_fields_set and getattr(section, name) is not None:
+                yield Conflict(
+                    (f"{table}.{name}", "models"),
+                    f"must not be set together with [[models]]: move it to [models.{table}] below {whose}",
+                )
 
 
 def _names(settings: Settings) -> Iterator[Conflict]:
@@ -84,6 +91,34 @@ def _topics(settings: Settings) -> Iterator[Conflict]:
                     f"must not contain {topic!r}, which is not in input.topics: add it there, or leave input.topics "
                     "out to read the topics of all models",
                 )
+
+
+def _decision(settings: Settings, decision: DecisionSection, prefix: str) -> Iterator[Conflict]:
+    low, high = decision.review_from, decision.review_to
+    for key, value, other, other_value in (
+        ("review_from", low, "review_to", high),
+        ("review_to", high, "review_from", low),
+    ):
+        if value is None and other_value is not None:
+            yield Conflict((f"{prefix}.{key}", f"{prefix}.{other}"), f"must be set with {prefix}.{other}")
+    if low is not None and high is not None and low > high:
+        yield Conflict(
+            (f"{prefix}.review_from", f"{prefix}.review_to"), f"must be at most {prefix}.review_to ({high:g})"
+        )
+    taken: dict[str, str] = {spec.name: "Forebay uses this topic for something else" for spec in ALL_TOPICS}
+    taken[settings.evaluate.labels_topic] = "it is the topic of labels"
+    taken |= dict.fromkeys(settings.input.topics, "it is an input topic")
+    for route in decision.routes:
+        if route.topic in taken:
+            yield Conflict(
+                (f"{prefix}.routes", "input.topics"),
+                f"must not contain the topic {route.topic!r}: {taken[route.topic]}",
+            )
+        if len(settings.topics.prefix) + len(route.topic) > MAX_NAME_LENGTH:
+            yield Conflict(
+                (f"{prefix}.routes", "topics.prefix"),
+                f"must have topics of at most {MAX_NAME_LENGTH} characters, including topics.prefix",
+            )
 
 
 def _window(window: WindowSection, prefix: str) -> Iterator[Conflict]:

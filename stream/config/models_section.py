@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from forebay.stream.config.decision_section import DecisionSection
 from forebay.stream.config.section import DAY_MS, Section
 from forebay.stream.config.values import Device, ModelName, Path, Topics
 from forebay.stream.config.window_section import WindowSection
 
 _GIB = 1 << 30
+_NO_DECISION = DecisionSection()
 
 
 class BatchSection(Section):
@@ -142,6 +144,7 @@ class ModelEntry(Section):
     )
     batch: BatchOverrides = BatchOverrides()
     window: WindowSection = WindowSection()
+    decision: DecisionSection = DecisionSection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,12 @@ class ServedModelSettings:
     window: WindowSection
     topics: tuple[str, ...]
     entry: str = ""
+    decision: DecisionSection = _NO_DECISION
+
+    @property
+    def decision_section(self) -> str:
+        """The name of the section with the settings of the model's decisions, for messages."""
+        return f"{self.entry}.decision" if self.entry else "decision"
 
     @property
     def window_section(self) -> str:
@@ -184,11 +193,12 @@ def served_models(
     batch: BatchSection,
     window: WindowSection,
     *,
+    decision: DecisionSection,
     input_topics: Sequence[str],
 ) -> tuple[ServedModelSettings, ...]:
     """Return the settings of each model to serve. Without entries: of the one model of the short form."""
     if not entries:
-        return (ServedModelSettings(model, batch, window, tuple(input_topics)),)
+        return (ServedModelSettings(model, batch, window, tuple(input_topics), decision=decision),)
     listed = _listed(entries)
     unlisted = tuple(topic for topic in input_topics if topic not in listed)
     return tuple(
@@ -198,6 +208,7 @@ def served_models(
             window=entry.window,
             topics=(entry.topics or ()) + (unlisted if index == 0 else ()),
             entry=f"models[{index}]",
+            decision=entry.decision,
         )
         for index, entry in enumerate(entries)
     )

@@ -9,13 +9,17 @@ from typing import Final
 from pydantic.fields import FieldInfo
 
 from forebay.stream.config.models_section import BatchOverrides, ModelEntry
-from forebay.stream.config.sections import Section, Settings, WindowSection, section_types
+from forebay.stream.config.sections import DecisionSection, Section, Settings, WindowSection, section_types
 
 MODELS: Final = "models"
-SUBSECTIONS: Final[dict[str, type[Section]]] = {"batch": BatchOverrides, "window": WindowSection}
+SUBSECTIONS: Final[dict[str, type[Section]]] = {
+    "batch": BatchOverrides,
+    "window": WindowSection,
+    "decision": DecisionSection,
+}
 """The tables within an entry of [[models]]."""
 
-_ENTRY_KEY: Final = re.compile(rf"{MODELS}\[(0|[1-9][0-9]{{0,5}})\]\.(?:(batch|window)\.)?([A-Za-z0-9_]+)")
+_ENTRY_KEY: Final = re.compile(rf"{MODELS}\[(0|[1-9][0-9]{{0,5}})\]\.(?:(batch|window|decision)\.)?([A-Za-z0-9_]+)")
 
 
 def entry_fields() -> dict[str, FieldInfo]:

@@ -17,6 +17,8 @@ from forebay.stream.config.sections import section_types
 from forebay.stream.config.values import allowed, redacted
 
 MAX_ALIGNED_CHARS: Final = 60
+_OWN_TABLES: Final = ("window", "decision")
+"""The tables of a model that inherit nothing."""
 
 
 def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
@@ -27,7 +29,7 @@ def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
     for index, tables in enumerate(_shown_models(loaded, only_changed)):
         for table, settings in tables.items():
             # The windows of a model without windows would double the text.
-            if table != "window" or loaded.settings.models[index].window.model_fields_set:
+            if table not in _OWN_TABLES or getattr(loaded.settings.models[index], table).model_fields_set:
                 blocks.append(_block(f"[{MODELS}.{table}]" if table else f"[[{MODELS}]]", settings))
     return "\n".join(blocks)
 
@@ -35,7 +37,8 @@ def render_toml(loaded: LoadedSettings, *, only_changed: bool = False) -> str:
 def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[str, object]:
     """Return {"file", "settings": {section: {key: {"value", "origin", "allowed", "description"}}}}, secrets HIDDEN.
 
-    With [[models]] also "models": for each model an object like that of a section, with objects "batch" and "window" in it.
+    With [[models]] also "models": for each model an object like that of a section, with objects "batch", "window" and
+    "decision" in it.
     """
     document: dict[str, object] = {
         "file": str(loaded.path) if loaded.path else None,
@@ -81,7 +84,8 @@ def _shown(loaded: LoadedSettings, only_changed: bool) -> dict[str, list[str]]:
         for name, section in section_types().items()
     }
     if loaded.settings.models:
-        del shown["window"]
+        for name in _OWN_TABLES:
+            del shown[name]
         shown["model"] = [key for key in shown["model"] if key not in ("name", "version")]
     return {name: keys for name, keys in shown.items() if keys}
 
@@ -98,11 +102,16 @@ def _shown_models(loaded: LoadedSettings, only_changed: bool) -> Iterator[dict[s
             if only_changed and loaded.origins[key] == DEFAULT:
                 continue
             table, _, name = key.partition("].")[2].rpartition(".")
-            section = {"": served.model, "batch": served.batch, "window": served.window}[table]
+            section = {
+                "": served.model,
+                "batch": served.batch,
+                "window": served.window,
+                "decision": served.decision,
+            }[table]
             # The topics of the model itself: those that the first model has in addition depend on the other models.
             value = value_of(loaded.settings, key) if name == "topics" else getattr(section, name)
             inherited = effective_key(loaded.settings, index, f"{table or 'model'}.{name}")
-            own = loaded.origins[key] != DEFAULT or name in ("name", "version", "topics") or table == "window"
+            own = loaded.origins[key] != DEFAULT or name in ("name", "version", "topics") or table in _OWN_TABLES
             tables.setdefault(table, []).append(_setting(key, value, loaded.origins[key if own else inherited]))
         yield tables
 

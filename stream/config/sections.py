@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from forebay.schemas.topics import PREDICTIONS, topic_name
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
+from forebay.stream.config.decision_section import DecisionSection as DecisionSection
 from forebay.stream.config.drift_section import DriftSection as DriftSection
 from forebay.stream.config.evaluate_section import EvaluateSection as EvaluateSection
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
@@ -21,16 +23,15 @@ from forebay.stream.config.models_section import ServedModelSettings, derived_to
 from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
 from forebay.stream.config.section import DAY_MS
 from forebay.stream.config.section import Section as Section
+from forebay.stream.config.telemetry_section import LogSection as LogSection
+from forebay.stream.config.telemetry_section import TelemetrySection as TelemetrySection
 from forebay.stream.config.trust_section import TrustSection as TrustSection
 from forebay.stream.config.values import (
-    LogLevels,
     Moment,
     Name,
     Prefix,
-    Text,
     Topics,
     WebhookUrl,
-    WebUrl,
 )
 from forebay.stream.config.window_section import WindowSection as WindowSection
 
@@ -268,54 +269,6 @@ class TopicsSection(Section):
     )
 
 
-class LogSection(Section):
-    """The log on standard error."""
-
-    level: LogLevels = Field(
-        default="info", description="Lowest severity that is logged. The environment variable FOREBAY_LOG sets it too."
-    )
-    format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto: text on a terminal, JSON lines elsewhere."
-    )
-
-
-class TelemetrySection(Section):
-    """Export of traces, metrics and log lines by OTLP. The Prometheus metrics of the admin API do not depend on it."""
-
-    service_name: Text | None = Field(
-        default=None,
-        description="The service name that the collector shows. Default: OTEL_SERVICE_NAME, or forebay.",
-    )
-    otlp_endpoint: WebUrl | None = Field(
-        default=None,
-        repr=False,
-        description="URL of the collector (OTLP over HTTP), such as http://localhost:4318. Default: "
-        "OTEL_EXPORTER_OTLP_ENDPOINT. If neither is set, nothing is sent.",
-    )
-    otlp_headers: SecretStr | None = Field(
-        default=None, description="HTTP headers for the collector, such as a login: name=value, separated by commas."
-    )
-    traces: bool = Field(default=True, description="Send traces, if there is a collector.")
-    trace_sample_ratio: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        description="Share of the micro-batches without a sampled event that are traced. Those with a sampled event "
-        "always are.",
-    )
-    metrics: bool = Field(default=True, description="Send metrics, if there is a collector.")
-    metrics_interval_ms: int = Field(
-        default=15_000, ge=1_000, le=3_600_000, description="Time between two exports of metrics."
-    )
-    logs: bool = Field(default=False, description="Send log lines, if there is a collector.")
-    export_timeout_ms: int = Field(
-        default=10_000,
-        ge=100,
-        le=600_000,
-        description="Time limit for one export. Data that the collector does not accept in time is dropped.",
-    )
-
-
 class Settings(Section):
     """All settings, by section. `load_settings` also checks the sections against each other.
 
@@ -327,6 +280,7 @@ class Settings(Section):
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()
     window: WindowSection = WindowSection()
+    decision: DecisionSection = DecisionSection()
     model: ModelSection = ModelSection()
     models: tuple[ModelEntry, ...] = ()
     trust: TrustSection = TrustSection()
@@ -354,16 +308,46 @@ class Settings(Section):
 
     def models_to_serve(self) -> tuple[ServedModelSettings, ...]:
         """Return the settings of each model to serve, at least one. The first is the default model."""
-        return served_models(self.models, self.model, self.batch, self.window, input_topics=self.input.topics)
+        return served_models(
+            self.models,
+            self.model,
+            self.batch,
+            self.window,
+            decision=self.decision,
+            input_topics=self.input.topics,
+        )
 
     def has_late_events_topic(self) -> bool:
         """Return whether a model also writes late events to a topic."""
         return any(served.window.late_events_topic for served in self.models_to_serve())
 
+    def has_review_topic(self) -> bool:
+        """Return whether predictions of a model can go to the topic review."""
+        return any(served.decision.abstains for served in self.models_to_serve())
+
+    def routed_topics(self) -> tuple[str, ...]:
+        """Return the topics besides predictions that routes of models name, without the prefix, in order."""
+        return tuple(
+            dict.fromkeys(route.topic for served in self.models_to_serve() for route in served.decision.routes)
+        )
+
+    def prediction_topics(self) -> tuple[str, ...]:
+        """Return the full names of all topics with predictions that subscribers act on: predictions, and those of routes.
+
+        The topic review is not among them: what it has is not decided yet.
+        """
+        return tuple(topic_name(self.topics.prefix, name) for name in (PREDICTIONS.name, *self.routed_topics()))
+
     def with_default_model_only(self) -> Settings:
         """Return settings in the short form, with the default model as the only one."""
         served = self.models_to_serve()[0]
-        only = {"models": (), "model": served.model, "batch": served.batch, "window": served.window}
+        only = {
+            "models": (),
+            "model": served.model,
+            "batch": served.batch,
+            "window": served.window,
+            "decision": served.decision,
+        }
         return self.model_copy(update=only)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Headers = list[tuple[str, bytes]]
@@ -43,6 +44,8 @@ class OutputTopics:
     late_events: None without event-time windows.
     rollout_switches, shadow_predictions: None if rollouts are not enabled.
     drift: None if drift is not enabled.
+    review: for predictions of models that abstain; None if none does.
+    routed: other topics of predictions, by name without the prefix.
     """
 
     predictions: OutputTopic
@@ -52,6 +55,8 @@ class OutputTopics:
     rollout_switches: OutputTopic | None = None
     shadow_predictions: OutputTopic | None = None
     drift: OutputTopic | None = None
+    review: OutputTopic | None = None
+    routed: Mapping[str, OutputTopic] = field(default_factory=dict, kw_only=True)
 
     def all(self) -> list[OutputTopic]:
         """Return the topics that are in use."""
@@ -63,5 +68,7 @@ class OutputTopics:
             self.rollout_switches,
             self.shadow_predictions,
             self.drift,
+            self.review,
+            *self.routed.values(),
         )
         return [topic for topic in topics if topic is not None]

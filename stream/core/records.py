@@ -100,8 +100,7 @@ def record_bytes(record: Record) -> int:
 class Unreadable:
     """One or more unreadable records, represented as one record among the readable ones.
 
-    offset, first_offset: offsets of the last and first record.
-    count: number of records; compaction leaves gaps between offsets.
+    offset, first_offset, count: offsets of the last and first record; their number, since compaction leaves gaps.
     value: their bytes as in the log. The headers contain the content type for this.
     timestamp: -1 if unknown.
     """
@@ -377,10 +376,10 @@ class BatchResult:
 
     With several models, parts of a micro-batch may be committed separately, as results with the same sequence number.
 
-    values_BO, classes_B: float32 [B, O]; int64 [B] or None.
-    confidences_B: float32 [B] or None. In all three arrays the entries of failed rows are undefined.
-    model_s, cpu_s: duration on the device and its thread's CPU time, including prepare_s for the preprocessing.
-    started_s: monotonic time at which the device began.
+    values_BO, classes_B, confidences_B: float32 [B, O]; int64 [B] or None; float32 [B] or None.
+    decisions_B: uint8 [B], codes of `core.decisions`, or None. The entries of failed rows are undefined in all four arrays.
+    started_s, model_s: monotonic time at which the device began; duration there, including prepare_s for the preprocessing.
+    cpu_s: CPU time of its thread.
     is_last_part: False if other parts of the micro-batch are committed later.
     """
 
@@ -394,6 +393,7 @@ class BatchResult:
     prepare_s: float = 0.0
     cpu_s: float = 0.0
     is_last_part: bool = True
+    decisions_B: npt.NDArray[np.uint8] | None = None
 
     @property
     def model(self) -> ModelRef:

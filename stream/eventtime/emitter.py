@@ -10,6 +10,7 @@ import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.outputs import Headers, OutputTopic
 from forebay.stream.core.records import BatchResult, RowFailure, TopicPartition
 from forebay.stream.eventtime.types import Window, columns_of
@@ -74,10 +75,12 @@ class WindowEmitter(ModelEmitter):
                 rows=None if len(part) == len(windows) else part,
             )
             yield
-        topic = self._topics.predictions
-        count = 0
+        codes = [PREDICT] * len(windows)
+        if result.decisions_B is not None:
+            codes = result.decisions_B[first_row : first_row + len(windows)].tolist()
+        count = num_abstained = 0
         for row, value in zip(rows, values, strict=True):
-            key = windows[row].key
+            key, topic = windows[row].key, self._destinations[codes[row]]
             size = record_size(key, value, NO_HEADERS)
             if size > topic.max_bytes:
                 message = f"the prediction would take {size} bytes; the limit of {topic.name} is {topic.max_bytes}"
@@ -86,7 +89,9 @@ class WindowEmitter(ModelEmitter):
             target = self._placer.place(topic, chunk.partition, key)
             emission.records_of(target).append(key, value, NO_HEADERS, offset=chunk.next_offset - 1)
             count += 1
-        ledger.add_window_predictions(chunk.partition, count, chunk.record_timestamp)
+            num_abstained += codes[row] in ABSTENTIONS
+        ledger.add_window_predictions(chunk.partition, count - num_abstained, chunk.record_timestamp)
+        ledger.add_window_predictions(chunk.partition, num_abstained, chunk.record_timestamp, abstained=True)
         ledger.closed[chunk.partition] += len(windows)
         for row, failure in sorted(failures.items()):
             self._emit_failed(chunk, window=windows[row], label=labels[row], failure=failure, emission=emission)

@@ -32,12 +32,14 @@ class Inference:
     values_BO: float32 [B, O].
     classes_B: int64 [B] or None.
     confidences_B: float32 [B] or None.
+    decisions_B: uint8 [B], the codes of `core.decisions`; None if all predictions go to one topic.
     """
 
     values_BO: FloatMatrix
     classes_B: npt.NDArray[np.int64] | None
     confidences_B: npt.NDArray[np.float32] | None
     failures: dict[int, RowFailure]
+    decisions_B: npt.NDArray[np.uint8] | None = None
 
 
 class ModelFault(Exception):

@@ -25,6 +25,7 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.inference.bisect import ModelFault, infer_batch
+from forebay.stream.inference.decision import DecisionLayer
 from forebay.stream.inference.executor import Deferred
 from forebay.stream.inference.timed_model import TimedModel
 
@@ -49,6 +50,7 @@ class DeviceThread:
     A micro-batch is returned as `Deferred` if the model could not run. Then there is no capacity for the time of `backoff` and,
     if `breaker` opens, until it permits a call. on_fatal is called if the thread dies of an error not caused by the data.
     cpu_time: returns the CPU seconds of the calling thread.
+    decision: what becomes of the scores; None to use them as they are.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class DeviceThread:
         backoff: Backoff,
         on_fatal: OnFatal,
         cpu_time: Callable[[], float] = time.thread_time,
+        decision: DecisionLayer | None = None,
     ) -> None:
+        self._decision = decision
         self._model = TimedModel(model, clock)
         self._cpu_time = cpu_time
         self._clock = clock
@@ -194,6 +198,8 @@ class DeviceThread:
             inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
         except ModelFault as fault:
             return Deferred(batch, str(fault))
+        if self._decision is not None:
+            inference = self._decision.apply(inference, batch.features)
         return BatchResult(
             batch,
             values_BO=inference.values_BO,
@@ -204,6 +210,7 @@ class DeviceThread:
             started_s=started_s,
             prepare_s=self._model.take_prepare_s(),
             cpu_s=self._cpu_time() - cpu_started_s,
+            decisions_B=inference.decisions_B,
         )
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:

@@ -6,15 +6,17 @@ Sizes are checked here, before anything is sent. A row fails if its prediction i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import ClassVar, Final, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.schemas.failures import KINDS_OF_COLUMNS, FailureKind
 from forebay.stream.core.clock import Clock, SystemClock
+from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
 from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPartition
@@ -120,6 +122,7 @@ class ModelEmitter(ABC):
     of_windows: whether the rows are windows, whose state is committed as metadata.
     feature_names: names that stay in the messages of outcome deltas, which contain no values of events.
     clock: supplies the time for outcomes of records without a timestamp.
+    destinations: the topics of predictions by decision code; empty if all go to predictions.
     measured: given if outcome deltas carry the performance of the model's calls, which rollouts are judged by.
     names_rejections: whether dead letters of events that the version's columns reject name the version, because other
     versions of the model may serve too.
@@ -140,7 +143,9 @@ class ModelEmitter(ABC):
         clock: Clock | None = None,
         measured: MeasuredLane | None = None,
         names_rejections: bool = False,
+        destinations: Sequence[OutputTopic] = (),
     ) -> None:
+        self._destinations = tuple(destinations) or (topics.predictions,)
         self._clock = clock or SystemClock()
         self._redactor = Redactor((model, *feature_names))
         self._encoder = encoder
@@ -228,12 +233,20 @@ class Emitter(ModelEmitter):
         rows = [row for row in range(count) if row not in failures] if failures else None
         values = yield from self._encode(result, chunk, first_row, rows)
         with_headers = any(map(_HEADERS, chunk.records))
-        self._emit_predictions(
-            chunk, rows=rows, values=values, with_headers=with_headers, failures=failures, emission=emission
-        )
-        records = chunk.records
-        predicted = [record for row, record in enumerate(records) if row not in failures] if failures else records
-        ledger.add_predictions(chunk.partition, np.fromiter(map(_TIMESTAMP, predicted), np.int64, len(predicted)))
+        decisions_B = None if result.decisions_B is None else result.decisions_B[first_row : first_row + count]
+        if decisions_B is not None and not decisions_B.any():
+            decisions_B = None
+        for topic, topic_rows, topic_values in self._by_topic(rows, values, decisions_B):
+            self._emit_predictions(
+                chunk,
+                topic,
+                rows=topic_rows,
+                values=topic_values,
+                with_headers=with_headers,
+                failures=failures,
+                emission=emission,
+            )
+        self._count_predictions(chunk, failures, decisions_B, ledger)
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission, ledger)
         ledger.passed[chunk.partition] += chunk.num_passed
@@ -251,9 +264,48 @@ class Emitter(ModelEmitter):
             yield
         return values
 
+    def _by_topic(
+        self, rows: Sequence[int] | None, values: list[bytes], decisions_B: npt.NDArray[np.uint8] | None
+    ) -> Iterator[tuple[OutputTopic, Sequence[int] | None, list[bytes]]]:
+        """Yield the topics of a chunk's predictions, each with its rows and values."""
+        if decisions_B is None:
+            yield self._destinations[PREDICT], rows, values
+            return
+        rows_of: dict[OutputTopic, tuple[list[int], list[bytes]]] = {}
+        codes = decisions_B.tolist()
+        for row, value in zip(range(len(codes)) if rows is None else rows, values, strict=True):
+            topic_rows, topic_values = rows_of.setdefault(self._destinations[codes[row]], ([], []))
+            topic_rows.append(row)
+            topic_values.append(value)
+        for topic, (topic_rows, topic_values) in rows_of.items():
+            yield topic, topic_rows, topic_values
+
+    def _count_predictions(
+        self,
+        chunk: Chunk,
+        failures: Mapping[int, RowFailure],
+        decisions_B: npt.NDArray[np.uint8] | None,
+        ledger: ModelLedger,
+    ) -> None:
+        """Add the rows that are predicted to the ledger: all but failures."""
+        records = chunk.records
+        timestamps_B = np.fromiter(map(_TIMESTAMP, records), np.int64, len(records))
+        if failures:
+            timestamps_B = np.delete(timestamps_B, list(failures))
+        if decisions_B is None:
+            ledger.add_predictions(chunk.partition, timestamps_B)
+            return
+        if failures:
+            decisions_B = np.delete(decisions_B, list(failures))
+        abstained_B = np.isin(decisions_B, list(ABSTENTIONS))
+        ledger.add_predictions(chunk.partition, timestamps_B[~abstained_B])
+        ledger.add_predictions(chunk.partition, timestamps_B[abstained_B], abstained=True)
+
     def _emit_predictions(
         self,
         chunk: Chunk,
+        topic: OutputTopic,
+        *,
         rows: Sequence[int] | None,
         values: list[bytes],
         with_headers: bool,
@@ -263,7 +315,6 @@ class Emitter(ModelEmitter):
         """Add the predictions, and add rows whose prediction is too large to `failures`."""
         if not values:
             return
-        topic = self._topics.predictions
         records = chunk.records if rows is None else [chunk.records[row] for row in rows]
         keys = list(map(_KEY, records))
         if chunk.keys:

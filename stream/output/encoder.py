@@ -14,6 +14,7 @@ import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.decisions import ABSTENTIONS
 from forebay.stream.core.outputs import Headers
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
 from forebay.stream.output.slices import SliceColumn, SliceEncoder
@@ -90,8 +91,8 @@ class PredictionEncoder:
             return []
         scores, confidences, endings = self._columns(result, first_row, len(chunk.records), rows)
         model, source = self._model, _source(chunk.partition)
-        if self._slices is not None:
-            added = self._slices.encode(chunk.x_BF if rows is None else chunk.x_BF[rows])
+        added = self._added(result, chunk, first_row, rows)
+        if added is not None:
             return [
                 f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}{a}}}'.encode()
                 for i, s, c, e, r, t, a in zip(
@@ -123,12 +124,23 @@ class PredictionEncoder:
             return []
         scores, confidences, endings = self._columns(result, first_row, len(windows), rows)
         model, source = self._model, _source(partition)
+        marks = _marks(result, first_row, len(windows), rows) or [""] * len(selected)
         return [
             f'{{"id":{_text(w.id)[:-1]}{model}{s}],"confidence":{c}{e}{source}{w.first_offset},"timestamp":{w.start}}}'
             f',"window":{{"key":{_text(w.key)},"start":{w.start},"end":{w.end},"events":{w.num_events},'
-            f'"dropped":{w.dropped}}}}}'.encode()
-            for w, s, c, e in zip(selected, scores, confidences, endings, strict=True)
+            f'"dropped":{w.dropped}}}{m}}}'.encode()
+            for w, s, c, e, m in zip(selected, scores, confidences, endings, marks, strict=True)
         ]
+
+    def _added(
+        self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None
+    ) -> Sequence[str] | None:
+        """Return the JSON of the optional fields by row, each with the comma before it; None if no row has any."""
+        marks = _marks(result, first_row, len(chunk.records), rows)
+        if self._slices is None:
+            return marks
+        slices = self._slices.encode(chunk.x_BF if rows is None else chunk.x_BF[rows])
+        return slices if marks is None else [mark + text for mark, text in zip(marks, slices, strict=True)]
 
     def _columns(
         self, result: BatchResult, first_row: int, count: int, rows: Sequence[int] | None
@@ -145,6 +157,21 @@ class PredictionEncoder:
         confidences = orjson.dumps(_contiguous(part), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
         class_indices = (classes_B[where] if rows is None else classes_B[where][rows]).tolist()
         return scores, confidences, [self._class_endings[index] for index in class_indices]
+
+
+_MARKS: Final = {
+    code: f',"decision":"abstain","reason":{orjson.dumps(reason).decode()}' for code, reason in ABSTENTIONS.items()
+}
+
+
+def _marks(result: BatchResult, first_row: int, count: int, rows: Sequence[int] | None) -> list[str] | None:
+    """Return the JSON that marks abstentions, by row; None if there are none."""
+    if result.decisions_B is None:
+        return None
+    decisions_B = result.decisions_B[first_row : first_row + count]
+    if rows is not None:
+        decisions_B = decisions_B[rows]
+    return [_MARKS.get(code, "") for code in decisions_B.tolist()] if decisions_B.any() else None
 
 
 def _contiguous(array):  # type: ignore[no-untyped-def]

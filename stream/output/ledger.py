@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
+from forebay.schemas.failures import ABSTAINED, FAILURES, FailureKind, Outcome, Stage
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.core.redaction import Redactor
@@ -67,6 +67,7 @@ class ModelLedger:
     passed, decided: numbers of records and of their outcomes, by input partition; they must be equal.
     closed, closed_decided: the same for windows.
     num_without_letter: for dead letters that represent several records, the number of records after the first.
+    num_abstained: number of predictions, of events and windows, that are for review.
     calls: the model's calls, if their performance is measured.
     """
 
@@ -82,13 +83,16 @@ class ModelLedger:
         self.outcomes: Counter[Outcome] = Counter()
         self.kinds: Counter[str] = Counter()
         self.num_without_letter = 0
+        self.num_abstained = 0
         self.calls: CallLog | None = None
         self._good_timestamps: list[npt.NDArray[np.int64]] = []
         self._failed_timestamps: list[int] = []
 
-    def add_predictions(self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64]) -> None:
-        """Add predicted rows. record_timestamps: ms, int64 [rows]."""
-        self._add_good(Outcome.PREDICTED, Stage.EMIT, record_timestamps)
+    def add_predictions(
+        self, partition: TopicPartition, record_timestamps: npt.NDArray[np.int64], *, abstained: bool = False
+    ) -> None:
+        """Add predicted rows. record_timestamps: ms, int64 [rows]; abstained: whether their predictions are for review."""
+        self._add_good(Outcome.PREDICTED, Stage.EMIT, record_timestamps, abstained=abstained)
         self.decided[partition] += len(record_timestamps)
         self._good_timestamps.append(record_timestamps)
 
@@ -98,29 +102,37 @@ class ModelLedger:
         self.decided[partition] += len(record_timestamps)
         self._good_timestamps.append(record_timestamps)
 
-    def add_window_predictions(self, partition: TopicPartition, count: int, record_timestamp: int) -> None:
+    def add_window_predictions(
+        self, partition: TopicPartition, count: int, record_timestamp: int, *, abstained: bool = False
+    ) -> None:
         """Add predicted windows. record_timestamp: of the record that closed them, or the last one before."""
-        self._add_good(Outcome.WINDOW_PREDICTED, Stage.EMIT, np.full(count, record_timestamp, dtype=np.int64))
+        timestamps = np.full(count, record_timestamp, dtype=np.int64)
+        self._add_good(Outcome.WINDOW_PREDICTED, Stage.EMIT, timestamps, abstained=abstained)
         self.closed_decided[partition] += count
 
-    def _add_good(self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64]) -> None:
+    def _add_good(
+        self, outcome: Outcome, stage: Stage, record_timestamps: npt.NDArray[np.int64], *, abstained: bool = False
+    ) -> None:
         count = len(record_timestamps)
         if not count:
             return
         self.outcomes[outcome] += count
+        kind = ABSTAINED if abstained else outcome.value
+        if abstained:
+            self.num_abstained += count
         first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms < 0:
             record_timestamps = np.where(record_timestamps < 0, self._now_ms, record_timestamps)
             first_ms, last_ms = int(record_timestamps.min()), int(record_timestamps.max())
         if first_ms // DELTA_BUCKET_MS == last_ms // DELTA_BUCKET_MS:
-            self._delta_of(outcome, stage, first_ms).add(count, first_ms, last_ms)
+            self._delta_of(outcome, stage, kind, first_ms).add(count, first_ms, last_ms)
             return
         ordered = np.sort(record_timestamps)
         _, firsts = np.unique(ordered // DELTA_BUCKET_MS, return_index=True)
         bounds = [*firsts.tolist(), count]
         for start, end in pairwise(bounds):
             first_ms, last_ms = int(ordered[start]), int(ordered[end - 1])
-            self._delta_of(outcome, stage, first_ms).add(end - start, first_ms, last_ms)
+            self._delta_of(outcome, stage, kind, first_ms).add(end - start, first_ms, last_ms)
 
     def add_failure(
         self,
@@ -215,9 +227,9 @@ class ModelLedger:
             if passed.get(partition, 0) != decided.get(partition, 0)
         }
 
-    def _delta_of(self, outcome: Outcome, stage: Stage, timestamp: int) -> Delta:
+    def _delta_of(self, outcome: Outcome, stage: Stage, kind: str, timestamp: int) -> Delta:
         start = timestamp // DELTA_BUCKET_MS * DELTA_BUCKET_MS
-        return self._delta(DeltaKey(start, outcome, stage, outcome.value, *self._model))
+        return self._delta(DeltaKey(start, outcome, stage, kind, *self._model))
 
     def _delta(self, key: DeltaKey) -> Delta:
         delta = self.deltas.get(key)

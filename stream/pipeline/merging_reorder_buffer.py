@@ -243,6 +243,7 @@ def _restrict(result: BatchResult, piece: _Piece, *, is_last_part: bool) -> Batc
         values_BO=result.values_BO[first:end],
         classes_B=None if result.classes_B is None else result.classes_B[first:end],
         confidences_B=None if result.confidences_B is None else result.confidences_B[first:end],
+        decisions_B=None if result.decisions_B is None else result.decisions_B[first:end],
         failures={row - first: failure for row, failure in result.failures.items() if first <= row < end},
         is_last_part=is_last_part,
     )

@@ -19,6 +19,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.core.records import BatchResult
 from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.inference.decision import decision_layer
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.rollouts.revision import Revision
 from forebay.stream.rollouts.sampling import OffsetSample
@@ -212,6 +213,8 @@ class ShadowLanes:
 
     def _work(self, ref: ModelRef, model: Model, primaries: dict[int, Signature]) -> ShadowWork:
         settings = self._settings
+        served = settings.models[ref.name]
+        own_threshold = getattr(model, "threshold", None)
         decoder = Decoder(
             [DecodedModel(ref, model.signature)],
             max_event_bytes=settings.max_event_bytes,
@@ -224,6 +227,9 @@ class ShadowLanes:
             topic=settings.topic,
             clock=self._clock,
             deadline_s=settings.deadline_s,
+            decision=decision_layer(
+                served.decision, model.signature, ref, served.decision_section, own_threshold=own_threshold
+            ),
         )
 
     def _thread(self, work: ShadowWork, on_outcome: OnOutcome) -> ShadowExecutor:

@@ -20,6 +20,7 @@ from forebay.stream.core.records import FloatMatrix, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
 from forebay.stream.decode import Decoder
 from forebay.stream.inference.bisect import infer
+from forebay.stream.inference.decision import DecisionLayer
 from forebay.stream.rollouts.comparison import PairedComparison, Side
 from forebay.stream.rollouts.shadow_prediction import PairSource, SideFormat, encode_pairs, json_numbers
 from forebay.stream.shadows.job import DropReason, ShadowJob, ShadowOutcome
@@ -52,6 +53,7 @@ class ShadowWork:
     decoder: a decoder for the shadow's version, for jobs whose columns are not the shadow's.
     topic: where the pairs are sent.
     primaries: the signatures of the versions that served, by version; it may grow.
+    decision: what would become of the shadow's scores if it served; None to use them as they are.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class ShadowWork:
         clock: Clock,
         deadline_s: float,
         cpu_time: Callable[[], float] = time.thread_time,
+        decision: DecisionLayer | None = None,
     ) -> None:
+        self._decision = decision
         self._model = model
         self._decoder = decoder
         self._primaries = primaries
@@ -98,6 +102,8 @@ class ShadowWork:
         x_BF, rows, rejected = self._rows(job)
         started_s, cpu_started_s = self._clock.monotonic_s(), self._cpu_time()
         inference = infer(self._model, x_BF)
+        if self._decision is not None:
+            inference = self._decision.apply(inference, lambda: x_BF)
         call_s = self._clock.monotonic_s() - started_s
         cpu_s = self._cpu_time() - cpu_started_s if self._is_on_cpu else 0.0
         failed = rejected | {rows[row]: failure for row, failure in inference.failures.items()}

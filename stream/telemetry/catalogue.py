@@ -91,6 +91,12 @@ ERRORS: Final = Counter(
     "Events that were rejected, late or failed, and windows that failed, by kind",
     ("kind", "stage", *_MODEL),
 )
+ABSTENTIONS: Final = Counter(
+    "forebay.abstentions",
+    "{event}",
+    "Predicted events, and windows, whose predictions are in the topic review, because the model abstains",
+    _MODEL,
+)
 RECEIVED_EVENTS: Final = Counter("forebay.received.events", "{event}", "Records read from an input topic", ("topic",))
 RECEIVED_BYTES: Final = Counter("forebay.received", "By", "Bytes of the values of these records", ("topic",))
 EVENT_LATENCY: Final = Histogram(

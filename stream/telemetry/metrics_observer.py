@@ -106,6 +106,8 @@ class MetricsRecorder:
                 store.add(_counter_of(outcome), count, (outcome.value, *labels))
             for kind, count in of_model.kinds.items():
                 store.add(c.ERRORS, count, (kind, FAILURES[FailureKind(kind)].stage.value, *labels))
+            if of_model.num_abstained:
+                store.add(c.ABSTENTIONS, of_model.num_abstained, labels)
             store.observe_many(
                 c.EVENT_LATENCY,
                 of_model.latencies_ms(wall_ms=now_ms) / 1000,

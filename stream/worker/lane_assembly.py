@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from forebay.models.backends.protocol import Model
 from forebay.models.serving.warm_up import warm_up_sizes
+from forebay.schemas.topics import PREDICTIONS, REVIEW
 from forebay.stream.admin.served_model import ServedModel, WindowLane
 from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import BreakerSection, Settings
@@ -16,13 +17,15 @@ from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.outputs import OutputTopics
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.decode import DecodedModel
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.stage import WindowStage
+from forebay.stream.inference.decision import DecisionLayer, decision_layer
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.call_log import MeasuredLane
 from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.output.slices import SliceColumn, slice_columns
 from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.worker.batch_sizes import batch_size
@@ -38,6 +41,7 @@ class ServedLane:
     topics: full names of the input topics whose events go to it unless they name another model.
     max_batch_size: may be smaller than configured, for models with very many outputs.
     windows: None if the model takes single events.
+    decision: None if the scores are used as they are.
     """
 
     model: Model
@@ -47,6 +51,7 @@ class ServedLane:
     windows: WindowPlan | None
     encoder: PredictionEncoder
     lane: Lane
+    decision: DecisionLayer | None = None
 
     @property
     def ref(self) -> ModelRef:
@@ -78,6 +83,18 @@ class ServedLane:
     def output_topics(self, topics: OutputTopics) -> OutputTopics:
         """Return the topics of the worker that the lane writes to: late events only if the model's windows ask for them."""
         return topics if self.settings.window.late_events_topic else replace(topics, late_events=None)
+
+    def destinations(self, topics: OutputTopics) -> tuple[OutputTopic, ...]:
+        """Return the topics of the predictions by decision code; empty if all go to predictions."""
+        if self.decision is None or not self.decision.has_topics:
+            return ()
+        # Of the topic review only the codes of a model that abstains are used.
+        named = {
+            PREDICTIONS.name: topics.predictions,
+            REVIEW.name: topics.review or topics.predictions,
+            **topics.routed,
+        }
+        return tuple(named[name] for name in self.decision.topics)
 
     def served_model(self, windows: WindowStage | None) -> ServedModel:
         """Return what the admin API needs to know of the model. windows: None if the model takes single events."""
@@ -123,6 +140,8 @@ def build_lane(
             signature.output_dim,
         )
     delivery = worker.delivery
+    own_threshold = getattr(model, "threshold", None)
+    decision = decision_layer(settings.decision, signature, ref, settings.decision_section, own_threshold=own_threshold)
     breaker = circuit_breaker(label, worker.breaker)
     call_s = settings.model.call_timeout_ms / 1000
     return ServedLane(
@@ -132,7 +151,11 @@ def build_lane(
         max_batch_size=max_batch_size,
         windows=window_plan(settings.window, signature, ref, settings.window_section),
         encoder=PredictionEncoder(
-            model=ref.name, version=ref.version, labels=signature.labels, num_classes=signature.num_classes
+            model=ref.name,
+            version=ref.version,
+            labels=signature.labels,
+            num_classes=signature.num_classes,
+            slices=_slices(model, worker),
         ),
         lane=Lane(
             ref,
@@ -143,6 +166,7 @@ def build_lane(
                 breaker=breaker,
                 backoff=Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000),
                 on_fatal=on_fatal,
+                decision=decision,
             ),
             batcher=MicroBatcher(
                 max_batch_size=max_batch_size,
@@ -153,7 +177,16 @@ def build_lane(
             call_limits=CallLimits(call_s, call_s + worker.breaker.reset_timeout_ms / 1000),
             topics=topics,
         ),
+        decision=decision,
     )
+
+
+def _slices(model: Model, worker: Settings) -> Sequence[SliceColumn]:
+    """Return the features that the model's predictions carry."""
+    evaluate = worker.evaluate
+    if not evaluate.enabled or not evaluate.slices:
+        return ()
+    return slice_columns(model.signature, getattr(model, "reference", None), evaluate.slices)
 
 
 def circuit_breaker(name: str, section: BreakerSection) -> CircuitBreaker:

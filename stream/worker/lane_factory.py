@@ -56,6 +56,7 @@ class LaneFactory:
             worker=self.worker,
             feature_names=[*(feature.name for feature in lane.model.signature.features), *self.model_names],
             clock=self.clock,
+            destinations=lane.destinations(self.layout.outputs),
             measured=lane.measured() if in_rollouts else None,
             names_rejections=in_rollouts,
         )

@@ -314,3 +314,59 @@ def test_the_size_of_outputs_is_not_underestimated() -> None:
     emission = emitter(max_bytes=10**6).emit([result])
     sizes = sum(len(value or b"") for _, value, _ in sent(emission, "predictions")[0])
     assert 0.5 * output_bytes(result) < sizes <= 1.1 * output_bytes(result)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=12),
+    st.sets(st.integers(0, 11)),
+    st.sets(st.integers(0, 11)),
+    st.sampled_from([2, 3]),
+)
+def test_each_decided_event_is_in_one_topic_and_counted_once(
+    codes: list[int], rejected: set[int], failed: set[int], partitions: int
+) -> None:
+    """Codes 3 and 4 are routes to one topic; 1 and 2 are abstentions."""
+    topics = {name: OutputTopic(name, partitions, 10_000) for name in ("predictions", "review", "high")}
+    outputs = OutputTopics(
+        topics["predictions"], OutputTopic("dead-letters", 2, 10_000), OutputTopic("outcome-deltas", 1, 10_000)
+    )
+    routing = Emitter(
+        PredictionEncoder(model="m", version=3, labels=("no", "yes"), num_classes=2),
+        model="m",
+        version=3,
+        topics=outputs,
+        placer=Placer({"features": 2}, len),
+        worker="w",
+        destinations=[topics[name] for name in ("predictions", "review", "review", "high", "high")],
+    )
+    events = chunk(range(len(codes)), partition=P1, rejected=[offset for offset in rejected if offset < len(codes)])
+    offsets = [record.offset for record in events.records]
+    failures = {
+        row: RowFailure(FailureKind.OUTPUT_NOT_FINITE, "NaN") for row in range(len(offsets)) if offsets[row] in failed
+    }
+    decisions_B = np.array([codes[offset] for offset in offsets], np.uint8)
+    result = replace(finish(batch(events), failures), decisions_B=decisions_B)
+    emission = routing.emit([result])
+    names_of_codes = ("predictions", "review", "review", "high", "high")
+    for name in topics:
+        found = [orjson.loads(value or b"") for records in sent(emission, name).values() for _, value, _ in records]
+        assert [document["source"]["offset"] for document in found] == [
+            offset for offset in offsets if offset not in failed and names_of_codes[codes[offset]] == name
+        ]
+        reasons = {1: "score_in_band", 2: "low_confidence"}
+        for document in found:
+            reason = reasons.get(codes[document["source"]["offset"]])
+            assert document.get("reason") == reason
+            assert document.get("decision") == (None if reason is None else "abstain")
+        if partitions == 2:
+            assert set(sent(emission, name)) <= {1}
+    num_failed = len(set(offsets) & failed)
+    assert sum(map(len, sent(emission, "dead-letters").values())) == len(codes) - len(offsets) + num_failed
+    assert emission.ledger.unbalanced() == {}
+    deltas = [orjson.loads(value or b"") for _, value, _ in sent(emission, "outcome-deltas")[0]]
+    assert sum(delta["count"] for delta in deltas) == len(codes)
+    abstained = [delta for delta in deltas if delta["kind"] == "abstained"]
+    assert all(delta["outcome"] == "predicted" for delta in abstained)
+    assert sum(delta["count"] for delta in abstained) == sum(
+        codes[offset] in (1, 2) for offset in offsets if offset not in failed
+    )

@@ -91,6 +91,7 @@ def test_events_are_received_and_the_rest_is_sent() -> None:
         "send-dead-letters": "send",
         "send-outcome-deltas": "send",
         "send-late-events": "send",
+        "send-review": "send",
         "send-rollouts": "send",
         "send-rollout-switches": "send",
         "send-shadow-predictions": "send",

@@ -26,6 +26,7 @@ def test_names_are_unique_and_in_the_order_of_processing() -> None:
         "dead-letters",
         "outcome-deltas",
         "late-events",
+        "review",
         "rollouts",
         "rollout-switches",
         "shadow-predictions",

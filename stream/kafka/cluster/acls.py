@@ -20,6 +20,7 @@ from forebay.schemas.topics import (
     OUTCOME_DELTAS,
     PREDICTIONS,
     QUALITY,
+    REVIEW,
     ROLLOUT_SWITCHES,
     ROLLOUTS,
     SHADOW_PREDICTIONS,
@@ -84,6 +85,9 @@ def _worker(settings: Settings) -> Iterator[Acl]:
         outputs += _names(settings, LATE_EVENTS.name)
     if settings.drift.enabled:
         outputs += _names(settings, DRIFT.name)
+    if settings.has_review_topic():
+        outputs += _names(settings, REVIEW.name)
+    outputs += _names(settings, *settings.routed_topics())
     read = inputs
     if settings.rollouts.enabled:
         # A worker writes a revision if it must go back from a version that it cannot serve.
@@ -121,7 +125,7 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
 
 
 def _evaluator(settings: Settings) -> Iterator[Acl]:
-    read = _names(settings, PREDICTIONS.name, settings.evaluate.labels_topic)
+    read = settings.prediction_topics() + _names(settings, settings.evaluate.labels_topic)
     if settings.rollouts.enabled:
         read += _names(settings, SHADOW_PREDICTIONS.name)
     (quality,) = _names(settings, QUALITY.name)

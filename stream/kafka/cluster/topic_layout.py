@@ -13,6 +13,7 @@ from forebay.schemas.topics import (
     LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
+    REVIEW,
     ROLLOUT_SWITCHES,
     SHADOW_PREDICTIONS,
     topic_name,
@@ -76,6 +77,8 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
         rollout_switches=output(ROLLOUT_SWITCHES.name, bounded=True) if settings.rollouts.enabled else None,
         shadow_predictions=output(SHADOW_PREDICTIONS.name, bounded=True) if settings.rollouts.enabled else None,
         drift=output(DRIFT.name, bounded=True) if settings.drift.enabled else None,
+        review=output(REVIEW.name, bounded=True) if settings.has_review_topic() else None,
+        routed={name: output(name, bounded=True) for name in settings.routed_topics()},
     )
     inputs = tuple(topic_name(prefix, name) for name in settings.input.topics)
     return Layout(

@@ -15,6 +15,7 @@ from forebay.schemas.topics import (
     LATE_EVENTS,
     OUTCOME_DELTAS,
     PREDICTIONS,
+    REVIEW,
     ROLLOUT_SWITCHES,
     ROLLOUT_TOPICS,
     ROLLOUTS,
@@ -87,9 +88,10 @@ class Difference:
 def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics to which a worker of this configuration writes."""
     late = (LATE_EVENTS,) if settings.has_late_events_topic() else ()
+    review = (REVIEW,) if settings.has_review_topic() else ()
     rollouts = ROLLOUT_TOPICS if settings.rollouts.enabled else ()
     drift = DRIFT_TOPICS if settings.drift.enabled else ()
-    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *rollouts, *drift)
+    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *review, *rollouts, *drift)
 
 
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
@@ -97,6 +99,8 @@ def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
     prefix, section = settings.topics.prefix, settings.topics
     specs = [(topic_name(prefix, name), FEATURES) for name in settings.input.topics]
     specs += [(topic_name(prefix, spec.name), spec) for spec in output_specs(settings)]
+    # The topics of routes have the same content as predictions, and the same layout.
+    specs += [(topic_name(prefix, name), PREDICTIONS) for name in settings.routed_topics()]
     return tuple(
         WantedTopic(
             name,
@@ -215,6 +219,7 @@ def _check_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         ROLLOUT_SWITCHES.name: "older switches of a model would be removed, so that its history would be lost",
         SHADOW_PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
         DRIFT.name: "counts that add up would be removed",
+        REVIEW.name: "older predictions of a key would be removed, and those without a key are refused",
         LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
         OUTCOME_DELTAS.name: "outcome deltas would be removed before they are aggregated",
     }[wanted.spec.name]
@@ -330,11 +335,12 @@ def _check_sizes(wanted: WantedTopic, state: TopicState, settings: Settings) -> 
 
 def _check_counts(wanted: tuple[WantedTopic, ...], states: Mapping[str, TopicState]) -> Iterator[Finding]:
     present = [topic for topic in wanted if states[topic.name].status == "present"]
-    predictions = next((topic.name for topic in present if topic.spec is PREDICTIONS), None)
+    predicted = [topic.name for topic in present if topic.spec in (PREDICTIONS, REVIEW)]
     for topic in present:
         state = states[topic.name]
-        if topic.spec is FEATURES and predictions is not None:
-            yield from _check_pair(state, states[predictions])
+        if topic.spec is FEATURES:
+            for name in predicted:
+                yield from _check_pair(state, states[name])
         if state.num_partitions != topic.num_partitions and topic.spec not in (ROLLOUTS, ROLLOUT_SWITCHES):
             source = "topics.partitions" if topic.spec.partitions is None else "the catalogue"
             message = f"has {state.num_partitions} partitions; {source} has {topic.num_partitions}"
