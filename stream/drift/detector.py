@@ -181,6 +181,11 @@ class Detector:
         version = self._versions.get(ref)
         return () if version is None else tuple(version.history)
 
+    def open_windows(self, ref: ModelRef) -> Sequence[DriftCounts]:
+        """Return the counts of the windows of a version that cannot be judged yet, oldest first."""
+        version = self._versions.get(ref)
+        return () if version is None else [version.open[key] for key in sorted(version.open)]
+
     def _is_over(self, version: _Version, now_ms: int) -> bool:
         """Return whether a version is no longer served: nothing came for more windows than a finding needs."""
         last = version.history[-1].key

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from forebay.stream.core.quantities import quantity
 from forebay.stream.drift.bins import ColumnKind
 from forebay.stream.drift.counts import DriftKey
 from forebay.stream.drift.measures import Level, Measure
@@ -66,11 +67,16 @@ class DriftFinding:
     @property
     def text(self) -> str:
         """One line for people."""
+        return f"{self.key.ref}: {self.detail}"
+
+    @property
+    def detail(self) -> str:
+        """The line without the model version."""
         what = f"{_NOUNS[self.column_kind]} {self.column}"
         detail = _DESCRIPTIONS[self.measure].format(value=self.value, expected=self.expected)
-        cause = "since the first windows of the version" if self.kind is FindingKind.SKEW else "in a row"
-        windows = f"{self.windows} window{'s' if self.windows > 1 else ''}"
-        return f"{self.key.ref}: {what}: {detail} ({windows} {cause})"
+        skew = "since the first windows of the version"
+        since = skew if self.kind is FindingKind.SKEW else f"{quantity(self.windows, 'window')} in a row"
+        return f"{what}: {detail} ({since})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
