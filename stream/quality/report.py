@@ -85,9 +85,17 @@ class QualityReport:
         }
 
 
-def quality_report(view: QualityView, *, since_ms: int, random: np.random.Generator) -> QualityReport:
-    """Return the report of everything in a view from a time on. random: of the intervals of estimates."""
-    subjects = [_subject_report(view, subject, since_ms=since_ms, random=random) for subject in view.subjects()]
+def quality_report(
+    view: QualityView, *, since_ms: int, from_ms: int | None = None, random: np.random.Generator
+) -> QualityReport:
+    """Return the report of everything in a view from a time on.
+
+    from_ms: earlier windows are only used for estimates, and only from this time on; None for all.
+    random: of the intervals of estimates.
+    """
+    subjects = [
+        _subject_report(view, subject, since_ms=since_ms, from_ms=from_ms, random=random) for subject in view.subjects()
+    ]
     until_ms = None if view.progress is None else min(view.progress.until_ms.values(), default=None)
     return QualityReport(
         since_ms=since_ms,
@@ -98,14 +106,14 @@ def quality_report(view: QualityView, *, since_ms: int, random: np.random.Genera
 
 
 def _subject_report(
-    view: QualityView, subject: Subject, *, since_ms: int, random: np.random.Generator
+    view: QualityView, subject: Subject, *, since_ms: int, from_ms: int | None, random: np.random.Generator
 ) -> SubjectReport | None:
     total = view.total(*subject, since_ms=since_ms)
     if total is None:
         return None
     earlier = QualitySums(total.task, total.num_classes)
     windows = []
-    for start, window in view.windows(*subject).items():
+    for start, window in view.windows(*subject, since_ms=from_ms).items():
         if start + view.window_ms > since_ms:
             windows.append(
                 WindowReport(
