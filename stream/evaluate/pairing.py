@@ -45,45 +45,40 @@ class Changes(NamedTuple):
 
     before_M: the prediction's label before; NaN for none.
     is_first_M, is_repeat_M: whether it had none, and whether it had the same; else the pair is a correction.
-    before_slices_M: the code of the slices that came with the label before.
+    before_at_M, after_at_M: the pair that set the label before and after it; -1 if it was set before all of them.
     is_last_M: whether no pair of the same prediction follows.
-    after_slices_M: the code of the slices that now apply, where `is_last_M`.
     """
 
     before_M: Floats
     is_first_M: Mask
     is_repeat_M: Mask
-    before_slices_M: Integers
+    before_at_M: Integers
+    after_at_M: Integers
     is_last_M: Mask
-    after_slices_M: Integers
 
 
-def follow(
-    rows_M: Integers, values_M: Floats, slices_M: Integers, present_M: Floats, present_slices_M: Integers
-) -> Changes:
+def follow(rows_M: Integers, values_M: Floats, present_M: Floats) -> Changes:
     """Return what the labels of predictions change, one after the other.
 
     rows_M: the prediction of each pair, sorted; the labels of a prediction are in the order of their offsets.
-    values_M, slices_M: of the label: its value, and the code of its slices.
-    present_M, present_slices_M: of the prediction, as it is: its label, NaN for none, and the code of the label's slices.
+    values_M: the label. present_M: the prediction's label before all pairs; NaN for none.
     """
+    index_M = np.arange(len(rows_M))
     starts_M = np.ones(len(rows_M), bool)
     starts_M[1:] = rows_M[1:] != rows_M[:-1]
-    is_last_M = np.append(starts_M[1:], True)[: len(rows_M)]
     before_M = present_M.copy()
     before_M[1:] = np.where(starts_M[1:], present_M[1:], values_M[:-1])
-    is_first_M, is_repeat_M = np.isnan(before_M), before_M == values_M
-    index_M = np.arange(len(rows_M))
+    is_repeat_M = before_M == values_M
     start_of_M = np.maximum.accumulate(np.where(starts_M, index_M, 0))
     changed_at_M = np.maximum.accumulate(np.where(is_repeat_M, -1, index_M))
-    after_M = np.where(changed_at_M >= start_of_M, slices_M[changed_at_M], present_slices_M)
-    before_slices_M = present_slices_M.copy()
-    before_slices_M[1:] = np.where(starts_M[1:], present_slices_M[1:], after_M[:-1])
+    after_at_M = np.where(changed_at_M >= start_of_M, changed_at_M, -1)
+    before_at_M = np.full(len(rows_M), -1)
+    before_at_M[1:] = np.where(starts_M[1:], -1, after_at_M[:-1])
     return Changes(
         before_M,
-        is_first_M=is_first_M,
+        is_first_M=np.isnan(before_M),
         is_repeat_M=is_repeat_M,
-        before_slices_M=before_slices_M,
-        is_last_M=is_last_M,
-        after_slices_M=after_M,
+        before_at_M=before_at_M,
+        after_at_M=after_at_M,
+        is_last_M=np.append(starts_M[1:], True)[: len(rows_M)],
     )

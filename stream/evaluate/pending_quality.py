@@ -7,7 +7,7 @@ than the join.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -53,8 +53,11 @@ class PredictionRows(NamedTuple):
 class PairRows(NamedTuple):
     """Pairs of a prediction and its label, of one layout.
 
-    label_slices: codes of the slices that came with the labels.
-    actual: the label. delays: the label's time - the prediction's. signs: 1, or -1 for a pair that is taken back.
+    actual: the label.
+    delays: to count the pair with: the time of the prediction's first label - its own.
+    label_slices, label_delays: codes of the slices that came with the labels, and the delays to count under them: those of
+        the labels that they came with.
+    signs: 1, or -1 for a pair that is taken back.
     """
 
     groups: Column
@@ -62,9 +65,10 @@ class PairRows(NamedTuple):
     blocks: npt.NDArray[np.uint16]
     scores: Scores
     classes: Column
-    label_slices: Integers
     actual: Floats
     delays: Integers
+    label_slices: Integers
+    label_delays: Integers
     signs: npt.NDArray[np.int8]
 
     def with_sign(self, sign: int) -> PairRows:
@@ -136,13 +140,22 @@ class PendingQuality:
     def _fold_pairs(self, layout: Layout, rows: PairRows) -> None:
         for sign in (1, -1):
             signed = rows.with_sign(sign)
-            of_labels = self._by_label_slice(signed) if signed.label_slices.any() else ()
-            for key, at in chain(self._by_key(signed), of_labels):
-                scores, classes, actual = signed.scores[at], signed.classes[at, 0], signed.actual[at]
-                sums, blocks = self._at(key, layout)
-                sums.add_pairs(scores, classes, actual, signed.delays[at], sign=sign)
-                if blocks is not None:
-                    blocks.add_pairs(signed.blocks[at], scores, classes, actual, sign=sign)
+            for key, at in self._by_key(signed):
+                self._add_pairs(key, layout, signed, at)
+            if signed.label_slices.any():
+                # A correction can move a pair from one slice to another, so each has the delay of its own label.
+                signed = signed._replace(delays=signed.label_delays)
+                versions = self._groups.refs_of(signed.groups)
+                for key, at in self._by_slice(signed, versions, self._label_slices, signed.label_slices):
+                    self._add_pairs(key, layout, signed, at)
+
+    def _add_pairs(self, key: QualityKey, layout: Layout, rows: PairRows, at: Rows) -> None:
+        sign = int(rows.signs[at[0]])
+        scores, classes, actual = rows.scores[at], rows.classes[at, 0], rows.actual[at]
+        sums, blocks = self._at(key, layout)
+        sums.add_pairs(scores, classes, actual, rows.delays[at], sign=sign)
+        if blocks is not None:
+            blocks.add_pairs(rows.blocks[at], scores, classes, actual, sign=sign)
 
     def _fold_evicted(self, layout: Layout, rows: EvictedRows) -> None:
         empty_scores, empty_classes = np.zeros((0, layout.num_scores), np.float32), np.zeros(0, np.int32)
@@ -155,9 +168,6 @@ class PendingQuality:
         for (version, window), chosen in runs(versions, rows.windows):
             yield self._key(version, window), chosen
         yield from self._by_slice(rows, versions, self._groups.slices, self._groups.slices_of(rows.groups))
-
-    def _by_label_slice(self, rows: PairRows) -> Iterator[tuple[QualityKey, Rows]]:
-        return self._by_slice(rows, self._groups.refs_of(rows.groups), self._label_slices, rows.label_slices)
 
     def _by_slice(
         self, rows: PendingRows, versions: Integers, slices: SliceSets, sets: Integers

@@ -26,6 +26,7 @@ from forebay.stream.evaluate.pending_quality import EvictedRows, PairRows, Pendi
 from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
 from forebay.stream.evaluate.waiting_predictions import (
     Column,
+    LabelOrigins,
     Layout,
     NewRows,
     Rows,
@@ -203,9 +204,9 @@ class PredictionInput(Generic[Ref]):
             first=Mark(int(batch.offsets_B[0]), int(batch.maxima_B[0])),
             end=int(batch.offsets_B[-1]) + 1,
             is_old=is_old,
-            passed_ms=passed_ms,
         )
         self._pair_with_waiting(layout, segment, labels)
+        segment.drop_maxima(passed_ms)
         if layout not in self._stores:
             floor = self._floors.get(layout.text, 0)
             self._stores[layout] = WaitingPredictions(layout, max_segment=self._max_segment, floor=floor)
@@ -269,19 +270,16 @@ class PredictionInput(Generic[Ref]):
 
     def _apply(self, layout: Layout, segment: Segment, pairs: Pairs, values_M: Floats) -> None:
         rows, labels, _ = pairs
-        changes = follow(
-            rows,
-            values_M=values_M,
-            slices_M=labels.slices_N.astype(np.int64),
-            present_M=segment.labels(rows),
-            present_slices_M=segment.label_slices(rows),
-        )
-        self._sink_changes(layout, segment, pairs, (values_M, changes))
+        changes = follow(rows, values_M, segment.labels(rows))
+        present = segment.label_origins(rows)
+        own = LabelOrigins(labels.slices_N.astype(np.int64), labels.times_N - segment.times(rows))
+        before = own.at(changes.before_at_M, present)
+        self._sink_changes(layout, segment, pairs, (values_M, changes, own, before))
         first = int(labels.offsets_N.argmin())
         segment.set_labels(
             rows[changes.is_last_M],
             values_M[changes.is_last_M],
-            changes.after_slices_M[changes.is_last_M],
+            own.at(changes.after_at_M, present).take(changes.is_last_M),
             Mark(int(labels.offsets_N[first]), int(labels.maxima_N[first])),
         )
         is_repeat, is_first = changes.is_repeat_M, changes.is_first_M
@@ -289,28 +287,29 @@ class PredictionInput(Generic[Ref]):
         self._count("corrected", pairs.take(~is_repeat & ~is_first))
         self._count("early", pairs.take(is_first & (labels.times_N < segment.times(rows))))
 
-    def _sink_changes(self, layout: Layout, segment: Segment, pairs: Pairs, change: tuple[Floats, Changes]) -> None:
-        values_M, changes = change
+    def _sink_changes(
+        self, layout: Layout, segment: Segment, pairs: Pairs, change: tuple[Floats, Changes, LabelOrigins, LabelOrigins]
+    ) -> None:
+        values_M, changes, own, before = change
         added = np.flatnonzero(pairs.is_counted_M & ~changes.is_repeat_M)
         removed = added[~changes.is_first_M[added]]
         at = np.concatenate([added, removed])
         if not len(at):
             return
         rows, window_ms = pairs.rows_M[at], self._parts.rules.window_ms
-        times = segment.times(rows)
-        label_slices = np.concatenate([pairs.labels.slices_N[added].astype(np.int64), changes.before_slices_M[removed]])
         self._sink.add(
             layout,
             PairRows(
                 groups=segment.groups_N[rows],
-                windows=times // window_ms * window_ms,
+                windows=segment.times(rows) // window_ms * window_ms,
                 blocks=segment.blocks_N[rows],
                 scores=segment.scores_NO[rows],
                 classes=segment.classes_NC[rows],
-                label_slices=label_slices,
                 actual=np.concatenate([values_M[added], changes.before_M[removed]]),
-                # A correction does not change the delay: it is that of the first label.
-                delays=pairs.labels.times_N[at] - times,
+                # With the same delay added and taken back, a correction leaves that of the first label.
+                delays=own.delays_M[at],
+                label_slices=np.concatenate([own.slices_M[added], before.slices_M[removed]]),
+                label_delays=np.concatenate([own.delays_M[added], before.delays_M[removed]]),
                 signs=np.repeat(np.array([1, -1], np.int8), [len(added), len(removed)]),
             ),
         )

@@ -69,6 +69,22 @@ class NewRows:
     classes_NC: Column
 
 
+class LabelOrigins(NamedTuple):
+    """What came with labels: the codes of their slices, and their times - those of their predictions."""
+
+    slices_M: Integers
+    delays_M: Integers
+
+    def at(self, pairs: Integers, otherwise: LabelOrigins) -> LabelOrigins:
+        """Return what is at these pairs, and `otherwise` in place of those that are -1."""
+        slices = np.where(pairs >= 0, self.slices_M[pairs], otherwise.slices_M)
+        return LabelOrigins(slices, np.where(pairs >= 0, self.delays_M[pairs], otherwise.delays_M))
+
+    def take(self, chosen: Rows | npt.NDArray[np.bool_]) -> LabelOrigins:
+        """Return some of them."""
+        return LabelOrigins(self.slices_M[chosen], self.delays_M[chosen])
+
+
 @dataclass(slots=True)
 class Segment:
     """Consecutive predictions of one layout.
@@ -76,7 +92,8 @@ class Segment:
     base_ms: what times and maxima are relative to.
     groups_N: codes of groups.
     labels_N: the label of each prediction so far.
-    label_slices_N: codes of the slices that came with the labels; None while all are 0.
+    label_slices_N, label_delays_N: code of the slices that came with the label, and the label's time - the prediction's; None
+        while all slices are the empty set.
     maxima_N: as in `NewRows`; None if each is early enough for all labels to come.
     first, end: the position of the first row, and the offset after the last one.
     latest_ms: the largest time.
@@ -93,6 +110,7 @@ class Segment:
     classes_NC: Column
     labels_N: Column
     label_slices_N: Column | None
+    label_delays_N: Column | None
     maxima_N: Column | None
     first: Mark
     end: int
@@ -120,6 +138,7 @@ class Segment:
             self.classes_NC,
             self.labels_N,
             self.label_slices_N,
+            self.label_delays_N,
             self.maxima_N,
         )
 
@@ -134,11 +153,11 @@ class Segment:
             labels[labels < 0] = np.nan
         return labels
 
-    def label_slices(self, rows: Rows | slice) -> Integers:
-        """Return the codes of the slices that came with the labels of rows."""
-        if self.label_slices_N is None:
-            return np.zeros(len(self.hashes_N[rows]), np.int64)
-        return self.label_slices_N[rows].astype(np.int64)
+    def label_origins(self, rows: Rows) -> LabelOrigins:
+        """Return what came with the labels of rows."""
+        if self.label_slices_N is None or self.label_delays_N is None:
+            return LabelOrigins(np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64))
+        return LabelOrigins(self.label_slices_N[rows].astype(np.int64), self.label_delays_N[rows].astype(np.int64))
 
     def is_not_after(self, rows: Rows, limits_ms: Integers) -> npt.NDArray[np.bool_]:
         """Return whether the maximum at each row is at most the limit."""
@@ -146,27 +165,31 @@ class Segment:
             return np.ones(len(rows), bool)
         return self.maxima_N[rows].astype(np.int64) + self.base_ms <= limits_ms
 
-    def set_labels(self, rows: Rows, values: Floats, slices: Integers, labels_from: Mark) -> None:
+    def drop_maxima(self, passed_ms: int) -> None:
+        """Drop the maxima if all are at most the given one, up to which rows are early enough for all labels to come."""
+        if self.maximum_ms <= passed_ms:
+            self.maxima_N = None
+
+    def set_labels(self, rows: Rows, values: Floats, origins: LabelOrigins, labels_from: Mark) -> None:
         """Set the labels of rows. labels_from: the position of the first of them."""
         self.labels_N[rows] = values.astype(self.labels_N.dtype)
+        slices, delays = origins
         if self.label_slices_N is None and slices.any():
-            self.label_slices_N = np.zeros(len(self), np.uint16)
-        if self.label_slices_N is not None:
-            self.label_slices_N = _widened(self.label_slices_N, int(slices.max(initial=0)))
+            self.label_slices_N, self.label_delays_N = np.zeros(len(self), np.uint16), np.zeros(len(self), np.int32)
+        if self.label_slices_N is not None and self.label_delays_N is not None:
+            self.label_slices_N = _widened(self.label_slices_N, slices)
             self.label_slices_N[rows] = slices
+            self.label_delays_N = _widened(self.label_delays_N, delays)
+            self.label_delays_N[rows] = delays
         self.labels_from = labels_from if self.labels_from is None else min(self.labels_from, labels_from)
 
 
-def packed(new: NewRows, layout: Layout, *, first: Mark, end: int, is_old: bool, passed_ms: int) -> Segment:
-    """Return a segment of rows, none with a label.
-
-    passed_ms: a maximum up to which predictions are early enough for all labels to come.
-    """
+def packed(new: NewRows, layout: Layout, *, first: Mark, end: int, is_old: bool) -> Segment:
+    """Return a segment of rows, none with a label."""
     order = np.argsort(new.hashes_N, kind="stable")
     times, maxima = new.times_N[order], new.maxima_N[order]
     latest_ms, maximum_ms = int(times.max()), int(maxima.max())
     base_ms = int(times.min())
-    is_ahead = maximum_ms > passed_ms
     return Segment(
         hashes_N=new.hashes_N[order],
         base_ms=base_ms,
@@ -177,7 +200,8 @@ def packed(new: NewRows, layout: Layout, *, first: Mark, end: int, is_old: bool,
         classes_NC=new.classes_NC[order].astype(_class_type(layout)),
         labels_N=layout.no_labels(len(order)),
         label_slices_N=None,
-        maxima_N=_relative(maxima, base_ms) if is_ahead else None,
+        label_delays_N=None,
+        maxima_N=_relative(maxima, base_ms),
         first=first,
         end=end,
         latest_ms=latest_ms,
@@ -198,9 +222,10 @@ def merged(left: Segment, right: Segment, *, expired_before_ms: int) -> Segment 
     def joined(columns: Sequence[Column]) -> Column:
         return np.concatenate([column[rows] for column, (_, rows) in zip(columns, parts, strict=True)])[order]
 
-    label_slices = maxima = None
+    label_slices = label_delays = maxima = None
     if left.label_slices_N is not None or right.label_slices_N is not None:
-        label_slices = joined([_or_zeros(part.label_slices_N, len(part)) for part in (left, right)])
+        label_slices = joined([_or_zeros(part.label_slices_N, part, np.uint16) for part in (left, right)])
+        label_delays = joined([_or_zeros(part.label_delays_N, part, np.int32) for part in (left, right)])
     if left.maxima_N is not None or right.maxima_N is not None:
         # The time is a lower bound of a maximum that no label needs.
         columns = [part.times_N if part.maxima_N is None else part.maxima_N for part in (left, right)]
@@ -217,6 +242,7 @@ def merged(left: Segment, right: Segment, *, expired_before_ms: int) -> Segment 
         classes_NC=joined([left.classes_NC, right.classes_NC]),
         labels_N=joined([left.labels_N, right.labels_N]),
         label_slices_N=label_slices,
+        label_delays_N=label_delays,
         maxima_N=maxima,
         first=left.first,
         end=right.end,
@@ -267,8 +293,7 @@ class WaitingPredictions:
         if any(segment.latest_ms < before_ms for segment in self.segments):
             self.segments = [segment for segment in self.segments if segment.latest_ms >= before_ms]
         for segment in self.segments:
-            if segment.maxima_N is not None and segment.maximum_ms <= passed_ms:
-                segment.maxima_N = None
+            segment.drop_maxima(passed_ms)
 
     def evict_first(self) -> Segment:
         """Drop the oldest segment and return it."""
@@ -297,12 +322,16 @@ def _rebased(column: Column, segment: Segment, base_ms: int) -> Column:
     return wide.astype(np.int32) if column.dtype == np.int32 and wide.max(initial=0) < 2**31 else wide
 
 
-def _or_zeros(column: Column | None, count: int) -> Column:
-    return np.zeros(count, np.uint16) if column is None else column
+def _or_zeros(column: Column | None, segment: Segment, kind: npt.DTypeLike) -> Column:
+    return np.zeros(len(segment), kind) if column is None else column
 
 
-def _widened(column: Column, largest: int) -> Column:
-    return column if largest <= np.iinfo(column.dtype).max else column.astype(np.uint32)
+def _widened(column: Column, values: Integers) -> Column:
+    """Return a column that holds these values too."""
+    limits = np.iinfo(column.dtype)
+    if limits.min <= values.min(initial=0) and values.max(initial=0) <= limits.max:
+        return column
+    return column.astype(np.int64)
 
 
 def _unsigned_type(largest: int) -> npt.DTypeLike:

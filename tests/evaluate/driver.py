@@ -1,0 +1,105 @@
+"""Reads predictions and labels into a join in polls, commits what it counts, and kills and restarts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from forebay.stream.core.records import Committed, TopicPartition
+from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.columns import LabelColumns, PredictionColumns
+from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin
+from forebay.stream.quality.keys import QualityKey
+from forebay.stream.quality.sums import QualitySums
+from forebay.stream.quality.wire import LabelCounts
+from tests.evaluate.reference import TASKS, Label, Prediction, resolve
+
+PREDICTIONS, LABELS = TopicPartition("predictions", 0), TopicPartition("labels", 0)
+
+
+class Driver:
+    """An evaluator of one partition. sums, label_counts: of all commits."""
+
+    def __init__(
+        self, predictions: Sequence[Prediction], labels: Sequence[Label], rules: JoinRules, *, max_waiting: int
+    ) -> None:
+        self.predictions, self.labels = predictions, labels
+        self._rules, self._max_waiting = rules, max_waiting
+        self._committed: dict[TopicPartition, Committed | None] = {PREDICTIONS: None, LABELS: None}
+        self.sums: dict[QualityKey, QualitySums] = {}
+        self.label_counts: dict[QualityKey, LabelCounts] = {}
+        self.labels_evicted = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything that was not committed."""
+        self.join = PartitionJoin(
+            JoinInputs(PREDICTIONS, LABELS), self._rules, resolve=resolve, max_waiting=self._max_waiting
+        )
+        positions = self.join.restore(self._committed)
+        self._prediction_position, self._label_position = positions[PREDICTIONS] or 0, positions[LABELS] or 0
+
+    def read_predictions(self, count: int) -> None:
+        rows = [p for p in self.predictions if p.offset >= self._prediction_position][:count]
+        columns = []
+        for ref in {p.ref: None for p in rows}:
+            own = [p for p in rows if p.ref == ref]
+            columns.append(
+                PredictionColumns(
+                    ref=ref,
+                    task=TASKS[ref],
+                    hashes_B=np.array([p.hash for p in own], np.uint64),
+                    offsets_B=np.array([p.offset for p in own], np.int64),
+                    times_B=np.array([p.time for p in own], np.int64),
+                    scores_BO=np.array([p.scores for p in own], np.float32),
+                    classes_B=np.array([p.predicted for p in own], np.int32),
+                    blocks_B=np.array([p.block for p in own], np.uint16),
+                    slices=[p.slices for p in own],
+                )
+            )
+        self._prediction_position = rows[-1].offset + 1 if rows else self._prediction_position
+        self.join.add_predictions(columns, next_offset=self._prediction_position)
+
+    def read_labels(self, count: int) -> None:
+        rows = [label for label in self.labels if label.offset >= self._label_position][:count]
+        self._label_position = rows[-1].offset + 1 if rows else self._label_position
+        columns = LabelColumns(
+            hashes_B=np.array([label.hash for label in rows], np.uint64),
+            offsets_B=np.array([label.offset for label in rows], np.int64),
+            times_B=np.array([label.time for label in rows], np.int64),
+            values=[label.value for label in rows],
+            models=[label.model for label in rows],
+            slices=[label.slices for label in rows],
+        )
+        self.join.add_labels(columns, next_offset=self._label_position)
+
+    def commit(self) -> bool:
+        """Take what was counted and commit the checkpoint; return whether the join was restored."""
+        if not self.join.is_restored:
+            assert self.join.take().is_empty and not self.join.checkpoint()
+            return False
+        taken = self.join.take()
+        for key, (sums, _) in taken.sums.items():
+            if key in self.sums:
+                self.sums[key].merge(sums)
+            else:
+                self.sums[key] = sums
+        for key, counts in taken.labels.items():
+            self.label_counts.setdefault(key, LabelCounts()).merge(counts)
+        self._committed |= self.join.checkpoint()
+        self.labels_evicted += self.join.num_labels_evicted
+        self.join.num_labels_evicted = 0
+        assert all(len(committed.metadata) < 1000 for committed in self._committed.values() if committed is not None)
+        return True
+
+    def read_committed(self) -> tuple[list[Prediction], list[Label]]:
+        """Return the rows before the committed offsets."""
+        ends = [committed.offset if committed is not None else 0 for committed in self._committed.values()]
+        return [p for p in self.predictions if p.offset < ends[0]], [x for x in self.labels if x.offset < ends[1]]
+
+    def finish(self) -> None:
+        """Read everything and commit."""
+        self.read_predictions(1 << 30)
+        self.read_labels(1 << 30)
+        assert self.commit()

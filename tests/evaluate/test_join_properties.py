@@ -1,0 +1,126 @@
+"""Whatever the order of reading, the commits and the restarts are, a join counts what its definition says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.columns import LabelValue
+from forebay.stream.quality.keys import QualityKey
+from forebay.stream.quality.sums import QualitySums
+from forebay.stream.quality.wire import LabelCounts
+from tests.evaluate.driver import Driver
+from tests.evaluate.reference import BINARY, CLASSES, NUM_SCORES, OTHER, TASKS, VALUE, Label, Prediction, Reference
+
+RULES = JoinRules(horizon_ms=20, early_ms=8, window_ms=16, slices=("s",))
+DISTINCT = JoinRules(horizon_ms=20, early_ms=8, window_ms=1)
+UNLIMITED = 1 << 20
+
+HASHES = st.integers(0, 5).map(lambda number: number * 3_000_000_000_000_000_000)
+VALUES: st.SearchStrategy[LabelValue] = st.sampled_from(
+    [0, 1, 2, True, False, "yes", "no", "wrong", "nan", "?", 2.5, -1]
+)
+SETS = st.lists(st.sampled_from(["s=1", "s=2"]), max_size=1).map(tuple)
+LABEL_SETS = st.lists(st.sampled_from(["l=1", "l=2"]), max_size=1).map(tuple)
+
+
+@st.composite
+def histories(draw: st.DrawFn, *, distinct_times: bool = False) -> tuple[list[Prediction], list[Label]]:
+    """Return predictions and labels whose times advance, with some out of order, and whose offsets have gaps."""
+    step = st.integers(-6, 9)
+    predictions: list[Prediction] = []
+    labels: list[Label] = []
+    time, offset = 100, 0
+    times = set()
+    for _ in range(draw(st.integers(0, 25))):
+        time, offset = time + draw(step), offset + draw(st.integers(1, 3))
+        while distinct_times and time in times:
+            time += 1
+        times.add(time)
+        ref = draw(st.sampled_from([BINARY, BINARY, BINARY, OTHER, VALUE, CLASSES]))
+        score = draw(st.sampled_from([0.0, 0.25, 0.4, 1.0]))
+        scores = (score, 1 - score, 0.0) if NUM_SCORES[TASKS[ref]] == 3 else (score,)
+        predictions.append(
+            Prediction(
+                offset, draw(HASHES), time, ref=ref, scores=scores, block=draw(st.integers(0, 9)), slices=draw(SETS)
+            )
+        )
+    time, offset = 100 + draw(st.integers(-15, 15)), 0
+    for _ in range(draw(st.integers(0, 25))):
+        time, offset = time + draw(step), offset + draw(st.integers(1, 3))
+        model = draw(st.sampled_from([None, None, None, "a", "c", "unknown"]))
+        labels.append(Label(offset, draw(HASHES), time, value=draw(VALUES), model=model, slices=draw(LABEL_SETS)))
+    return predictions, labels
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["read_predictions", "read_labels"]), st.integers(0, 8)),
+        st.sampled_from([("commit",), ("commit",), ("restart",)]),
+    ),
+    max_size=25,
+)
+
+
+def run(driver: Driver, steps: list[tuple[Any, ...]], check: Callable[[], None]) -> None:
+    for name, *arguments in steps:
+        if getattr(driver, name)(*arguments):
+            check()
+    driver.finish()
+    check()
+
+
+def counted(sums: dict[QualityKey, QualitySums]) -> dict[QualityKey, dict[str, Any]]:
+    return {key: value.to_dict() for key, value in sums.items() if not value.is_empty}
+
+
+def counted_labels(counts: dict[QualityKey, LabelCounts]) -> dict[QualityKey, LabelCounts]:
+    return {key: value for key, value in counts.items() if not value.is_empty}
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(), STEPS)
+def test_commits_add_up_to_the_definition(history: tuple[list[Prediction], list[Label]], steps: list[Any]) -> None:
+    driver = Driver(*history, RULES, max_waiting=UNLIMITED)
+
+    def check() -> None:
+        expected = Reference(*driver.read_committed(), RULES)
+        assert counted(driver.sums) == counted(expected.sums)
+        assert counted_labels(driver.label_counts) == counted_labels(expected.labels)
+
+    run(driver, steps, check)
+    assert driver.read_committed() == tuple(map(list, history))
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(distinct_times=True), STEPS, st.integers(1, 12))
+def test_each_prediction_is_matched_or_evicted_or_unmatched(
+    history: tuple[list[Prediction], list[Label]], steps: list[Any], max_waiting: int
+) -> None:
+    # Each window has one prediction at most, so that the sums of a key show what happened to it.
+    driver = Driver(*history, DISTINCT, max_waiting=max_waiting)
+
+    def check() -> None:
+        expected = Reference(*driver.read_committed(), DISTINCT)
+        for settled in expected.settled:
+            prediction = settled.prediction
+            sums = driver.sums[QualityKey(*prediction.ref, prediction.time)]
+            assert sums.predictions == 1
+            assert (sums.matched, sums.evicted) in ((0, 0), (1, 0), (0, 1))
+            if sums.matched:
+                assert settled.value is not None
+            elif not sums.evicted and not driver.labels_evicted:
+                assert settled.value is None
+        totals = [
+            sum(getattr(s, name) for k, s in driver.sums.items() if not k.slice) for name in ("matched", "evicted")
+        ]
+        assert sum(totals) <= len(expected.settled)
+        num_labels = sum(counts.labels for counts in driver.label_counts.values())
+        assert num_labels == len(driver.read_committed()[1])
+        assert driver.join.num_waiting_predictions <= max_waiting
+
+    run(driver, steps, check)
