@@ -1,6 +1,6 @@
 """Counts rows and scores in bins, by columns.
 
-Shapes: B rows, F features, O outputs, N columns of numbers, E edges of a number (at most).
+Shapes: B rows, F features, O outputs, N columns of numbers, E edges and C = E + 1 bins of a number (at most).
 """
 
 from __future__ import annotations
@@ -71,39 +71,40 @@ class RowCounter:
 
 
 class _NumberCounter:
-    """Counts, for all columns at once, how many values are at or above each edge. NaN never is."""
+    """Counts all columns at once. The bin of a value is the number of edges that it reaches; NaN reaches none."""
 
     def __init__(self, columns: Sequence[ColumnBins]) -> None:
         self._columns = columns
         self._indices = [column.index for column in columns]
-        self._all_columns: bool | None = None
         num_edges = max((len(column.edges) for column in columns), default=0)
         self._edges_EN = np.full((num_edges, len(columns)), np.nan, np.float32)
         for number, column in enumerate(columns):
             self._edges_EN[: len(column.edges), number] = column.edges
+        self._starts_N = np.arange(len(columns)) * (num_edges + 1)
         self._low_N = np.array([column.low for column in columns], np.float32)
         self._high_N = np.array([column.high for column in columns], np.float32)
         self._reset()
 
     def _reset(self) -> None:
         num_edges, num_columns = self._edges_EN.shape
-        self._reached_EN = np.zeros((num_edges, num_columns), np.int64)
+        self._counts_NC = np.zeros((num_columns, num_edges + 1), np.int64)
         self._below_N = np.zeros(num_columns, np.int64)
         self._above_N = np.zeros(num_columns, np.int64)
         self._missing_N = np.zeros(num_columns, np.int64)
-        self._rows = 0
 
     def add(self, x_BF: FloatMatrix) -> None:
         if not self._columns:
             return
         if self._indices != list(range(x_BF.shape[1])):
             x_BF = x_BF[:, self._indices]
-        self._rows += len(x_BF)
         self._missing_N += np.count_nonzero(x_BF != x_BF, axis=0)
         self._below_N += np.count_nonzero(x_BF < self._low_N, axis=0)
         self._above_N += np.count_nonzero(x_BF >= self._high_N, axis=0)
-        for edges_N, reached_N in zip(self._edges_EN, self._reached_EN, strict=True):
-            reached_N += np.count_nonzero(x_BF >= edges_N, axis=0)
+        bins_BN = np.zeros(x_BF.shape, np.uint8)
+        for edges_N in self._edges_EN:
+            bins_BN += x_BF >= edges_N
+        counts_NC = self._counts_NC
+        counts_NC += np.bincount((bins_BN + self._starts_N).ravel(), minlength=counts_NC.size).reshape(counts_NC.shape)
 
     def take(self) -> list[ColumnCounts]:
         taken = []
@@ -111,8 +112,8 @@ class _NumberCounter:
             counts = ColumnCounts.of(column)
             counts.missing = int(self._missing_N[number])
             counts.below, counts.above = int(self._below_N[number]), int(self._above_N[number])
-            reached = self._reached_EN[: len(column.edges), number]
-            counts.counts_C = -np.diff(np.concatenate([[self._rows - counts.missing], reached, [0]]))
+            counts.counts_C = self._counts_NC[number, : column.num_bins].copy()
+            counts.counts_C[0] -= counts.missing
             taken.append(counts)
         self._reset()
         return taken

@@ -113,11 +113,12 @@ class DriftCollector:
         version = self._versions.get(result.model) or self._begin(result.model)
         if version is None:
             return
-        self._write_if_over()
-        version.counter.see(num_rows)
         rows = version.sampler.choose(num_rows, self._clock.monotonic_s())
         if rows is None:
+            version.counter.see(num_rows)
             return
+        self._write_if_over()
+        version.counter.see(num_rows)
         x_BF = result.batch.features()
         if x_BF.shape != (num_rows, version.width):
             return
