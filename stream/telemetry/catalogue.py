@@ -307,6 +307,38 @@ GPU_UTILIZATION: Final = Gauge(
 GPU_MEMORY: Final = Gauge("forebay.gpu.memory", "By", "GPU memory in use, by all processes", ("gpu",))
 GPU_MEMORY_LIMIT: Final = Gauge("forebay.gpu.memory.limit", "By", "Total GPU memory", ("gpu",))
 
+# ---- the quality of models, by the evaluator. Every evaluator exports it for all partitions: take the maximum over instances
+
+QUALITY_VALUE: Final = Gauge(
+    "forebay.quality.value",
+    "{value}",
+    "Quality by labels, of the predictions of the last windows (evaluate.horizon_s). metric: accuracy, precision, recall, f1, "
+    "log_loss, brier, roc_auc or calibration_error; for regression mean_absolute_error, root_mean_squared_error, r2 or bias",
+    (*_MODEL, "metric"),
+)
+QUALITY_ESTIMATE: Final = Gauge(
+    "forebay.quality.estimate",
+    "{value}",
+    "An estimate of the same for the newest complete window, before its labels come, from scores and earlier labels. It does "
+    "not see that the relation of features and label has changed",
+    (*_MODEL, "metric"),
+)
+QUALITY_PREDICTIONS: Final = Gauge(
+    "forebay.quality.predictions", "{prediction}", "Predictions of these windows, with or without a label", _MODEL
+)
+QUALITY_MATCHED: Final = Gauge(
+    "forebay.quality.matched", "1", "The share of these predictions that have a label", _MODEL
+)
+QUALITY_LABEL_DELAY: Final = Gauge(
+    "forebay.quality.label_delay",
+    "s",
+    "Time from a prediction's event to its label, by quantile: 0.5, 0.9 or 0.99",
+    (*_MODEL, "quantile"),
+)
+QUALITY_REJECTED: Final = Counter(
+    "forebay.quality.rejected", "{record}", "Records of the topic quality that could not be read or added"
+)
+
 # ---- the aggregator
 
 AGGREGATE_DELTAS: Final = Counter(
