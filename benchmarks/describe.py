@@ -7,7 +7,6 @@ Forebay also histograms, frequent values and lengths.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -103,22 +102,27 @@ def measure(contestant: str, command: list[str], num_bytes: int) -> Result:
     "--gb", type=float, default=1.0, show_default=True, help="Size of the file, written if it does not exist."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the results as JSON.")
+@click.option(
+    "--rivals-python",
+    default=sys.executable,
+    help="The Python in which polars and pandas are installed.  [default: this one]",
+)
 @click.option("--only", multiple=True, help="Measure only this contestant; may be repeated.")
-def main(file: Path, gb: float, output: Path | None, only: tuple[str, ...]) -> None:
+def main(file: Path, gb: float, output: Path | None, rivals_python: str, only: tuple[str, ...]) -> None:
     """Measure each contestant on the same file."""
     if not file.exists():
         rows = write_table(file, int(gb * 1e9))
         click.echo(f"wrote {file}: {rows:,} rows", err=True)
     commands = {
         "forebay": [sys.executable, "-m", "forebay", "describe", str(file), "--json"],
-        "polars": [sys.executable, "-c", POLARS, str(file)],
-        "pandas": [sys.executable, "-c", PANDAS, str(file)],
+        "polars": [rivals_python, "-c", POLARS, str(file)],
+        "pandas": [rivals_python, "-c", PANDAS, str(file)],
     }
     results = []
     for name, command in commands.items():
         if only and name not in only:
             continue
-        if importlib.util.find_spec(name) is None:
+        if subprocess.run([command[0], "-c", f"import {name}"], capture_output=True, check=False).returncode:
             click.echo(f"{name} is not installed", err=True)
             continue
         results.append(measure(name, command, file.stat().st_size))

@@ -71,7 +71,7 @@ class RolloutsSection(Section):
         "judge_windows consecutive windows. 0: not judged.",
     )
     shadow_max_share: float = Field(
-        default=0.25,
+        default=0.1,
         gt=0,
         le=1,
         description="Largest share of a worker's time that shadows may take. Events beyond it are not predicted by shadows.",
