@@ -11,12 +11,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from forebay.models.backends.protocol import RunOptions
+from forebay.models.serving.load_gate import load_model
 from forebay.models.training.recipe import parse_recipe
 from forebay.stream.cli import main
 from forebay.stream.cli.train import creation_time
+from forebay.stream.decode.features import FeaturePacker
 from tests.eventually import eventually
 from tests.models.training.tables import weather
 
@@ -154,3 +159,51 @@ async def test_an_interrupt_keeps_the_best_epoch_so_far(folder: Path) -> None:
     assert process.returncode == 0
     assert (document["end"], document["version"]) == ("interrupted", 1)
     assert list((folder / "cache").iterdir()) == []
+
+
+TARGET_RECIPE = """
+[data]
+path = "rows.csv"
+label = "y"
+[[prepare]]
+step = "impute"
+strategy = "median"
+[[prepare]]
+step = "target"
+columns = ["site"]
+[[prepare]]
+step = "standardise"
+[model]
+hidden_dims = [16]
+[training]
+epochs = 25
+batch_size = 64
+learning_rate = 0.02
+[register]
+name = "comfort"
+"""
+
+
+def test_texts_are_encoded_by_labels_of_several_classes_from_the_recipe_to_the_served_version(
+    run: Run, folder: Path
+) -> None:
+    table = weather(900)
+    site, humidity = table["site"].to_pylist(), np.nan_to_num(table["humidity"].to_numpy(), nan=50.0)
+    label = np.where(np.array(site) == "cellar", "cold", np.where(humidity > 50, "damp", "fine"))
+    table = table.set_column(table.schema.get_field_index("y"), "y", pa.array(label))
+    pyarrow.csv.write_csv(table, folder / "rows.csv")
+    (folder / "comfort.toml").write_text(TARGET_RECIPE)
+    document = json.loads(run("comfort.toml", "--json")[0])
+    assert document["metrics"]["test"]["accuracy"] > 0.85
+
+    model = load_model(folder / "models", "comfort", options=RunOptions())
+    assert model.signature.labels == ("cold", "damp", "fine")
+    assert model.prepare(np.zeros((1, 4), np.float32)).shape == (1, 6), "the site has become a column for each class"
+    packer = FeaturePacker(model.signature)
+    events = [{**row, "site": place} for place in ("attic", "cellar", "kitchen") for row in table.to_pylist()[:50]]
+    names = [feature.name for feature in model.signature.features]
+    x_NF = np.frombuffer(b"".join(packer.exact({name: event[name] for name in names}) for event in events), "<f4")
+    classes = model.forward(model.prepare(x_NF.reshape(len(events), -1))).classes_B
+    assert classes is not None
+    is_cellar = np.array([event["site"] == "cellar" for event in events])
+    assert np.mean((classes == 0) == is_cellar) > 0.95

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import orjson
@@ -52,6 +55,20 @@ def offline_scores(repository: Path, events: Path) -> dict[str, float]:
     x_NF = np.frombuffer(b"".join(coded), dtype="<f4").reshape(len(rows), -1)
     scores_N = model.forward(model.prepare(x_NF)).values_BO[:, 0]
     return dict(zip((row["id"] for row in rows), scores_N.tolist(), strict=True))
+
+
+def test_the_recipe_of_flights_trains_on_a_sample_of_its_rows(tmp_path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        written = run_path(str(EXAMPLES / "flights_rows.py"))["main"](tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open() as source, (tmp_path / "flights.csv").open("w") as target:
+        target.writelines(line for number, line in enumerate(source) if number % 25 == 0)  # the header too
+    options = ["--set", "training.epochs=4", "--set", "training.batch_size=256", "--json", "--cache-dir", "cache"]
+    options += ["--set", f"data.path={tmp_path / 'flights.csv'}", "--set", f"register.repository={tmp_path / 'models'}"]
+    trained = json.loads(forebay(tmp_path, "train", str(EXAMPLES / "flights.toml"), *options))
+    assert sum(trained["rows"].values()) > written / 25 * 0.95
+    assert trained["metrics"]["test"]["roc_auc"] > 0.85
+    model = load_model(tmp_path / "models", "flights-late", options=RunOptions())
+    assert model.signature.labels == ("on time", "late")
 
 
 @pytest.mark.slow
