@@ -1,9 +1,10 @@
 """Train from a CSV file that is larger than the memory that the training may use. `python -m benchmarks.large_training`.
 
 `forebay train` runs in a process whose data segment is limited (RLIMIT_DATA: heap and private mappings, not pages of files,
-which the system drops when it needs them). What is reserved counts too, so the limit is stated beyond what the
-imported libraries have reserved, Arrow uses the system's allocator, and threads have small stacks. Printed are the peaks of the process's own memory, of the data segment, and of its resident set, which
-includes as many pages of mapped files as the machine has memory to spare for.
+which the system drops when it needs them). What is reserved counts too, so the limit is stated beyond what the imported
+libraries have reserved, Arrow uses the system's allocator, and threads have small stacks. Printed are the peaks of the
+process's own memory, of the data segment, and of its resident set, which includes as many pages of mapped files as the
+machine has memory to spare for.
 """
 
 from __future__ import annotations
