@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final, Literal, cast
 
 from forebay.models.artefacts.backend_files import BACKENDS, WEIGHTS_FILE
+from forebay.models.artefacts.calibration import Calibration
 from forebay.models.artefacts.files import GOLDEN_FILE, FileEntry, read_entries
 from forebay.models.artefacts.golden import Tolerance
 from forebay.models.artefacts.json_object import JsonObject, decode_json
@@ -43,7 +44,8 @@ _COMMON_KEYS: Final = frozenset(
 _KEYS: Final = {
     OLD_FORMAT: _COMMON_KEYS | {"weights"},
     FORMAT: _COMMON_KEYS
-    | {"backend", "outputs", "files", "tolerance", "parent", "licence", "reference_statistics", "source"},
+    | {"backend", "outputs", "files", "tolerance", "parent", "licence", "reference_statistics", "source"}
+    | {"calibration", "threshold"},
 }
 
 
@@ -116,6 +118,8 @@ class Manifest:
     outputs: what the model returns: "logits" become probabilities by sigmoid (binary) or softmax; "probabilities" are used
         as they are, for binary that of class 1; "values" for regression.
     files: all other files of the version, by name.
+    calibration: of the scores that the outputs become; None to serve them as they are.
+    threshold: for binary, the smallest served score of class 1; None for 0.5.
     tolerance: of the outputs for the golden rows; None in format 1, which has no golden rows.
     """
 
@@ -130,6 +134,8 @@ class Manifest:
     provenance: Provenance
     outputs: OutputKind
     backend: str = "torch"
+    calibration: Calibration | None = None
+    threshold: float | None = None
 
     @property
     def format(self) -> int:
@@ -162,6 +168,9 @@ class Manifest:
             "preprocessing": self.preprocessing.to_dict(),
             "reference_statistics": about.reference_statistics,
             **({} if about.source is None else {"source": dict(about.source)}),
+            # Only where they are used, so that other models can be read by earlier versions.
+            **({} if self.calibration is None else {"calibration": self.calibration.to_dict()}),
+            **({} if self.threshold is None else {"threshold": self.threshold}),
         }
         try:
             return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -213,7 +222,20 @@ class Manifest:
             provenance=Provenance.read(fields, number, version),
             outputs=_read_outputs(fields, signature.task),
             backend=backend,
+            calibration=Calibration.read(fields.child("calibration"), signature.task)
+            if fields.has("calibration")
+            else None,
+            threshold=_read_threshold(fields, signature.task),
         )
+
+
+def _read_threshold(fields: JsonObject, task: Task) -> float | None:
+    if not fields.has("threshold"):
+        return None
+    threshold = fields.number("threshold")
+    if task != "binary" or not 0 < threshold < 1:
+        fields.fail("threshold", threshold, "a number above 0 and below 1, for a binary model only")
+    return threshold
 
 
 def _read_backend(fields: JsonObject) -> str:

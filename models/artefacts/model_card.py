@@ -84,6 +84,12 @@ def _output(manifest: Manifest) -> list[str]:
         "values": "values",
     }
     blocks = [f"{signature.output_dim} for each row: {returns[manifest.outputs]}."]
+    if manifest.calibration is not None:
+        blocks.append(f"The probabilities are calibrated on labels ({manifest.calibration.method}).")
+    if manifest.threshold is not None:
+        blocks.append(
+            f"Class 1 from a probability of {manifest.threshold:g} on, unless a worker configures another threshold."
+        )
     if signature.labels:
         blocks.append(f"Classes, in order: {_listed(signature.labels)}.")
     return blocks

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from forebay.models.artefacts.backend_files import BACKENDS
+from forebay.models.artefacts.calibration import Calibration
 from forebay.models.artefacts.draft_checks import check_parent
 from forebay.models.artefacts.files import GOLDEN_FILE, FileEntry
 from forebay.models.artefacts.golden import GoldenRows, dump_golden
@@ -41,7 +42,7 @@ class Draft:
 
     files: the backend's files, and others that only people and tools read. A model card and a bill of materials are added.
     outputs: None for logits or, for regression, values.
-    architecture, params: as in `Manifest`.
+    architecture, params, calibration, threshold: as in `Manifest`.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Draft:
     outputs: OutputKind | None = None
     architecture: str = ""
     params: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    calibration: Calibration | None = None
+    threshold: float | None = None
 
     def manifest(self, golden: GoldenRows) -> Manifest:
         """Return the manifest, with a provisional version number."""
@@ -70,6 +73,8 @@ class Draft:
             provenance=self.provenance,
             outputs=default_outputs(self.signature.task) if self.outputs is None else self.outputs,
             backend=self.backend,
+            calibration=self.calibration,
+            threshold=self.threshold,
         )
 
 
@@ -133,8 +138,17 @@ def _check_reads_back(manifest: Manifest, *, max_bytes: int) -> None:
         read = Manifest.from_json(stored, place)
     except ModelError as error:
         raise ModelError(error.message, kind=error.kind, remedy=_STORABLE) from None
-    if (read.signature, read.preprocessing) != (manifest.signature, manifest.preprocessing):
-        raise _error(f"{place}: the signature or the preprocessing does not read back unchanged", "manifest", _STORABLE)
+    if _served(read) != _served(manifest):
+        raise _error(
+            f"{place}: the signature, the preprocessing or the calibration does not read back unchanged",
+            "manifest",
+            _STORABLE,
+        )
+
+
+def _served(manifest: Manifest) -> tuple[object, ...]:
+    """Return the parts of a manifest that predictions depend on."""
+    return manifest.signature, manifest.preprocessing, manifest.calibration, manifest.threshold
 
 
 def _write(repository: Path, manifest: Manifest, files: Mapping[str, bytes], on_progress: OnProgress | None) -> Path:

@@ -24,7 +24,7 @@ class Scores:
 
     values_BO: regression values, class probabilities (multiclass), or the probability of class 1 (binary, O = 1). A row may
         hold NaN or infinity; the caller checks for them before it publishes.
-    classes_B: the most probable class; None for regression.
+    classes_B: the most probable class, or for binary the class by the version's threshold; None for regression.
     confidences_B: the probability of that class; None for regression.
     """
 

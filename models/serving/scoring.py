@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.calibration import Calibration
 from forebay.models.artefacts.manifest import OutputKind
 from forebay.models.artefacts.signature import Task
 from forebay.models.backends.protocol import Scores
@@ -23,6 +24,21 @@ _MAX_TRANSPOSED_CLASSES: Final = 16
 def scores_of(out_BO: FloatArray, task: Task, outputs: OutputKind) -> Scores:
     """Return the scores for raw outputs of any kind, in new memory. NaN in a row stays NaN."""
     return _score_probabilities(out_BO, task) if outputs == "probabilities" else score(out_BO, task)
+
+
+def decided(scores: Scores, calibration: Calibration | None, threshold: float | None) -> Scores:
+    """Return the scores of a classification after its calibration, with classes by its threshold if it is binary.
+
+    threshold: the smallest score of class 1, compared as float32; None for 0.5.
+    """
+    if (calibration is None and threshold is None) or scores.classes_B is None:
+        return scores
+    p_BO = scores.values_BO if calibration is None else calibration.apply(scores.values_BO)
+    if p_BO.shape[1] > 1:
+        return Scores(p_BO, p_BO.argmax(axis=1).astype(np.int64, copy=False), np.maximum.reduce(p_BO, axis=1))
+    p_B = p_BO[:, 0]
+    is_one_B = p_B >= np.float32(0.5 if threshold is None else threshold)
+    return Scores(p_BO, is_one_B.astype(np.int64), np.where(is_one_B, p_B, 1 - p_B))
 
 
 def score(out_BO: FloatArray, task: Task) -> Scores:

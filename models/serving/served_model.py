@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.models.artefacts.arrays import FloatArray
+from forebay.models.artefacts.calibration import Calibration
 from forebay.models.artefacts.golden import GoldenRows
 from forebay.models.artefacts.manifest import Manifest, OutputKind, default_outputs
 from forebay.models.artefacts.preparation import prepare, prepared_shape, prepared_width
@@ -18,7 +19,7 @@ from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.reference_statistics import ReferenceStatistics
 from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Runner, Scores
-from forebay.models.serving.scoring import scores_of
+from forebay.models.serving.scoring import decided, scores_of
 from forebay.schemas.errors import ModelError, TensorError
 
 
@@ -28,6 +29,7 @@ class ModelDescription:
 
     outputs: as in `Manifest`; None for the default of the task.
     reference: the statistics of its training data; None if there are none.
+    calibration, threshold: as in `Manifest`.
     """
 
     name: str
@@ -36,6 +38,8 @@ class ModelDescription:
     preprocessing: Preprocessing
     outputs: OutputKind | None = None
     reference: ReferenceStatistics | None = None
+    calibration: Calibration | None = None
+    threshold: float | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> ModelDescription:
@@ -48,6 +52,8 @@ class ModelDescription:
             manifest.preprocessing,
             outputs=manifest.outputs,
             reference=None if statistics is None else ReferenceStatistics.from_dict(statistics),
+            calibration=manifest.calibration,
+            threshold=manifest.threshold,
         )
 
 
@@ -55,6 +61,7 @@ class ServedModel:
     """A model in service. `prepare` may run on any thread, all else runs on the thread that owns the runner.
 
     num_golden_rows: how many rows `check_golden` has compared.
+    threshold: for binary, the smallest score of class 1 that the version states; None for 0.5.
     """
 
     def __init__(self, description: ModelDescription, runner: Runner) -> None:
@@ -67,6 +74,8 @@ class ServedModel:
         self.signature = signature = description.signature
         self.device = runner.device
         self.reference = description.reference
+        self.threshold = description.threshold
+        self._calibration = description.calibration
         self.num_golden_rows = 0
         self._runner = runner
         self._preprocessing = preprocessing = description.preprocessing
@@ -111,7 +120,8 @@ class ServedModel:
         """
         if x_BG.dtype != np.float32 or x_BG.ndim != 2 or x_BG.shape[1] != self._width:
             raise self._wrong_shape(x_BG, self._width)
-        return scores_of(self._run(x_BG), self.signature.task, self._outputs)
+        scores = scores_of(self._run(x_BG), self.signature.task, self._outputs)
+        return decided(scores, self._calibration, self.threshold)
 
     def _run(self, x_BG: FloatArray) -> FloatArray:
         num_rows = len(x_BG)

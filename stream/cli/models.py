@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from forebay.stream.cli.examples import examples
+from forebay.stream.cli.models_calibrate import command as calibrate_command
 from forebay.stream.cli.models_compare import command as compare_command
 from forebay.stream.cli.models_export import command as export_command
 from forebay.stream.cli.models_gc import command as gc_command
@@ -65,6 +66,7 @@ command.add_command(register_command)
 command.add_command(export_command)
 command.add_command(import_command)
 command.add_command(gc_command)
+command.add_command(calibrate_command)
 command.add_command(compare_command)
 command.add_command(rollout_command)
 command.add_command(promote_command)

@@ -101,6 +101,10 @@ def version_text(shown: Version) -> Table:
         "parameters": ", ".join(f"{key} = {value}" for key, value in manifest.params.items()),
         "task": manifest.signature.task,
         "outputs": _outputs(manifest),
+        "calibration": _calibration(manifest),
+        "threshold": ""
+        if manifest.threshold is None
+        else f"class 1 from {manifest.threshold:g} on, unless decision.threshold is set",
         "features": _features(manifest),
         "window": _window(manifest),
         "preprocessing": " → ".join(step.kind for step in manifest.preprocessing.steps) or "none",
@@ -224,6 +228,18 @@ def _outputs(manifest: Manifest) -> str:
     labels = manifest.signature.labels
     names = f": {_listed(labels[:_MAX_LISTED], len(labels))}" if labels else ""
     return f"{manifest.signature.output_dim}{names}"
+
+
+def _calibration(manifest: Manifest) -> str:
+    calibration = manifest.calibration
+    if calibration is None:
+        return ""
+    numbers = {
+        "isotonic": quantity(len(calibration.x), "point"),
+        "platt": f"slope {calibration.slope:.4g}, intercept {calibration.intercept:.4g}",
+        "temperature": f"{calibration.temperature:.4g}",
+    }
+    return f"{calibration.method}: {numbers[calibration.method]}"
 
 
 def _window(manifest: Manifest) -> str:
