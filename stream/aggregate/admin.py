@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -11,13 +12,18 @@ from aiohttp import web
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer
+from forebay.stream.aggregate.drift_monitor import DriftMonitor
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
 from forebay.stream.rollouts.judge import Verdict as CanaryVerdict
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.metric_store import MetricStore
 from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import record_build
+
+ACTIVE_PARTITION: Final = 0
+"""The aggregator that is assigned this partition of outcome-deltas judges."""
 
 STALLED_AFTER_S: Final = 60.0
 """With the default settings, a tick that the cluster does not confirm ends the aggregator earlier than this."""
@@ -65,6 +71,8 @@ class AggregatorAdmin:
         self.heartbeat = Heartbeat()
         self.rollouts = JudgeStatus()
         self._judges = settings.rollouts.enabled
+        self._drift: DriftMonitor | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             routes = [
@@ -74,14 +82,22 @@ class AggregatorAdmin:
                 web.get("/metrics", self._metrics),
                 web.get("/rollouts", self._rollouts),
             ]
+            if settings.drift.enabled:
+                self._drift = DriftMonitor(
+                    settings, is_active=lambda: ACTIVE_PARTITION in counting.partitions, clock=clock
+                )
+                routes.append(web.get("/drift", self._drift_page))
             self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
 
     async def start(self) -> str | None:
         """Start to listen and return the URL; None if the admin API is disabled. Raises ConfigError."""
+        if self._drift is not None:
+            self._tasks.append(asyncio.create_task(self._drift.run(), name="drift"))
         return None if self._server is None else await self._server.start()
 
     async def stop(self) -> None:
         """Stop listening."""
+        await cancel_until_done(*self._tasks)
         if self._server is not None:
             await self._server.stop()
 
@@ -111,7 +127,13 @@ class AggregatorAdmin:
             self._store.replace(
                 c.ROLLOUT_EVENTS_NEEDED, {(one.model, str(one.version)): one.events_needed for one in verdicts}
             )
+        if self._drift is not None:
+            self._drift.record(self._store)
         return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))
+
+    async def _drift_page(self, _request: web.Request) -> web.Response:
+        assert self._drift is not None
+        return json_response(self._drift.to_dict())
 
     async def _rollouts(self, _request: web.Request) -> web.Response:
         return json_response(

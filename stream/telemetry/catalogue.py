@@ -2,7 +2,7 @@
 
 Names are in OpenTelemetry's form, with dots; `prometheus_name` is the form of Prometheus: underscores for dots, then the unit
 and, for counters, `_total`. Label values come from closed lists (outcomes, stages, kinds), from the configuration (models,
-topics) or from the assignment (partitions): no event can add one.
+topics, columns of a model) or from the assignment (partitions): no event can add one.
 """
 
 from __future__ import annotations
@@ -359,6 +359,26 @@ ROLLOUT_EVENTS_NEEDED: Final = Gauge(
     "{event}",
     "How many more events of a canary the judge needs at least: for its next step, or to decide a suspicion",
     _MODEL,
+)
+DRIFT_PSI: Final = Gauge(
+    "forebay.drift.psi",
+    "{index}",
+    "Population stability index of a column against the training data, in the last judged window of all workers. Only the "
+    "aggregator that judges has it, as all metrics of drift",
+    (*_MODEL, "column", "column_kind"),
+)
+DRIFT_SHARE: Final = Gauge(
+    "forebay.drift.share",
+    "1",
+    "Share of a column's rows in the last judged window that are missing, unseen or out_of_range",
+    (*_MODEL, "column", "column_kind", "measure"),
+)
+DRIFT_ROWS: Final = Gauge("forebay.drift.rows", "{row}", "Rows that were counted in the last judged window", _MODEL)
+DRIFT_FINDINGS: Final = Gauge(
+    "forebay.drift.findings",
+    "{finding}",
+    "Measures of columns that are beyond a threshold, by level: warn or alarm",
+    (*_MODEL, "level"),
 )
 ROLLOUT_JUDGE_ERRORS: Final = Counter(
     "forebay.rollout.judge.errors", "{error}", "Attempts to judge that failed, for example without permissions"

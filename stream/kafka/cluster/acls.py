@@ -117,6 +117,8 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
         own.append(alerts)
         # After a restart, the alerts that were sent are read.
         yield Acl("topic", alerts, "READ")
+    if settings.drift.enabled:
+        yield from (Acl("topic", name, "READ") for name in _names(settings, DRIFT.name))
     if settings.aggregate.alerts:
         yield Acl("topic", aggregates, "READ")
     yield from (Acl("topic", name, "WRITE") for name in own)
