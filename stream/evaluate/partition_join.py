@@ -19,15 +19,18 @@ import numpy as np
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Committed, TopicPartition
 from forebay.stream.evaluate.checkpoint import NO_TIME, InputState, JoinRules, Mark, decode, encode
-from forebay.stream.evaluate.columns import Integers, LabelColumns, PredictionColumns, Scores
+from forebay.stream.evaluate.columns import Integers, LabelColumns, PredictionColumns, Scores, ShadowColumns, ShadowRef
 from forebay.stream.evaluate.groups import Groups
 from forebay.stream.evaluate.interning import Interner, SliceSets
 from forebay.stream.evaluate.label_tally import LabelTally
 from forebay.stream.evaluate.label_values import Resolve, ValueTable
+from forebay.stream.evaluate.pending_paired import PairedKey, PendingPaired
 from forebay.stream.evaluate.pending_quality import BlockCounter, PendingQuality, Sums
 from forebay.stream.evaluate.prediction_input import Batch, JoinParts, PredictionInput
+from forebay.stream.evaluate.shadow_repeats import first_rows
 from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
 from forebay.stream.evaluate.waiting_predictions import Layout
+from forebay.stream.experiments.paired_sums import PairedSums
 from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.wire import LabelCounts
 
@@ -46,15 +49,17 @@ class Taken:
 
     sums: quality, and for the slice "" also the sums by block.
     labels: by keys of version 0 and the model that the labels name.
+    paired: the comparisons of shadows with the versions that served.
     """
 
     sums: Sums = field(default_factory=dict)
     labels: dict[QualityKey, LabelCounts] = field(default_factory=dict)
+    paired: dict[PairedKey, PairedSums] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was counted."""
-        return not self.sums and not self.labels
+        return not self.sums and not self.labels and not self.paired
 
 
 class PartitionJoin:
@@ -87,6 +92,11 @@ class PartitionJoin:
         self._quality = PendingQuality(groups, self._label_slices, new_blocks)
         parts = JoinParts(rules, self._values, self._models)
         self._predictions = PredictionInput(parts, groups, self._quality, model_ref=lambda ref: ref, tally=self._tally)
+        self._shadow_groups: Groups[ShadowRef] = Groups()
+        self._paired = PendingPaired(self._shadow_groups)
+        self._shadows: PredictionInput[ShadowRef] = PredictionInput(
+            parts, self._shadow_groups, self._paired, model_ref=lambda ref: ref.served_ref, tally=None
+        )
         self._labels = WaitingLabels(max_segment=1 << 20)
         self._label_position = Mark(0)
         self._committed_labels = 0
@@ -102,9 +112,11 @@ class PartitionJoin:
         for partition in self._partitions():
             offset = committed.get(partition)
             states[partition] = None if offset is None else decode(partition, offset, self._rules)
-        predictions, labels = states[self.inputs.predictions], states[self.inputs.labels]
-        if predictions is not None:
-            self._predictions.restore(predictions)
+        labels = states[self.inputs.labels]
+        for partition, waiting in self._waiting().items():
+            state = states[partition]
+            if state is not None:
+                waiting.restore(state)
         if labels is not None:
             self._committed_labels, self._label_position = labels.committed, labels.kept_from
         self._is_restored = False
@@ -119,7 +131,7 @@ class PartitionJoin:
         maxima = self._predictions.maxima(
             [columns.offsets_B for columns in polled], [columns.times_B for columns in polled], next_offset
         )
-        batches: list[Batch[ModelRef]] = []
+        batches: list[Batch] = []
         for columns, maxima_B in zip(polled, maxima, strict=False):
             scores = _scores(columns.task, columns.scores_BO)
             batches.append(
@@ -141,6 +153,34 @@ class PartitionJoin:
             label_time_ms=self._label_position.maximum_ms,
             expired_before_ms=self._expired_before_ms,
         )
+        self._advance()
+
+    def add_shadow_pairs(self, polled: Sequence[ShadowColumns], *, next_offset: int) -> None:
+        """Add the shadow pairs of a poll, without repeats. next_offset: the offset after the poll's last record."""
+        expired_before_ms = self._shadows_expired_before_ms
+        maxima = self._shadows.maxima(
+            [columns.offsets_B for columns in polled], [columns.times_B for columns in polled], next_offset
+        )
+        for columns, maxima_B in zip(polled, maxima, strict=False):
+            served = _scores(columns.task, columns.served_scores_BO)
+            batch = Batch(
+                layout=Layout(columns.task, served.shape[1]),
+                groups_B=self._shadow_groups.codes(columns.ref, None, len(columns)),
+                hashes_B=columns.hashes_B,
+                offsets_B=columns.offsets_B,
+                times_B=columns.times_B,
+                maxima_B=maxima_B,
+                blocks_B=columns.blocks_B,
+                scores_BO=np.hstack([served, _scores(columns.task, columns.shadow_scores_BO)]),
+                classes_BC=np.stack([columns.served_classes_B, columns.shadow_classes_B], axis=1),
+            )
+            chosen = first_rows(batch, self._shadows.segments(batch.layout), self._rules.horizon_ms)
+            self._shadows.add(
+                [batch.part(chosen)],
+                self._labels,
+                label_time_ms=self._label_position.maximum_ms,
+                expired_before_ms=expired_before_ms,
+            )
         self._advance()
 
     def add_labels(self, columns: LabelColumns, *, next_offset: int) -> None:
@@ -178,28 +218,57 @@ class PartitionJoin:
             self._tally.add("labels", rows.models_N, rows.times_N)
         first, maximum_ms = Mark(int(rows.offsets_N[0]), int(rows.maxima_N[0])), int(rows.maxima_N[-1])
         segment = LabelSegment(rows.sorted(), first, maximum_ms, is_old)
-        self._predictions.pair(segment)
-        self._labels.add(segment, expired_before_ms=self._predictions.maximum_ms - self._rules.early_ms)
+        for waiting in self._waiting().values():
+            waiting.pair(segment)
+        self._labels.add(segment, expired_before_ms=self._labels_expired_before_ms)
 
     def _advance(self) -> None:
         """Drop what can have no pair any more, and end the restoration where it is complete."""
-        self._labels.expire(self._predictions.maximum_ms - self._rules.early_ms)
+        self._labels.expire(self._labels_expired_before_ms)
         passed_ms = self._label_position.maximum_ms + self._rules.early_ms
         self._predictions.expire(before_ms=self._expired_before_ms, passed_ms=passed_ms)
+        self._shadows.expire(before_ms=self._shadows_expired_before_ms, passed_ms=passed_ms)
         if not self._is_restored:
-            is_read = self._label_position.offset >= self._committed_labels and self._predictions.is_restored
-            if not is_read:
+            self._is_restored = self._label_position.offset >= self._committed_labels and all(
+                waiting.is_restored for waiting in self._waiting().values()
+            )
+            if not self._is_restored:
                 return
-            self._is_restored = True
-            self._predictions.finish_restoring()
+            for waiting in self._waiting().values():
+                waiting.finish_restoring()
             for segment in self._labels.segments:
                 segment.is_old = False
         self._predictions.limit(self.max_waiting, expired_before_ms=self._expired_before_ms)
+        self._shadows.limit(self.max_waiting, expired_before_ms=self._expired_before_ms)
         self.num_labels_evicted += self._labels.evict(self.max_waiting)
+
+    def _waiting(self) -> dict[TopicPartition, PredictionInput[ModelRef] | PredictionInput[ShadowRef]]:
+        waiting: dict[TopicPartition, PredictionInput[ModelRef] | PredictionInput[ShadowRef]]
+        waiting = {self.inputs.predictions: self._predictions}
+        if self.inputs.shadows is not None:
+            waiting[self.inputs.shadows] = self._shadows
+        return waiting
 
     @property
     def _expired_before_ms(self) -> int:
         return self._label_position.maximum_ms - self._rules.horizon_ms
+
+    @property
+    def _shadows_expired_before_ms(self) -> int:
+        """The time before which shadow pairs are not needed any more, neither for labels nor to recognise repeats."""
+        return min(self._label_position.maximum_ms, self._shadows.maximum_ms) - self._rules.horizon_ms
+
+    @property
+    def _labels_expired_before_ms(self) -> int:
+        """The maximum before which labels are not needed any more.
+
+        Shadows may be idle, so that labels wait for them only for a limited time, except after a restart.
+        """
+        early_ms, time_ms = self._rules.early_ms, self._predictions.maximum_ms
+        if self.inputs.shadows is not None:
+            shadow_ms = self._shadows.maximum_ms
+            time_ms = min(time_ms, max(shadow_ms, time_ms - early_ms) if self._is_restored else shadow_ms)
+        return time_ms - early_ms
 
     @property
     def is_restored(self) -> bool:
@@ -210,6 +279,11 @@ class PartitionJoin:
     def num_waiting_predictions(self) -> int:
         """Predictions in memory, with or without a label."""
         return len(self._predictions)
+
+    @property
+    def num_waiting_shadow_pairs(self) -> int:
+        """Shadow pairs in memory, with or without a label."""
+        return len(self._shadows)
 
     @property
     def num_waiting_labels(self) -> int:
@@ -232,16 +306,20 @@ class PartitionJoin:
         """Return what was counted since the last call; nothing until the join is restored."""
         if not self._is_restored:
             return Taken()
-        return Taken(self._quality.take(), self._tally.take())
+        return Taken(self._quality.take(), self._tally.take(), self._paired.take())
 
     def checkpoint(self) -> dict[TopicPartition, Committed]:
         """Return the offsets to commit with what was taken, with their metadata; empty until the join is restored."""
         if not self._is_restored:
             return {}
         used_by = [segment.used_by for segment in self._labels.segments if segment.used_by is not None]
-        marks = [segment.first for segment in self._labels.segments] + self._predictions.labels_from()
+        marks = [segment.first for segment in self._labels.segments]
+        for waiting in self._waiting().values():
+            marks += waiting.labels_from()
         labels = InputState(self._label_position.offset, min([*marks, self._label_position]))
         states = {self.inputs.predictions: self._predictions.state(used_by), self.inputs.labels: labels}
+        if self.inputs.shadows is not None:
+            states[self.inputs.shadows] = self._shadows.state(())
         return {partition: encode(state, self._rules) for partition, state in states.items()}
 
 

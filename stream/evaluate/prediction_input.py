@@ -48,7 +48,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[Ref]):
+class Batch:
     """Predictions of one version in one poll. maxima_B: see `NewRows`."""
 
     layout: Layout
@@ -61,7 +61,7 @@ class Batch(Generic[Ref]):
     scores_BO: Scores
     classes_BC: Column
 
-    def part(self, chosen: slice | Rows) -> Batch[Ref]:
+    def part(self, chosen: slice | Rows) -> Batch:
         """Return some rows."""
         columns = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "layout"}
         return replace(self, **columns)
@@ -149,6 +149,10 @@ class PredictionInput(Generic[Ref]):
         """Return positions of the labels; the labels of waiting predictions are not before the first of them."""
         return [segment.labels_from for _, segment in self._segments() if segment.labels_from is not None]
 
+    def segments(self, layout: Layout) -> list[Segment]:
+        """Return the predictions of a layout that wait."""
+        return self._stores[layout].segments if layout in self._stores else []
+
     def _segments(self) -> Iterator[tuple[Layout, Segment]]:
         for layout, store in self._stores.items():
             for segment in store.segments:
@@ -166,7 +170,7 @@ class PredictionInput(Generic[Ref]):
         return np.split(maxima, np.cumsum([len(offset) for offset in offsets])[:-1])
 
     def add(
-        self, batches: Sequence[Batch[Ref]], labels: WaitingLabels, *, label_time_ms: int, expired_before_ms: int
+        self, batches: Sequence[Batch], labels: WaitingLabels, *, label_time_ms: int, expired_before_ms: int
     ) -> None:
         """Add predictions and pair them with the labels that wait."""
         old, new = [], []
@@ -181,7 +185,7 @@ class PredictionInput(Generic[Ref]):
                 self._add(batch, labels, is_old=is_old, passed_ms=passed_ms, expired_before_ms=expired_before_ms)
 
     def _add(
-        self, batch: Batch[Ref], labels: WaitingLabels, *, is_old: bool, passed_ms: int, expired_before_ms: int
+        self, batch: Batch, labels: WaitingLabels, *, is_old: bool, passed_ms: int, expired_before_ms: int
     ) -> None:
         layout, window_ms = batch.layout, self._parts.rules.window_ms
         if not is_old:

@@ -8,37 +8,51 @@ import numpy as np
 
 from forebay.stream.core.records import Committed, TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
-from forebay.stream.evaluate.columns import LabelColumns, PredictionColumns
+from forebay.stream.evaluate.columns import LabelColumns, PredictionColumns, ShadowColumns
 from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin
-from forebay.stream.quality.keys import QualityKey
+from forebay.stream.evaluate.pending_paired import PairedKey
+from forebay.stream.experiments.paired_sums import PairedSums
+from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.sums import QualitySums
 from forebay.stream.quality.wire import LabelCounts
-from tests.evaluate.reference import TASKS, Label, Prediction, resolve
+from tests.evaluate.reference import TASKS, Label, Prediction, Shadow, resolve
 
 PREDICTIONS, LABELS = TopicPartition("predictions", 0), TopicPartition("labels", 0)
+SHADOWS = TopicPartition("shadow-predictions", 0)
 
 
 class Driver:
     """An evaluator of one partition. sums, label_counts: of all commits."""
 
     def __init__(
-        self, predictions: Sequence[Prediction], labels: Sequence[Label], rules: JoinRules, *, max_waiting: int
+        self,
+        predictions: Sequence[Prediction],
+        labels: Sequence[Label],
+        rules: JoinRules,
+        *,
+        max_waiting: int,
+        shadows: Sequence[Shadow] = (),
     ) -> None:
-        self.predictions, self.labels = predictions, labels
+        self.predictions, self.labels, self.shadows = predictions, labels, shadows
         self._rules, self._max_waiting = rules, max_waiting
-        self._committed: dict[TopicPartition, Committed | None] = {PREDICTIONS: None, LABELS: None}
+        self._committed: dict[TopicPartition, Committed | None] = {PREDICTIONS: None, LABELS: None, SHADOWS: None}
         self.sums: dict[QualityKey, QualitySums] = {}
         self.label_counts: dict[QualityKey, LabelCounts] = {}
+        self.paired: dict[PairedKey, PairedSums] = {}
         self.labels_evicted = 0
         self.restart()
 
     def restart(self) -> None:
         """Forget everything that was not committed."""
         self.join = PartitionJoin(
-            JoinInputs(PREDICTIONS, LABELS), self._rules, resolve=resolve, max_waiting=self._max_waiting
+            JoinInputs(PREDICTIONS, LABELS, SHADOWS if self.shadows else None),
+            self._rules,
+            resolve=resolve,
+            max_waiting=self._max_waiting,
         )
         positions = self.join.restore(self._committed)
         self._prediction_position, self._label_position = positions[PREDICTIONS] or 0, positions[LABELS] or 0
+        self._shadow_position = positions.get(SHADOWS) or 0
 
     def read_predictions(self, count: int) -> None:
         rows = [p for p in self.predictions if p.offset >= self._prediction_position][:count]
@@ -74,6 +88,30 @@ class Driver:
         )
         self.join.add_labels(columns, next_offset=self._label_position)
 
+    def read_shadows(self, count: int) -> None:
+        rows = [row for row in self.shadows if row.offset >= self._shadow_position][:count]
+        columns = []
+        for ref in {row.ref: None for row in rows}:
+            own = [row for row in rows if row.ref == ref]
+            served = np.array([[row.served] for row in own], np.float32)
+            shadow = np.array([[row.shadow] for row in own], np.float32)
+            columns.append(
+                ShadowColumns(
+                    ref=ref,
+                    task=Task.BINARY,
+                    hashes_B=np.array([row.hash for row in own], np.uint64),
+                    offsets_B=np.array([row.offset for row in own], np.int64),
+                    times_B=np.array([row.time for row in own], np.int64),
+                    blocks_B=np.array([row.block for row in own], np.uint16),
+                    served_scores_BO=served,
+                    served_classes_B=(served[:, 0] > 0.5).astype(np.int32),
+                    shadow_scores_BO=shadow,
+                    shadow_classes_B=(shadow[:, 0] > 0.5).astype(np.int32),
+                )
+            )
+        self._shadow_position = rows[-1].offset + 1 if rows else self._shadow_position
+        self.join.add_shadow_pairs(columns, next_offset=self._shadow_position)
+
     def commit(self) -> bool:
         """Take what was counted and commit the checkpoint; return whether the join was restored."""
         if not self.join.is_restored:
@@ -87,6 +125,11 @@ class Driver:
                 self.sums[key] = sums
         for key, counts in taken.labels.items():
             self.label_counts.setdefault(key, LabelCounts()).merge(counts)
+        for paired_key, paired in taken.paired.items():
+            if paired_key in self.paired:
+                self.paired[paired_key].merge(paired)
+            else:
+                self.paired[paired_key] = paired
         self._committed |= self.join.checkpoint()
         self.labels_evicted += self.join.num_labels_evicted
         self.join.num_labels_evicted = 0
@@ -95,11 +138,23 @@ class Driver:
 
     def read_committed(self) -> tuple[list[Prediction], list[Label]]:
         """Return the rows before the committed offsets."""
-        ends = [committed.offset if committed is not None else 0 for committed in self._committed.values()]
-        return [p for p in self.predictions if p.offset < ends[0]], [x for x in self.labels if x.offset < ends[1]]
+        return (
+            [p for p in self.predictions if p.offset < self._end(PREDICTIONS)],
+            [label for label in self.labels if label.offset < self._end(LABELS)],
+        )
+
+    def committed_shadows(self) -> list[Shadow]:
+        """Return the shadow pairs before the committed offset."""
+        return [row for row in self.shadows if row.offset < self._end(SHADOWS)]
+
+    def _end(self, partition: TopicPartition) -> int:
+        committed = self._committed[partition]
+        return 0 if committed is None else committed.offset
 
     def finish(self) -> None:
         """Read everything and commit."""
         self.read_predictions(1 << 30)
         self.read_labels(1 << 30)
+        if self.shadows:
+            self.read_shadows(1 << 30)
         assert self.commit()

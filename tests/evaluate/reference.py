@@ -10,7 +10,8 @@ import numpy as np
 
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.evaluate.checkpoint import JoinRules
-from forebay.stream.evaluate.columns import LabelValue
+from forebay.stream.evaluate.columns import LabelValue, ShadowRef
+from forebay.stream.experiments.paired_sums import PairedSums, PredictedBy
 from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.sums import QualitySums
 from forebay.stream.quality.wire import LabelCounts
@@ -151,6 +152,54 @@ class Reference:
             members = list(group)
             sums[key] = _summed([s for _, whole, s in members if whole], members)
         return sums
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A pair of predictions of two classes."""
+
+    offset: int
+    hash: int
+    time: int
+    ref: ShadowRef
+    served: float
+    shadow: float
+    block: int
+
+
+def paired_sums(
+    shadows: Sequence[Shadow], labels: Sequence[Label], rules: JoinRules
+) -> dict[tuple[ShadowRef, int], PairedSums]:
+    """Return the comparisons of shadows when all of these rows have been read."""
+    sums: dict[tuple[ShadowRef, int], PairedSums] = {}
+    counted: list[Shadow] = []
+    maxima = list(accumulate((label.time for label in labels), max))
+    for row, maximum in zip(shadows, accumulate((shadow.time for shadow in shadows), max), strict=True):
+        same = [other for other in counted if (other.hash, other.ref) == (row.hash, row.ref)]
+        if any(maximum <= other.time + rules.horizon_ms for other in same):
+            continue
+        if maximum > row.time + rules.horizon_ms:
+            continue
+        counted.append(row)
+        values = [
+            meaning(row.ref.served_ref, label.value)
+            for label, label_maximum in zip(labels, maxima, strict=True)
+            if label.hash == row.hash
+            and label.model in (None, row.ref.model)
+            and label_maximum <= row.time + rules.horizon_ms
+            and maximum <= label_maximum + rules.early_ms
+        ]
+        known = [value for value in values if value is not None]
+        if known:
+            key = row.ref, row.time // rules.window_ms * rules.window_ms
+            served, shadow = (
+                PredictedBy(np.array([[score]], np.float32), np.array([score > 0.5]))
+                for score in (row.served, row.shadow)
+            )
+            sums.setdefault(key, PairedSums(Task.BINARY, served=row.ref.served)).add_pairs(
+                np.array([row.block]), served, shadow, np.array(known[-1:])
+            )
+    return sums
 
 
 def _summed(predicted: Sequence[Settled], members: Sequence[tuple[QualityKey, bool, Settled]]) -> QualitySums:

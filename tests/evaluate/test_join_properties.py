@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.stream.evaluate.checkpoint import JoinRules
-from forebay.stream.evaluate.columns import LabelValue
+from forebay.stream.evaluate.columns import LabelValue, ShadowRef
 from forebay.stream.quality.keys import QualityKey
 from forebay.stream.quality.sums import QualitySums
 from forebay.stream.quality.wire import LabelCounts
 from tests.evaluate.driver import Driver
-from tests.evaluate.reference import BINARY, CLASSES, NUM_SCORES, OTHER, TASKS, VALUE, Label, Prediction, Reference
+from tests.evaluate.reference import (
+    BINARY,
+    CLASSES,
+    NUM_SCORES,
+    OTHER,
+    TASKS,
+    VALUE,
+    Label,
+    Prediction,
+    Reference,
+    Shadow,
+    paired_sums,
+)
 
 RULES = JoinRules(horizon_ms=20, early_ms=8, window_ms=16, slices=("s",))
 DISTINCT = JoinRules(horizon_ms=20, early_ms=8, window_ms=1)
+EARLY = JoinRules(horizon_ms=20, early_ms=1000, window_ms=16)
 UNLIMITED = 1 << 20
+SHADOW_STEPS = [
+    ("read_shadows", 1),
+    ("read_shadows", 4),
+    ("read_labels", 1),
+    ("read_labels", 4),
+    ("commit",),
+    ("restart",),
+]
 
 HASHES = st.integers(0, 5).map(lambda number: number * 3_000_000_000_000_000_000)
 VALUES: st.SearchStrategy[LabelValue] = st.sampled_from(
@@ -122,5 +144,39 @@ def test_each_prediction_is_matched_or_evicted_or_unmatched(
         num_labels = sum(counts.labels for counts in driver.label_counts.values())
         assert num_labels == len(driver.read_committed()[1])
         assert driver.join.num_waiting_predictions <= max_waiting
+
+    run(driver, steps, check)
+
+
+@st.composite
+def shadow_histories(draw: st.DrawFn) -> tuple[list[Shadow], list[Label]]:
+    """Return shadow pairs, some of them repeated, and labels."""
+    step = st.integers(-6, 9)
+    shadows: list[Shadow] = []
+    time, offset = 100, 0
+    for _ in range(draw(st.integers(1, 25))):
+        offset += draw(st.integers(1, 3))
+        if shadows and draw(st.integers(0, 3)) == 0:
+            shadows.append(replace(draw(st.sampled_from(shadows)), offset=offset))
+            continue
+        time += draw(step)
+        served, shadow = draw(st.sampled_from([0.25, 0.75])), draw(st.sampled_from([0.125, 1.0]))
+        ref = ShadowRef("a", draw(st.integers(1, 2)), 3)
+        shadows.append(
+            Shadow(offset, draw(HASHES), time, ref=ref, served=served, shadow=shadow, block=draw(st.integers(0, 9)))
+        )
+    return shadows, draw(histories())[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(shadow_histories(), st.lists(st.sampled_from(SHADOW_STEPS), max_size=25))
+def test_shadows_are_compared_once(history: tuple[list[Shadow], list[Label]], steps: list[tuple[Any, ...]]) -> None:
+    shadows, labels = history
+    driver = Driver([], labels, EARLY, max_waiting=UNLIMITED, shadows=shadows)
+
+    def check() -> None:
+        expected = paired_sums(driver.committed_shadows(), driver.read_committed()[1], EARLY)
+        found = {tuple(key): sums for key, sums in driver.paired.items() if not sums.is_empty}
+        assert found == expected
 
     run(driver, steps, check)
