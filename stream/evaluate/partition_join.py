@@ -281,6 +281,16 @@ class PartitionJoin:
         return len(self._predictions)
 
     @property
+    def num_bytes(self) -> int:
+        """Size of the columns of the waiting predictions and shadow pairs."""
+        return self._predictions.num_bytes + self._shadows.num_bytes
+
+    @property
+    def num_segments(self) -> int:
+        """Number of segments of waiting predictions and shadow pairs."""
+        return self._predictions.num_segments + self._shadows.num_segments
+
+    @property
     def num_waiting_shadow_pairs(self) -> int:
         """Shadow pairs in memory, with or without a label."""
         return len(self._shadows)

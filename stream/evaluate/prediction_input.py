@@ -129,6 +129,11 @@ class PredictionInput(Generic[Ref]):
         return sum(store.num_bytes for store in self._stores.values())
 
     @property
+    def num_segments(self) -> int:
+        """Number of segments."""
+        return sum(len(store.segments) for store in self._stores.values())
+
+    @property
     def is_restored(self) -> bool:
         """Whether all rows before the committed offset have been read again."""
         return self.position >= self._committed
