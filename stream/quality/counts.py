@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from forebay.schemas.errors import DataError
 
-_FEW = 256
+_MAX_PENDING: Final = 1024
+"""Changes that are collected before they are summed up, which costs about as much for one as for a thousand."""
+_DENSE_SIZE: Final = 8192
 
 
 class CountsDocument(msgspec.Struct):
@@ -27,19 +29,24 @@ class Counts:
     size: number of indices.
     """
 
-    __slots__ = ("_counts", "_indices", "size")
+    __slots__ = ("_counts", "_indices", "_num_pending", "_pending", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._indices: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._counts: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._pending: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+        self._num_pending = 0
 
     def __bool__(self) -> bool:
+        self._sum_up()
         return bool(len(self._indices))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counts):
             return NotImplemented
+        self._sum_up()
+        other._sum_up()
         return (
             self.size == other.size
             and np.array_equal(self._indices, other._indices)
@@ -50,46 +57,66 @@ class Counts:
 
     def add(self, indices: npt.NDArray[np.int64], sign: int = 1) -> None:
         """Add 1 for each index; -1 with sign -1. The indices may repeat and are all below the size."""
-        if not len(indices):
-            return
-        if len(indices) < _FEW:
-            found, counts = np.unique(indices, return_counts=True)
-            self._add(found.astype(np.int64), counts.astype(np.int64) * sign)
-        else:
+        if len(indices) > _MAX_PENDING and self.size <= _DENSE_SIZE:
             dense = np.bincount(indices, minlength=self.size)
             found = np.flatnonzero(dense)
             self._add(found, dense[found] * sign)
+        else:
+            self._add(indices, np.full(len(indices), sign, dtype=np.int64))
 
     def merge(self, other: Counts) -> None:
         """Add other counts of the same size."""
+        other._sum_up()
         self._add(other._indices, other._counts)
 
     def _add(self, indices: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
-        if not len(self._indices):
-            self._indices, self._counts = indices, counts
+        if not len(indices):
             return
-        union, inverse = np.unique(np.concatenate((self._indices, indices)), return_inverse=True)
+        self._pending.append((indices, counts))
+        self._num_pending += len(indices)
+        if self._num_pending > _MAX_PENDING:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Add what is pending. The arrays are replaced, never changed: others may hold them."""
+        if not self._pending:
+            return
+        self._pending.append((self._indices, self._counts))
+        indices = np.concatenate([part for part, _ in self._pending])
+        counts = np.concatenate([part for _, part in self._pending])
+        self._pending.clear()
+        self._num_pending = 0
+        if self.size <= _DENSE_SIZE:
+            # Whole numbers below 2**53 are exact in float64.
+            dense = np.bincount(indices, weights=counts, minlength=self.size)
+            self._indices = np.flatnonzero(dense)
+            self._counts = dense[self._indices].astype(np.int64)
+            return
+        union, inverse = np.unique(indices, return_inverse=True)
         sums = np.zeros(len(union), dtype=np.int64)
-        np.add.at(sums, inverse, np.concatenate((self._counts, counts)))
-        kept = sums != 0
-        self._indices, self._counts = union[kept], sums[kept]
+        np.add.at(sums, inverse, counts)
+        self._indices, self._counts = union[sums != 0], sums[sums != 0]
 
     def total(self) -> int:
         """Return the sum of all counts."""
+        self._sum_up()
         return int(self._counts.sum())
 
     def dense(self) -> npt.NDArray[np.int64]:
         """Return the count of every index."""
+        self._sum_up()
         dense = np.zeros(self.size, dtype=np.int64)
         dense[self._indices] = self._counts
         return dense
 
     def items(self) -> Mapping[int, int]:
         """Return the counts that are not zero, by index in ascending order."""
+        self._sum_up()
         return dict(zip(self._indices.tolist(), self._counts.tolist(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
+        self._sum_up()
         return {"bins": self._indices.tolist(), "counts": self._counts.tolist()}
 
     @classmethod

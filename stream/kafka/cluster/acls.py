@@ -133,6 +133,7 @@ def _evaluator(settings: Settings) -> Iterator[Acl]:
     (quality,) = _names(settings, QUALITY.name)
     yield from (Acl("topic", name, "READ") for name in read)
     yield Acl("topic", quality, "WRITE")
+    yield Acl("topic", quality, "READ")  # for its metrics, which are of all partitions
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (*read, quality))
     group = evaluator_group(settings)
     yield Acl("group", group, "READ")
