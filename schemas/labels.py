@@ -17,12 +17,15 @@ def label() -> Schema:
     """Return the schema of the value of a label."""
     source: Schema = {
         "type": "object",
-        "description": "The event's record, as a prediction has it. Names the prediction if evaluate.join_by is position.",
-        "required": ["topic", "partition", "offset"],
+        "description": "The event's record, as a prediction has it. topic, partition and offset name the prediction if "
+        "evaluate.join_by is position.",
         "properties": {
             "topic": text("The input topic, prefix included."),
             "partition": count("The partition of the input topic."),
             "offset": count("The offset in the partition."),
+            "timestamp": milliseconds(
+                "The event's own timestamp, for evaluate.join_by key_and_time. Default: the label's timestamp"
+            ),
         },
     }
     fields: Schema = {
@@ -59,9 +62,7 @@ def label() -> Schema:
                     "description": "Classification: the name of the class as the model's signature has it, its index, or for "
                     "two classes true (1) or false (0). Regression: the value in the target's units.",
                 },
-                "timestamp": milliseconds(
-                    "When the label became known, or for evaluate.join_by key_and_time the event's own timestamp"
-                ),
+                "timestamp": milliseconds("When the label became known"),
                 "key": text(
                     "The event's record key, if the record of the label has no key. Names the prediction, with the timestamp, "
                     "if evaluate.join_by is key_and_time."

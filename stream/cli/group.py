@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "schemas": CommandEntry("forebay.stream.cli.schemas", "Print the formats of events and predictions."),
         "run": CommandEntry("forebay.stream.cli.run", "Run a worker."),
         "aggregate": CommandEntry("forebay.stream.cli.aggregate", "Run the aggregator of outcome counts and alerts."),
+        "evaluate": CommandEntry("forebay.stream.cli.evaluate", "Run the evaluator of models by labels."),
         "publish": CommandEntry("forebay.stream.cli.publish", "Publish events from the command line or a file."),
         "tail": CommandEntry("forebay.stream.cli.tail", "Follow predictions, dead letters, alerts or another topic."),
         "dlq": CommandEntry("forebay.stream.cli.dlq", "List, explain and replay dead letters."),

@@ -384,6 +384,60 @@ ROLLOUT_JUDGE_ERRORS: Final = Counter(
     "forebay.rollout.judge.errors", "{error}", "Attempts to judge that failed, for example without permissions"
 )
 
+# ---- the evaluator
+
+EVALUATE_PARTITIONS: Final = Gauge(
+    "forebay.evaluate.partitions",
+    "{partition}",
+    "Partitions of predictions and labels that are assigned to this evaluator",
+)
+EVALUATE_RESTORING: Final = Gauge(
+    "forebay.evaluate.restoring", "{partition}", "Partitions of this evaluator that are read again after an assignment"
+)
+EVALUATE_WAITING_PREDICTIONS: Final = Gauge(
+    "forebay.evaluate.waiting.predictions",
+    "{prediction}",
+    "Predictions in memory that may still get a label, or another one",
+)
+EVALUATE_WAITING_LABELS: Final = Gauge(
+    "forebay.evaluate.waiting.labels", "{label}", "Labels in memory whose prediction may still come"
+)
+EVALUATE_LABEL_TIME: Final = Gauge(
+    "forebay.evaluate.label.time",
+    "s",
+    "The largest timestamp of a label so far, in seconds since the Unix epoch. Windows that end evaluate.horizon_s before it "
+    "are final",
+    ("partition",),
+)
+EVALUATE_PREDICTIONS: Final = Counter(
+    "forebay.evaluate.predictions", "{prediction}", "Predictions that were counted", _MODEL
+)
+EVALUATE_MATCHED: Final = Counter("forebay.evaluate.matched", "{prediction}", "Predictions with a label", _MODEL)
+EVALUATE_EVICTED: Final = Counter(
+    "forebay.evaluate.evicted",
+    "{prediction}",
+    "Predictions that were dropped before their label came, because evaluate.max_waiting were waiting",
+    _MODEL,
+)
+EVALUATE_LABELS: Final = Counter(
+    "forebay.evaluate.labels",
+    "{label}",
+    "Labels by result: labels (all), used, repeated, corrected, early, refused. A label can have several",
+    ("result",),
+)
+EVALUATE_REFUSED: Final = Counter(
+    "forebay.evaluate.refused",
+    "{record}",
+    "Records that cannot be used as a label or prediction",
+    ("topic", "reason"),
+)
+EVALUATE_RECORDS: Final = Counter(
+    "forebay.evaluate.records", "{record}", "Records that the evaluator has read, including those that it read again"
+)
+EVALUATE_COMMITS: Final = Counter(
+    "forebay.evaluate.commits", "{commit}", "Commits of the evaluator, by result: committed or failed", ("result",)
+)
+
 
 def _all() -> tuple[Metric, ...]:
     return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))

@@ -62,13 +62,15 @@ class Transaction:
         self._is_current = is_current
 
     async def begin(self, partitions: Collection[TopicPartition]) -> None:
-        """Begin a transaction and add all output partitions in one request. Raises KafkaError.
+        """Begin a transaction and add all output partitions, if any, in one request. Raises KafkaError.
 
         The client itself would wait 20 ms each time: the coordinator answers CONCURRENT_TRANSACTIONS until the markers of the
         previous transaction are written, which takes a millisecond or two.
         """
         producer = self._output_producer.producer
         await producer.begin_transaction()
+        if not partitions:
+            return
         by_topic: dict[str, list[int]] = defaultdict(list)
         for topic, number in partitions:
             by_topic[topic].append(number)

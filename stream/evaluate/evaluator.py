@@ -1,0 +1,197 @@
+"""The evaluator's loop: poll, parse, join, and every commit_interval_ms one transaction.
+
+assigned         `Joins.restore` begins empty joins and says from where to read; nothing is emitted until each has read up to
+                 the offset that was committed.
+revoked          what was counted is committed, then all joins are dropped.
+failed commit    the joins are dropped, the producer is replaced, and the partitions are read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from aiokafka.errors import KafkaError
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.cancellation import raise_if_cancelled
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.errors import CommitRefused, CommitTimeout
+from forebay.stream.core.ports import RecordProducer
+from forebay.stream.core.records import Committed, Epoch, Record, TopicPartition
+from forebay.stream.evaluate.class_names import ClassNames
+from forebay.stream.evaluate.committer import Committer, FailureLimits
+from forebay.stream.evaluate.joins import Joins, Snapshot
+from forebay.stream.evaluate.totals import Totals
+
+log = logging.getLogger("forebay.evaluate")
+
+MAX_POLL_RECORDS: Final = 20_000
+MAX_POLL_WAIT_S: Final = 0.5
+
+
+class PolledSource(Protocol):
+    """What the evaluator needs from the source (see `kafka.consumer.source`)."""
+
+    @property
+    def epoch(self) -> Epoch | None: ...
+    async def poll(
+        self, *, timeout_s: float, max_records: int, topics: frozenset[str] | None = None
+    ) -> Mapping[TopicPartition, Sequence[Record]]: ...
+    def positions(self) -> Mapping[TopicPartition, int] | None: ...
+    def is_at_end(self, partition: TopicPartition) -> bool: ...
+    async def rewind(self) -> None: ...
+    async def rejoin(self) -> None: ...
+    async def detach(self) -> None: ...
+
+
+class Evaluator:
+    """Joins what a source reads and commits what was counted. Call `connect` once, then `run`.
+
+    totals: what was committed.
+    last_step_s: the monotonic time at which the last step began; None before the first.
+    is_reconnecting: whether it waits for the cluster.
+    """
+
+    def __init__(
+        self,
+        joins: Joins,
+        names: ClassNames,
+        *,
+        clock: Clock,
+        commit_interval_s: float,
+        revoke_timeout_s: float,
+    ) -> None:
+        self.joins = joins
+        self.totals = Totals()
+        self._names = names
+        self._clock = clock
+        self._commit_interval_s = commit_interval_s
+        self._revoke_timeout_s = revoke_timeout_s
+        self._lock = asyncio.Lock()
+        self._stopping = False
+        self._committed: Mapping[TopicPartition, Committed] = {}
+        self._must_restart = False
+        self.last_step_s: float | None = None
+        self.is_reconnecting = False
+
+    def connect(self, source: PolledSource, committer: Committer, producer: RecordProducer) -> None:
+        """Connect the parts that need this object to be built."""
+        self._source = source
+        self._committer = committer
+        self._producer = producer
+        self._limits = FailureLimits(producer.explain)
+
+    async def run(self) -> None:
+        """Run until `stop`, then commit what was counted. Raises the error that ends the evaluator."""
+        next_commit_s = self._clock.monotonic_s() + self._commit_interval_s
+        while not self._stopping:
+            now_s = self.last_step_s = self._clock.monotonic_s()
+            await self._step(timeout_s=max(0.0, next_commit_s - now_s))
+            raise_if_cancelled()
+            if self._clock.monotonic_s() >= next_commit_s:
+                await self.commit()
+                next_commit_s = self._clock.monotonic_s() + self._commit_interval_s
+        await self.commit()
+
+    def stop(self) -> None:
+        """End `run` after its current step."""
+        self._stopping = True
+
+    async def _step(self, *, timeout_s: float) -> None:
+        polled = await self._source.poll(
+            timeout_s=min(timeout_s, MAX_POLL_WAIT_S), max_records=MAX_POLL_RECORDS, topics=self._topics_to_read()
+        )
+        # Until the next await, positions are those after the records that were polled.
+        epoch, positions = self._source.epoch, self._source.positions()
+        if epoch is None or positions is None:
+            await asyncio.sleep(0)
+            return
+        parsed = self.joins.parse(polled)
+        if missing := self._names.missing(parsed.refs()):
+            await asyncio.to_thread(self._names.load, missing)
+            if self._source.epoch != epoch:
+                return  # they will be read again
+        self.joins.add(parsed, {TopicPartition(*partition): at for partition, at in positions.items()})
+        self.totals.records += sum(map(len, polled.values()))
+        await asyncio.sleep(0)
+
+    def _topics_to_read(self) -> frozenset[str] | None:
+        """Return the topic to read alone, if too much of the other waits in memory; None for all.
+
+        What is counted does not depend on this, except through evictions.
+        """
+        behind = self.joins.topics_behind()
+        return behind if behind and not all(map(self._source.is_at_end, self.joins.partitions_of(behind))) else None
+
+    async def commit(self) -> None:
+        """Commit what was counted, if anything has changed. After a failed commit everything will be read again.
+
+        Raises BrokerError if the next commit would fail in the same way.
+        """
+        async with self._lock:
+            epoch = self._source.epoch
+            if epoch is None:
+                return
+            if self._must_restart:
+                await self._restart()
+                if not self._is_current(epoch):
+                    return
+            snapshot = self.joins.take()
+            if not snapshot.checkpoint or (snapshot.is_empty and snapshot.checkpoint == self._committed):
+                return
+            try:
+                self._must_restart = True  # if this is cancelled
+                began_s = self._clock.monotonic_s()
+                num_records = await self._committer.commit(snapshot, epoch)
+                self._must_restart = False
+            except (KafkaError, BrokerError, CommitTimeout) as error:
+                raise_if_cancelled()
+                await self._recover(error, epoch)
+                return
+            self._on_committed(snapshot, num_records, took_s=self._clock.monotonic_s() - began_s)
+
+    def _on_committed(self, snapshot: Snapshot, num_records: int, *, took_s: float) -> None:
+        self._limits.record_success()
+        self._committed = snapshot.checkpoint
+        self.totals.add(snapshot)
+        log.debug("committed %d quality records in %.1f ms", num_records, took_s * 1000)
+
+    def _is_current(self, epoch: Epoch) -> bool:
+        return self._source.epoch == epoch
+
+    async def _recover(self, error: Exception, epoch: Epoch) -> None:
+        self.totals.failed_commits += 1
+        self._limits.record_failure(error, now_s=self._clock.monotonic_s())
+        log.warning("commit failed, reading again: %s", str(error) or type(error).__name__)
+        if self._is_current(epoch):
+            self._drop()
+            await (self._source.rejoin() if isinstance(error, CommitRefused) else self._source.rewind())
+        await self._restart()
+
+    async def _restart(self) -> None:
+        self.is_reconnecting = True
+        try:
+            await self._producer.restart()
+        finally:
+            self.is_reconnecting = False
+        self._must_restart = False
+
+    async def on_revoked(self) -> None:
+        """Commit what was counted before partitions are revoked, or give up at the deadline; then drop all joins."""
+        try:
+            async with asyncio.timeout(self._revoke_timeout_s):
+                await self.commit()
+        except TimeoutError:
+            log.warning(
+                "what was counted since the last commit was not committed before the rebalance; it is read again"
+            )
+            await self._source.detach()
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        self._committed = {}
+        self.joins.drop()

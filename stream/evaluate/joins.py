@@ -1,0 +1,272 @@
+"""The joins of all assigned partitions: what was polled goes in, sums and checkpoints come out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import Committed, Record, TopicPartition
+from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.label_parser import LabelParser, ParsedLabels
+from forebay.stream.evaluate.label_values import Resolve
+from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin
+from forebay.stream.evaluate.pending_quality import BlockCounter, Sums
+from forebay.stream.evaluate.prediction_parser import ParsedPredictions, PredictionParser
+from forebay.stream.evaluate.refusals import Refusal, RefusalLog
+from forebay.stream.evaluate.topic_layout import Layout
+from forebay.stream.quality.keys import QualityKey, Task
+from forebay.stream.quality.wire import LabelCounts
+
+
+class Parsed(NamedTuple):
+    """What a poll contains, by partition. next_offsets: where reading continues in each."""
+
+    predictions: Mapping[TopicPartition, ParsedPredictions]
+    labels: Mapping[TopicPartition, ParsedLabels]
+    next_offsets: Mapping[TopicPartition, int]
+
+    def refs(self) -> set[ModelRef]:
+        """Return the versions whose predictions were polled."""
+        return {columns.ref for parsed in self.predictions.values() for columns in parsed.columns}
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What one commit contains.
+
+    checkpoint: offsets with metadata, of restored partitions.
+    sums, labels: what was counted since the last snapshot.
+    label_times: by partition, the largest timestamp of a label.
+    """
+
+    checkpoint: dict[TopicPartition, Committed] = field(default_factory=dict)
+    sums: Sums = field(default_factory=dict)
+    labels: dict[QualityKey, LabelCounts] = field(default_factory=dict)
+    label_times: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not self.sums and not self.labels
+
+
+class Joins:
+    """One join for each number of a partition. Chooses where to read from, as an `OffsetRestorer`.
+
+    max_waiting: predictions that may wait, over all partitions.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        rules: JoinRules,
+        *,
+        prediction_parser: PredictionParser,
+        label_parser: LabelParser,
+        resolve: Resolve,
+        max_waiting: int,
+        new_blocks: Callable[[Task], BlockCounter] | None = None,
+    ) -> None:
+        self._layout = layout
+        self._rules = rules
+        self._prediction_parser = prediction_parser
+        self._label_parser = label_parser
+        self._resolve = resolve
+        self._max_waiting = max_waiting
+        self._new_blocks = new_blocks
+        self._joins: dict[int, PartitionJoin] = {}
+        self._positions: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._refused: dict[int, list[Refusal]] = {}
+        self.refusals = RefusalLog()
+
+    # ---- assignment
+
+    def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
+        """Begin the joins of assigned partitions; return from where to read.
+
+        Raises BrokerError if a partition of predictions was assigned without that of labels, or a state cannot be continued.
+        """
+        self.drop()
+        positions: dict[TopicPartition, int | None] = {}
+        for number in self._numbers(committed):
+            join = PartitionJoin(
+                JoinInputs(
+                    TopicPartition(self._layout.predictions, number), TopicPartition(self._layout.labels, number)
+                ),
+                self._rules,
+                resolve=self._resolve,
+                max_waiting=self._max_waiting,
+                new_blocks=self._new_blocks,
+            )
+            positions |= join.restore(committed)
+            self._joins[number] = join
+        self._committed = {partition: offset.offset for partition, offset in committed.items() if offset is not None}
+        return positions
+
+    def _numbers(self, assigned: Collection[TopicPartition]) -> list[int]:
+        by_topic: dict[str, set[int]] = {topic: set() for topic in self._layout.inputs()}
+        for topic, number in assigned:
+            by_topic.setdefault(topic, set()).add(number)
+        expected = by_topic[self._layout.predictions]
+        for topic, numbers in by_topic.items():
+            if numbers != expected:
+                number = min(numbers ^ expected)
+                has, lacks = (
+                    (topic, self._layout.predictions) if number in numbers else (self._layout.predictions, topic)
+                )
+                raise BrokerError(
+                    f"partition {number} of {has} was assigned to this evaluator without that of {lacks}",
+                    kind="not_co_partitioned",
+                    remedy="run the same version of Forebay and the same configuration of topics in all members of the group, "
+                    "and no other program; `forebay topics check` compares the numbers of partitions",
+                )
+        return sorted(expected)
+
+    def drop(self) -> None:
+        """Forget all joins. Their partitions are read again, here or elsewhere."""
+        self._joins = {}
+        self._positions = {}
+        self._committed = {}
+        self._refused = {}
+
+    # ---- input
+
+    def parse(self, polled: Mapping[TopicPartition, Sequence[Record]]) -> Parsed:
+        """Parse what was polled."""
+        predictions, labels, next_offsets = {}, {}, {}
+        for partition, records in polled.items():
+            if not records:
+                continue
+            partition = TopicPartition(*partition)
+            next_offsets[partition] = records[-1].offset + 1
+            if partition.topic == self._layout.predictions:
+                predictions[partition] = self._prediction_parser.parse(records)
+            elif partition.topic == self._layout.labels:
+                labels[partition] = self._label_parser.parse(records)
+        return Parsed(predictions, labels, next_offsets)
+
+    def add(self, parsed: Parsed, positions: Mapping[TopicPartition, int]) -> None:
+        """Join what was parsed, and advance to the positions, which may be after the last records.
+
+        Partitions without a join, because they were revoked meanwhile, are ignored.
+        """
+        self._share_limit()
+        for partition, predictions in parsed.predictions.items():
+            join = self._joins.get(partition.partition)
+            if join is not None:
+                self.refusals.record(partition, self._new(partition, predictions.refused))
+                join.add_predictions(predictions.columns, next_offset=parsed.next_offsets[partition])
+        for partition, labels in parsed.labels.items():
+            join = self._joins.get(partition.partition)
+            if join is not None:
+                refused = self._new(partition, labels.refused)
+                self.refusals.record(partition, refused)
+                self._refused.setdefault(partition.partition, []).extend(refused)
+                join.add_labels(labels.columns, next_offset=parsed.next_offsets[partition])
+        self._positions.update(parsed.next_offsets)
+        self._advance(positions)
+
+    def _new(self, partition: TopicPartition, refused: Sequence[Refusal]) -> list[Refusal]:
+        """Return the refusals that were not counted before the committed offset."""
+        committed = self._committed.get(partition, 0)
+        return [refusal for refusal in refused if refusal.offset >= committed]
+
+    def _advance(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Advance past transaction markers and aborted records, which are never polled."""
+        for partition, position in positions.items():
+            join = self._joins.get(partition.partition)
+            if join is None or position <= self._positions.get(partition, -1):
+                continue
+            self._positions[partition] = position
+            if partition.topic == self._layout.predictions:
+                join.add_predictions([], next_offset=position)
+            elif partition.topic == self._layout.labels:
+                join.add_labels(self._label_parser.parse([]).columns, next_offset=position)
+
+    def _share_limit(self) -> None:
+        """Let a partition use what the others do not, and at least an equal share."""
+        waiting = {number: join.num_waiting_predictions for number, join in self._joins.items()}
+        total, equal = sum(waiting.values()), self._max_waiting // max(1, len(waiting))
+        for number, join in self._joins.items():
+            join.max_waiting = max(equal, self._max_waiting - (total - waiting[number]), 1)
+
+    # ---- output
+
+    def take(self) -> Snapshot:
+        """Return what was counted since the last call, and the offsets up to which."""
+        snapshot = Snapshot()
+        for number, join in self._joins.items():
+            if not join.is_restored:
+                continue
+            snapshot.checkpoint |= join.checkpoint()
+            taken = join.take()
+            for key, (sums, blocks) in taken.sums.items():
+                present = snapshot.sums.get(key)
+                if present is None:
+                    snapshot.sums[key] = (sums, blocks)
+                else:
+                    present[0].merge(sums)
+                    _merge_blocks(present[1], blocks)
+            for label_key, counts in taken.labels.items():
+                snapshot.labels.setdefault(label_key, LabelCounts()).merge(counts)
+            for refusal in self._refused.pop(number, ()):
+                window_ms = self._rules.window_ms
+                key = QualityKey("", 0, max(0, refusal.timestamp) // window_ms * window_ms)
+                refused = LabelCounts(labels=refusal.count, refused=refusal.count)
+                snapshot.labels.setdefault(key, LabelCounts()).merge(refused)
+            label_time_ms = join.label_time_ms()
+            if label_time_ms is not None:
+                snapshot.label_times[number] = label_time_ms
+        return snapshot
+
+    def topics_behind(self) -> frozenset[str] | None:
+        """Return the topic to read alone, because more than half of what may wait is of the other; None for both."""
+        half = self._max_waiting // 2
+        if self.num_waiting_predictions > half:
+            return frozenset({self._layout.labels})
+        if self.num_waiting_labels > half:
+            return frozenset({self._layout.predictions})
+        return None
+
+    def partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:
+        """Return the assigned partitions of topics."""
+        return [TopicPartition(topic, number) for topic in topics for number in self._joins]
+
+    # ---- figures
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the assigned partitions."""
+        return sorted(self._joins)
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether everything before the committed offsets has been read again."""
+        return all(join.is_restored for join in self._joins.values())
+
+    @property
+    def num_restoring(self) -> int:
+        """Number of partitions that are read again."""
+        return sum(not join.is_restored for join in self._joins.values())
+
+    def label_times(self) -> dict[int, int]:
+        """Return the largest timestamp of a label of each partition that had one."""
+        times = {number: join.label_time_ms() for number, join in self._joins.items()}
+        return {number: time_ms for number, time_ms in times.items() if time_ms is not None}
+
+    @property
+    def num_waiting_predictions(self) -> int:
+        return sum(join.num_waiting_predictions for join in self._joins.values())
+
+    @property
+    def num_waiting_labels(self) -> int:
+        return sum(join.num_waiting_labels for join in self._joins.values())
+
+
+def _merge_blocks(into: BlockCounter | None, other: BlockCounter | None) -> None:
+    if into is not None and other is not None:
+        into.merge(other)  # type: ignore[attr-defined]

@@ -1,0 +1,95 @@
+"""Writes what was counted as records of the topic `quality`. Pure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from forebay.stream.core.outputs import Outgoing, OutputTopic
+from forebay.stream.core.records import TopicPartition
+from forebay.stream.evaluate.joins import Snapshot
+from forebay.stream.kafka.producer.producer import hash_key
+from forebay.stream.quality.keys import QualityKey
+from forebay.stream.quality.wire import LabelProgress, QualityParts, encode_parts
+
+log = logging.getLogger("forebay.evaluate")
+
+RECORD_BYTES: Final = 200
+"""What a record takes in a batch besides its key and value, at most."""
+
+
+class QualityRecords:
+    """Encodes snapshots.
+
+    worker: the process that counts.
+    """
+
+    def __init__(self, topic: OutputTopic, *, window_s: int, horizon_ms: int, worker: str) -> None:
+        self._topic = topic
+        self._window_s = window_s
+        self._horizon_ms = horizon_ms
+        self._worker = worker
+        self._progress: dict[int, int] = {}
+
+    def encode(self, snapshot: Snapshot) -> dict[TopicPartition, Outgoing]:
+        """Return the records of a snapshot by partition. Those of a key are in one partition."""
+        outgoing: dict[TopicPartition, Outgoing] = {}
+        for key, parts in self._parts(snapshot):
+            for record_key, value in self._encoded(key, parts):
+                number = hash_key(record_key) % self._topic.num_partitions
+                records = outgoing.setdefault(TopicPartition(self._topic.name, number), Outgoing())
+                records.keys.append(record_key)
+                records.values.append(value)
+                records.headers.append([])
+        return outgoing
+
+    def on_committed(self, snapshot: Snapshot) -> None:
+        """Remember the progress that was written."""
+        self._progress.update(snapshot.label_times)
+
+    def _parts(self, snapshot: Snapshot) -> Iterator[tuple[QualityKey, QualityParts]]:
+        for key, (sums, blocks) in snapshot.sums.items():
+            yield key, QualityParts(sums=sums, blocks=blocks)  # type: ignore[arg-type]
+        labels = {key: QualityParts(labels=counts) for key, counts in snapshot.labels.items() if not counts.is_empty}
+        until_ms = {
+            number: time_ms for number, time_ms in snapshot.label_times.items() if self._progress.get(number) != time_ms
+        }
+        if until_ms:
+            window_ms = self._window_s * 1000
+            key = QualityKey("", 0, max(until_ms.values()) // window_ms * window_ms)
+            progress = LabelProgress(horizon_ms=self._horizon_ms, until_ms=until_ms)
+            labels[key] = replace(labels.get(key, QualityParts()), progress=progress)
+        yield from labels.items()
+
+    def _encoded(self, key: QualityKey, parts: QualityParts) -> Iterator[tuple[bytes, bytes]]:
+        """Yield one record, or one for each part if it is too large otherwise."""
+        record = self._encode(key, parts)
+        if self._fits(record):
+            yield record
+            return
+        for name in ("sums", "labels", "progress", "blocks", "paired"):
+            part = getattr(parts, name)
+            if part is None:
+                continue
+            record = self._encode(key, QualityParts(**{name: part}))
+            if self._fits(record):
+                yield record
+            else:
+                log.error(
+                    "the %s of %s version %d have %d bytes, more than the topic %s or output.max_request_size allows (%d); "
+                    "they are lost",
+                    name,
+                    key.model,
+                    key.version,
+                    len(record[1]),
+                    self._topic.name,
+                    self._topic.max_bytes,
+                )
+
+    def _encode(self, key: QualityKey, parts: QualityParts) -> tuple[bytes, bytes]:
+        return encode_parts(key, parts, window_s=self._window_s, worker=self._worker)
+
+    def _fits(self, record: tuple[bytes, bytes]) -> bool:
+        return len(record[0]) + len(record[1]) + RECORD_BYTES <= self._topic.max_bytes

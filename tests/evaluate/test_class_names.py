@@ -1,0 +1,66 @@
+"""Labels that name classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from forebay.schemas.errors import ModelError
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.evaluate.class_names import RETRY_S, ClassNames, manifest_names
+from tests.models.build import publish
+
+REF = ModelRef("late", 3)
+
+
+class Clock:
+    now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall_ms(self) -> int:
+        return 0
+
+
+def test_names_numbers_and_truth_values_mean_classes() -> None:
+    names = ClassNames(lambda _ref: ("on time", "late"), clock=Clock())
+    assert names.missing([REF]) == [REF]
+    names.load([REF])
+    assert names.missing([REF]) == []
+    values = ("late", "on time", "early", 1, 0.5, True, False)
+    assert [names.resolve(REF, value) for value in values] == [1.0, 0.0, None, 1.0, 0.5, 1.0, 0.0]
+    assert names.resolve(ModelRef("late", 4), "late") is None
+
+
+def test_a_manifest_that_cannot_be_read_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    answers: list[Collection[str] | None] = [None, None, ("on time", "late")]
+
+    def read(_ref: ModelRef) -> Collection[str]:
+        answer = answers.pop(0)
+        if answer is None:
+            raise ModelError("the repository is unreachable")
+        return answer
+
+    names = ClassNames(read, clock=clock)
+    for _ in range(2):
+        names.load(names.missing([REF]))
+        assert names.missing([REF]) == []
+        clock.now_s += RETRY_S
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1 and "late version 3: labels cannot name classes" in caplog.text
+    assert names.resolve(REF, "late") is None and names.resolve(REF, 1) == 1.0
+    names.load(names.missing([REF]))
+    assert names.resolve(REF, "late") == 1.0
+
+
+def test_names_come_from_the_manifest(tmp_path: Path) -> None:
+    publish(tmp_path / "other", "late")
+    read = manifest_names({"": str(tmp_path / "nowhere"), "late": str(tmp_path / "other")})
+    assert list(read(ModelRef("late", 1))) == ["no", "yes"]
+    with pytest.raises(ModelError):
+        read(ModelRef("unknown", 1))

@@ -1,0 +1,210 @@
+"""The evaluator's loop over a scripted source: commits, failures, rebalances."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, ProducerFenced, TopicAuthorizationFailedError
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.clock import SystemClock
+from forebay.stream.core.errors import CommitRefused, CommitTimeout
+from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.outputs import Outgoing, OutputTopic
+from forebay.stream.core.records import Epoch, TopicPartition
+from forebay.stream.evaluate.class_names import ClassNames
+from forebay.stream.evaluate.committer import Committer
+from forebay.stream.evaluate.evaluator import Evaluator
+from forebay.stream.evaluate.quality_records import QualityRecords
+from tests.evaluate.records import label, prediction
+from tests.evaluate.test_joins import L0, P0, new_joins
+
+EPOCH = Epoch(1, "member", None, 1)
+
+
+class Cluster:
+    """A source, a transaction and a producer in one, which write down what is asked of them.
+
+    fail_with: the errors of the next commits.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: Epoch | None = EPOCH
+        self.polls: list[Mapping[TopicPartition, Sequence[Any]]] = []
+        self.calls: list[str] = []
+        self.committed: dict[TopicPartition, int] = {}
+        self.written: list[bytes | None] = []
+        self.fail_with: list[Exception] = []
+        self.hangs = False
+        self._pending: list[bytes | None] = []
+        self._positions: dict[TopicPartition, int] = {}
+
+    # the source
+
+    async def poll(self, **_: object) -> Mapping[TopicPartition, Sequence[Any]]:
+        polled = self.polls.pop(0) if self.polls else {}
+        self._positions.update({partition: records[-1].offset + 1 for partition, records in polled.items()})
+        await asyncio.sleep(0)
+        return polled if self.epoch else {}
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        return self._positions
+
+    def is_at_end(self, _partition: TopicPartition) -> bool:
+        return True
+
+    async def rewind(self) -> None:
+        self.calls.append("rewind")
+        self.epoch = None
+
+    async def rejoin(self) -> None:
+        self.calls.append("rejoin")
+        self.epoch = None
+
+    async def detach(self) -> None:
+        self.calls.append("detach")
+        self.epoch = None
+
+    # the transaction
+
+    async def begin(self, _partitions: Collection[TopicPartition]) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+
+    async def add_group(self) -> None: ...
+
+    async def commit_positions(self, positions: Mapping[TopicPartition, int], _metadata: object, epoch: Epoch) -> None:
+        assert epoch == EPOCH
+        if self.fail_with:
+            raise self.fail_with.pop(0)
+        self._pending_positions = dict(positions)
+
+    async def commit(self) -> None:
+        self.committed |= self._pending_positions
+        self.written += self._pending
+        self._pending = []
+        self.calls.append("commit")
+
+    async def abort(self) -> None:
+        self.calls.append("abort")
+
+    # the producer
+
+    async def send(self, outgoing: Mapping[TopicPartition, Outgoing], *, timestamp_ms: int) -> None:
+        self._pending = [value for records in outgoing.values() for value in records.values]
+
+    async def missing_topics(self, _partitions: Collection[TopicPartition]) -> set[str]:
+        return set()
+
+    async def restart(self) -> None:
+        self.calls.append("restart")
+
+    def explain(self, _error: BaseException) -> BrokerError | None:
+        return None
+
+
+def evaluator_on(cluster: Cluster, *, revoke_timeout_s: float = 5.0, commit_timeout_s: float = 5.0) -> Evaluator:
+    clock, joins = SystemClock(), new_joins()
+    names = ClassNames(lambda _ref: (), clock=clock)
+    evaluator = Evaluator(joins, names, clock=clock, commit_interval_s=0.0, revoke_timeout_s=revoke_timeout_s)
+    records = QualityRecords(OutputTopic("quality", 4, 1_000_000), window_s=3_600, horizon_ms=1, worker="me")
+    evaluator.connect(cluster, Committer(records, cluster, cluster, clock=clock, timeout_s=commit_timeout_s), cluster)
+    joins.restore(dict.fromkeys((P0, L0)))
+    return evaluator
+
+
+async def run_until_read(evaluator: Evaluator, cluster: Cluster) -> None:
+    """Run until all polls are used, then stop."""
+    running = asyncio.create_task(evaluator.run())
+    while cluster.polls and not running.done():
+        await asyncio.sleep(0)
+    evaluator.stop()
+    await running
+
+
+async def test_what_was_polled_is_committed_with_its_positions() -> None:
+    cluster = Cluster()
+    cluster.polls = [{P0: [prediction(0), prediction(1)]}, {L0: [label(0)]}]
+    evaluator = evaluator_on(cluster)
+    await run_until_read(evaluator, cluster)
+    assert cluster.committed == {P0: 2, L0: 1}
+    ref = ModelRef("late", 3)
+    assert (evaluator.totals.predictions[ref], evaluator.totals.matched[ref]) == (2, 1)
+    assert "2 predictions counted, 1 with a label" in str(evaluator.totals)
+    num_commits = evaluator.totals.commits
+    await evaluator.commit()
+    assert evaluator.totals.commits == num_commits, "nothing has changed"
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (CommitRefused("gone"), ["abort", "rejoin", "restart"]),
+        (KafkaConnectionError(), ["rewind", "restart"]),
+        (CommitTimeout("slow"), ["rewind", "restart"]),
+        (ProducerFenced(), ["rewind", "restart"]),
+    ],
+)
+async def test_after_a_failed_commit_everything_is_read_again(error: Exception, calls: list[str]) -> None:
+    cluster = Cluster()
+    cluster.polls, cluster.fail_with = [{P0: [prediction(0)]}], [error]
+    evaluator = evaluator_on(cluster)
+    await run_until_read(evaluator, cluster)
+    assert cluster.calls == calls and not cluster.written and not cluster.committed
+    assert evaluator.joins.numbers == [] and evaluator.totals.failed_commits == 1
+    assert not evaluator.totals.predictions, "only what was committed is counted"
+
+
+async def test_a_refusal_that_repeats_ends_the_evaluator_with_a_remedy() -> None:
+    cluster = Cluster()
+    evaluator = evaluator_on(cluster)
+    for number in range(3):
+        cluster.epoch, cluster.fail_with = EPOCH, [TopicAuthorizationFailedError()]
+        evaluator.joins.restore(dict.fromkeys((P0, L0)))
+        evaluator.joins.add(evaluator.joins.parse({P0: [prediction(0)]}), {})
+        if number < 2:
+            await evaluator.commit()
+    with pytest.raises(BrokerError, match="refused the quality records 3 times") as caught:
+        await evaluator.commit()
+    assert caught.value.remedy
+
+
+async def test_before_a_rebalance_what_was_counted_is_committed_and_the_joins_are_dropped() -> None:
+    cluster = Cluster()
+    evaluator = evaluator_on(cluster)
+    evaluator.joins.add(evaluator.joins.parse({P0: [prediction(0)], L0: [label(0)]}), {})
+    await evaluator.on_revoked()
+    assert cluster.committed == {P0: 1, L0: 1} and cluster.calls == ["commit"]
+    assert evaluator.joins.numbers == []
+
+
+async def test_a_commit_that_hangs_does_not_hold_up_a_rebalance() -> None:
+    cluster = Cluster()
+    cluster.hangs = True
+    evaluator = evaluator_on(cluster, revoke_timeout_s=0.0)
+    evaluator.joins.add(evaluator.joins.parse({P0: [prediction(0)]}), {})
+    await evaluator.on_revoked()
+    assert cluster.calls == ["detach"] and not cluster.committed and evaluator.joins.numbers == []
+    cluster.hangs, cluster.epoch = False, EPOCH
+    evaluator.joins.restore(dict.fromkeys((P0, L0)))
+    evaluator.joins.add(evaluator.joins.parse({P0: [prediction(0)]}), {})
+    await evaluator.commit()
+    assert cluster.calls == ["detach", "restart", "commit"] and cluster.committed == {P0: 1, L0: 0}
+
+
+async def test_records_are_dropped_if_the_epoch_ends_while_names_are_loaded() -> None:
+    cluster = Cluster()
+    cluster.polls = [{P0: [prediction(0)]}]
+    evaluator = evaluator_on(cluster)
+
+    def load(_refs: object) -> None:
+        cluster.epoch = None
+
+    evaluator._names.load = load  # type: ignore[method-assign]
+    await run_until_read(evaluator, cluster)
+    cluster.epoch = EPOCH
+    await evaluator.commit()
+    assert not evaluator.totals.predictions

@@ -1,0 +1,140 @@
+"""The joins of all assigned partitions: assignment, what is taken for a commit, and limits."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.schemas.errors import BrokerError
+from forebay.stream.core.outputs import OutputTopic
+from forebay.stream.core.records import Committed, TopicPartition
+from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.joins import Joins, Snapshot
+from forebay.stream.evaluate.topic_layout import Layout
+from forebay.stream.experiments.block_sums import BlockSums
+from forebay.stream.quality.keys import QualityKey
+from tests.evaluate.records import NOW_MS, Polled, label, prediction
+from tests.evaluate.test_parsers import label_parser, prediction_parser
+
+LAYOUT = Layout(
+    "predictions", "labels", None, OutputTopic("quality", 4, 1_000_000), num_partitions=4, max_batch_bytes=1_000_000
+)
+RULES = JoinRules(horizon_ms=3_600_000, early_ms=60_000, window_ms=3_600_000)
+P0, L0 = TopicPartition("predictions", 0), TopicPartition("labels", 0)
+P1, L1 = TopicPartition("predictions", 1), TopicPartition("labels", 1)
+NONE = dict.fromkeys((P0, L0, P1, L1))
+
+
+def new_joins(max_waiting: int = 1_000) -> Joins:
+    return Joins(
+        LAYOUT,
+        RULES,
+        prediction_parser=prediction_parser(),
+        label_parser=label_parser(),
+        resolve=lambda _ref, value: None if isinstance(value, str) else float(value),
+        max_waiting=max_waiting,
+        new_blocks=BlockSums,
+    )
+
+
+def poll(joins: Joins, polled: dict[TopicPartition, list[Polled]]) -> None:
+    joins.add(joins.parse(polled), {})
+
+
+def counts(snapshot: Snapshot) -> tuple[int, int]:
+    sums = [sums for key, (sums, _) in snapshot.sums.items() if not key.slice]
+    return sum(each.predictions for each in sums), sum(each.matched for each in sums)
+
+
+@pytest.mark.parametrize(
+    ("assigned", "message"),
+    [
+        ((P0,), "partition 0 of predictions was assigned to this evaluator without that of labels"),
+        ((P0, L0, L1), "partition 1 of labels was assigned to this evaluator without that of predictions"),
+        ((P0, L1), "partition 0 of predictions was assigned to this evaluator without that of labels"),
+    ],
+)
+def test_a_partition_without_its_partner_is_an_error(assigned: tuple[TopicPartition, ...], message: str) -> None:
+    with pytest.raises(BrokerError) as caught:
+        new_joins().restore(dict.fromkeys(assigned))
+    assert caught.value.message == message and caught.value.remedy and "same" in caught.value.remedy
+
+
+def test_the_sums_of_partitions_are_merged_into_one_record_of_a_key() -> None:
+    joins = new_joins()
+    assert joins.restore(NONE) == NONE
+    poll(joins, {P0: [prediction(0)], L0: [label(0)], P1: [prediction(0), prediction(1)], L1: [label(1)]})
+    snapshot = joins.take()
+    ((key, (sums, blocks)),) = snapshot.sums.items()
+    assert (key.model, key.version, sums.predictions, sums.matched) == ("late", 3, 3, 2)
+    assert isinstance(blocks, BlockSums) and not blocks.is_empty
+    assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 1, L0: 1, P1: 2, L1: 2}
+    assert snapshot.label_times == {0: NOW_MS - 30_000, 1: NOW_MS - 29_999}
+    assert joins.take().is_empty
+
+
+def test_what_was_committed_is_read_again_and_not_counted_again() -> None:
+    joins = new_joins()
+    joins.restore(NONE)
+    poll(joins, {P0: [prediction(0), prediction(1)], L0: [Polled(0, b"bad"), label(1)]})
+    committed = joins.take().checkpoint
+    again = new_joins()
+    positions = again.restore({P0: committed[P0], L0: committed[L0]})
+    # The label of offset 1 is still needed, in case that it is corrected.
+    assert positions == {P0: 0, L0: 1} and not again.is_restored and again.num_restoring == 1
+    poll(again, {P0: [prediction(0)]})
+    assert again.take() == Snapshot()
+    poll(again, {P0: [prediction(1), prediction(2)], L0: [label(1), label(2)]})
+    assert again.is_restored
+    snapshot = again.take()
+    assert counts(snapshot) == (1, 1)
+    assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 3, L0: 3}
+
+
+def test_refused_labels_are_counted_once() -> None:
+    joins = new_joins()
+    joins.restore(NONE)
+    poll(joins, {L0: [Polled(0, b"bad"), Polled(1, None)]})
+    tally = joins.take().labels[QualityKey("", 0, NOW_MS // RULES.window_ms * RULES.window_ms)]
+    assert (tally.labels, tally.refused) == (2, 2)
+    assert sum(joins.refusals.counts.values()) == 2
+    again = new_joins()
+    again.restore({P0: Committed(0, ""), L0: Committed(2, "")})
+    poll(again, {L0: [Polled(0, b"bad"), Polled(1, None)]})
+    assert not again.take().labels and not again.refusals.counts
+
+
+def test_positions_after_the_last_record_are_committed_too() -> None:
+    joins = new_joins()
+    joins.restore({P0: Committed(10, ""), L0: Committed(10, "")})
+    joins.add(joins.parse({P0: [prediction(10)]}), {P0: 12, L0: 15, P1: 3})
+    assert {partition: at.offset for partition, at in joins.take().checkpoint.items()} == {P0: 12, L0: 15}
+
+
+def test_records_of_partitions_that_were_revoked_meanwhile_are_ignored() -> None:
+    joins = new_joins()
+    joins.restore(NONE)
+    parsed = joins.parse({P0: [prediction(0)], L0: [label(0)]})
+    joins.drop()
+    joins.add(parsed, {P0: 1})
+    assert joins.take() == Snapshot() and joins.numbers == []
+
+
+def test_the_process_evicts_beyond_its_limit_and_says_so() -> None:
+    joins = new_joins(max_waiting=64)
+    joins.restore(NONE)
+    for start in range(0, 400, 20):
+        poll(joins, {P0: [prediction(offset) for offset in range(start, start + 20)]})
+    poll(joins, {P1: [prediction(offset) for offset in range(20)]})
+    poll(joins, {P0: [prediction(400)], P1: [prediction(20)]})
+    assert joins.num_waiting_predictions <= 64 + 2
+    ((sums, _),) = joins.take().sums.values()
+    assert sums.predictions == 422 and sums.evicted == 422 - joins.num_waiting_predictions
+
+
+def test_the_other_topic_is_read_first_when_much_waits() -> None:
+    joins = new_joins(max_waiting=20)
+    joins.restore(NONE)
+    assert joins.topics_behind() is None
+    poll(joins, {P0: [prediction(offset) for offset in range(11)]})
+    assert joins.topics_behind() == frozenset({"labels"})
+    assert joins.partitions_of(frozenset({"labels"})) == [L0, L1]
