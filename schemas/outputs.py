@@ -279,11 +279,21 @@ def _performance() -> Schema:
     }
     required = list(properties)
     properties["gpu_s"] = {**seconds, "description": "Seconds in which a call occupied a GPU, if there is one."}
-    properties["memory_bytes"] = count("Memory of the model version in this worker, if it is known.")
+    properties["memory_bytes"] = count("Memory of the parameters of the model version in this worker, if it is known.")
+    properties["process"] = {
+        "type": "object",
+        "description": "The whole worker process. At most one delta of a commit has it.",
+        "required": ["cpu_s"],
+        "properties": {
+            "cpu_s": {**seconds, "description": "CPU seconds of all threads since the last report."},
+            "memory_bytes": count("Resident memory, if it is known."),
+            "gpu_memory_bytes": count("Memory that torch holds on the GPUs, if a model uses one."),
+        },
+    }
     return {
         "type": "object",
-        "description": "The performance of all calls of this model version in one commit, if rollouts are enabled: of all its "
-        "minutes and outcomes. Only one of the commit's deltas has it.",
+        "description": "The performance of all calls of this model version in one commit, if rollouts are enabled or alert "
+        "rules need it: of all its minutes and outcomes. Only one of the commit's deltas has it.",
         "required": required,
         "properties": properties,
     }

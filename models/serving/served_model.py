@@ -12,6 +12,7 @@ import numpy as np
 
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.calibration import Calibration
+from forebay.models.artefacts.files import GOLDEN_FILE
 from forebay.models.artefacts.golden import GoldenRows
 from forebay.models.artefacts.manifest import Manifest, OutputKind, default_outputs
 from forebay.models.artefacts.preparation import prepare, prepared_shape, prepared_width
@@ -30,6 +31,7 @@ class ModelDescription:
     outputs: as in `Manifest`; None for the default of the task.
     reference: the statistics of its training data; None if there are none.
     calibration, threshold: as in `Manifest`.
+    num_bytes: size of its files; None if it has none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelDescription:
     reference: ReferenceStatistics | None = None
     calibration: Calibration | None = None
     threshold: float | None = None
+    num_bytes: int | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> ModelDescription:
@@ -54,12 +57,14 @@ class ModelDescription:
             reference=None if statistics is None else ReferenceStatistics.from_dict(statistics),
             calibration=manifest.calibration,
             threshold=manifest.threshold,
+            num_bytes=sum(entry.num_bytes for name, entry in manifest.files.items() if name != GOLDEN_FILE),
         )
 
 
 class ServedModel:
     """A model in service. `prepare` may run on any thread, all else runs on the thread that owns the runner.
 
+    memory_bytes: memory of the parameters: that of torch modules, else the size of the version's files; None if unknown.
     num_golden_rows: how many rows `check_golden` has compared.
     threshold: for binary, the smallest score of class 1 that the version states; None for 0.5.
     """
@@ -76,6 +81,7 @@ class ServedModel:
         self.reference = description.reference
         self.threshold = description.threshold
         self._calibration = description.calibration
+        self.memory_bytes: int | None = getattr(runner, "memory_bytes", description.num_bytes)
         self.num_golden_rows = 0
         self._runner = runner
         self._preprocessing = preprocessing = description.preprocessing

@@ -40,6 +40,7 @@ class WindowEmitter(ModelEmitter):
 
         The windows of a chunk come after its events, at the offset before the next one to read.
         """
+        self._measure(result, self._ledger(emission))
         first_row = 0
         for chunk in result.batch.chunks:
             assert isinstance(chunk, WindowChunk)

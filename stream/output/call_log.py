@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import BatchResult
-from forebay.stream.rollouts.performance import LatencyHistogram, Performance
+from forebay.stream.rollouts.performance import LatencyHistogram, Performance, ProcessUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,13 @@ class MeasuredLane:
     queue_delay_s: how long a micro-batch may wait for more rows.
     memory_bytes: memory of the model version in this worker; None if unknown.
     on_gpu: whether the model runs on a GPU.
+    process_usage: returns what the worker process has used since the last call.
     """
 
     queue_delay_s: float
     memory_bytes: int | None = None
     on_gpu: bool = False
+    process_usage: Callable[[], ProcessUsage] | None = None
 
 
 class CallLog:
@@ -54,10 +57,14 @@ class CallLog:
             kinds = [failure.kind for failure in result.failures.values()]
             self._not_finite += kinds.count(FailureKind.OUTPUT_NOT_FINITE)
 
-    def performance(self) -> Performance | None:
-        """Return the performance of all calls; None if no row went through the model."""
+    def performance(self, *, with_process: bool = False) -> Performance | None:
+        """Return the performance of all calls; None if no row went through the model.
+
+        with_process: whether to report the worker process as well.
+        """
         if not self._rows:
             return None
+        process_usage = self._lane.process_usage if with_process else None
         rows = np.array(self._rows, dtype=np.int64)
         return Performance(
             rows=int(rows.sum()),
@@ -69,4 +76,5 @@ class CallLog:
             queue_delay_s=self._lane.queue_delay_s,
             latency=LatencyHistogram.of(np.array(self._latency_s), rows),
             model_time=LatencyHistogram.of(np.array(self._model_s), rows),
+            process=None if process_usage is None else process_usage(),
         )

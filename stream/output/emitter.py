@@ -196,11 +196,14 @@ class ModelEmitter(ABC):
     def finish(self, emission: Emission, delta_headers: Headers) -> Emission:
         """Add the deltas of all models, placed by key so that all outcomes of a minute are in one partition.
 
-        The performance of a model's calls is in the first of its deltas, so that it is counted once.
+        The performance of a model's calls is in the first of its deltas, so that it is counted once. That of the first model
+        also has the usage of the process.
         """
         topic = self._topics.outcome_deltas
+        is_first = True
         for ledger in emission.ledger.models.values():
-            performance = None if ledger.calls is None else ledger.calls.performance()
+            performance = None if ledger.calls is None else ledger.calls.performance(with_process=is_first)
+            is_first = is_first and performance is None
             for key, delta in ledger.deltas.items():
                 record_key, value = encode_delta(key, delta, worker=self._worker, performance=performance)
                 partition = self._placer.by_key(topic, record_key)

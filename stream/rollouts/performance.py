@@ -19,6 +19,9 @@ FIRST_BOUND_S: Final = 1e-6
 MAX_BUCKET: Final = 30 * BUCKETS_PER_OCTAVE
 """The last bucket ends at 1,074 s and takes everything above as well."""
 
+_CENTRE: Final[float] = 2.0 ** (-0.5 / BUCKETS_PER_OCTAVE)
+"""From the upper bound of a bucket to its middle."""
+
 
 def bucket_bound_s(bucket: int) -> float:
     """Return the upper bound of a bucket, inclusive, in seconds."""
@@ -65,6 +68,14 @@ class LatencyHistogram:
                 return bound_s
         return bound_s
 
+    def mean(self) -> float | None:
+        """Return the mean duration in seconds, at most 5 % off; None without rows."""
+        total = self.total
+        if not total:
+            return None
+        bounds_s = sum(bucket_bound_s(bucket) * count for bucket, count in self.counts.items())
+        return bounds_s * _CENTRE / total
+
     def to_json(self) -> dict[str, int]:
         """Return the counts by bucket number."""
         return {str(bucket): count for bucket, count in sorted(self.counts.items())}
@@ -84,6 +95,43 @@ class LatencyHistogram:
 
 
 @dataclass(slots=True)
+class ProcessUsage:
+    """The resources of a whole worker process.
+
+    cpu_s: CPU seconds of all threads since the last report.
+    memory_bytes: resident memory, the largest one reported; None if unknown.
+    gpu_memory_bytes: memory that the process holds on its GPUs, the largest one reported; None without a GPU.
+    """
+
+    cpu_s: float = 0.0
+    memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+
+    def add(self, other: ProcessUsage) -> None:
+        """Add a later report of the same process."""
+        self.cpu_s += other.cpu_s
+        self.memory_bytes = _largest(self.memory_bytes, other.memory_bytes)
+        self.gpu_memory_bytes = _largest(self.gpu_memory_bytes, other.gpu_memory_bytes)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the field `process` of a performance. Unknown values are left out."""
+        document: dict[str, object] = {"cpu_s": round(self.cpu_s, 6)}
+        if self.memory_bytes is not None:
+            document["memory_bytes"] = self.memory_bytes
+        if self.gpu_memory_bytes is not None:
+            document["gpu_memory_bytes"] = self.gpu_memory_bytes
+        return document
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """Parse what `to_json` returned. Raises ValueError; ignores unknown fields."""
+        if not isinstance(document, Mapping):
+            raise ValueError("the usage of a process is an object")
+        sizes = [document.get(name) for name in ("memory_bytes", "gpu_memory_bytes")]
+        return cls(_seconds(document.get("cpu_s")), *(None if size is None else _count(size) for size in sizes))
+
+
+@dataclass(slots=True)
 class Performance:
     """The performance of one version in some calls of its model.
 
@@ -96,6 +144,7 @@ class Performance:
     queue_delay_s: how long a micro-batch may wait for more rows, the largest one reported.
     latency: from the arrival of a micro-batch's first row to its result, by row.
     model_time: the duration of the model's call, by row.
+    process: of the worker process, in at most one performance of a commit. Not meant to be added over workers.
     """
 
     rows: int = 0
@@ -107,6 +156,7 @@ class Performance:
     queue_delay_s: float = 0.0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     model_time: LatencyHistogram = field(default_factory=LatencyHistogram)
+    process: ProcessUsage | None = None
 
     def add(self, other: Performance) -> None:
         """Add the calls of another performance of the same version."""
@@ -116,8 +166,7 @@ class Performance:
         self.cpu_s += other.cpu_s
         if other.gpu_s is not None:
             self.gpu_s = (self.gpu_s or 0.0) + other.gpu_s
-        if other.memory_bytes is not None:
-            self.memory_bytes = max(self.memory_bytes or 0, other.memory_bytes)
+        self.memory_bytes = _largest(self.memory_bytes, other.memory_bytes)
         self.queue_delay_s = max(self.queue_delay_s, other.queue_delay_s)
         self.latency.add(other.latency)
         self.model_time.add(other.model_time)
@@ -145,6 +194,8 @@ class Performance:
             document["gpu_s"] = round(self.gpu_s, 9)
         if self.memory_bytes is not None:
             document["memory_bytes"] = self.memory_bytes
+        if self.process is not None:
+            document["process"] = self.process.to_json()
         return document
 
     @classmethod
@@ -152,7 +203,7 @@ class Performance:
         """Parse what `to_json` returned. Raises ValueError; ignores unknown fields."""
         if not isinstance(document, Mapping):
             raise ValueError("a performance is an object")
-        gpu_s, memory_bytes = document.get("gpu_s"), document.get("memory_bytes")
+        gpu_s, memory_bytes, process = (document.get(name) for name in ("gpu_s", "memory_bytes", "process"))
         return cls(
             rows=_count(document.get("rows")),
             calls=_count(document.get("calls")),
@@ -163,7 +214,12 @@ class Performance:
             queue_delay_s=_seconds(document.get("queue_delay_s")),
             latency=LatencyHistogram.from_json(document.get("latency")),
             model_time=LatencyHistogram.from_json(document.get("model_time")),
+            process=None if process is None else ProcessUsage.from_json(process),
         )
+
+
+def _largest(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first if second is None else max(first, second)
 
 
 def _count(value: object) -> int:

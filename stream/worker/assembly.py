@@ -58,6 +58,7 @@ from forebay.stream.worker.drift_assembly import build_drift
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
+from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import keep_freed_memory
 from forebay.stream.worker.resident_versions import VersionReports
 from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
@@ -233,7 +234,11 @@ class WorkerAssembly:
             model_names=tuple(lane.ref.name for lane in self._lanes),
             clock=self._clock,
             on_fatal=self._failure.report,
+            process_usage=self._process_report() if self._settings.reports_performance() else None,
         )
+
+    def _process_report(self) -> ProcessReport:
+        return ProcessReport(self._clock, gpu_memory=gpu_memory_reader([lane.device for lane in self._lanes]))
 
     def _rollouts(
         self,

@@ -28,6 +28,7 @@ from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.output.slices import SliceColumn, slice_columns
 from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
+from forebay.stream.rollouts.performance import ProcessUsage
 from forebay.stream.worker.batch_sizes import batch_size
 from forebay.stream.worker.window_plan import window_plan
 
@@ -73,10 +74,12 @@ class ServedLane:
         """Return what decoding needs to know of the model."""
         return DecodedModel(self.ref, self.model.signature, self.topics)
 
-    def measured(self) -> MeasuredLane:
+    def measured(self, process_usage: Callable[[], ProcessUsage]) -> MeasuredLane:
         """Return what the performance in outcome deltas needs to know of the lane."""
         return MeasuredLane(
             queue_delay_s=self.settings.batch.max_queue_delay_ms / 1000,
+            memory_bytes=getattr(self.model, "memory_bytes", None),
+            process_usage=process_usage,
             on_gpu=self.device.startswith("cuda"),
         )
 

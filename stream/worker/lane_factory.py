@@ -13,6 +13,7 @@ from forebay.stream.eventtime.emitter import WindowEmitter
 from forebay.stream.kafka.cluster.topic_layout import Layout
 from forebay.stream.kafka.producer.producer import hash_key
 from forebay.stream.output.emitter import Emitter, ModelEmitter, Placer
+from forebay.stream.rollouts.performance import ProcessUsage
 from forebay.stream.worker.lane_assembly import ServedLane, build_lane
 
 
@@ -23,6 +24,7 @@ class LaneFactory:
     worker: its instance id.
     model_names: of all models that it serves.
     on_fatal: receives the error if the thread of a model dies.
+    process_usage: returns what the process has used since the last call; None if performance is not reported.
     """
 
     settings: Settings
@@ -31,6 +33,7 @@ class LaneFactory:
     model_names: tuple[str, ...]
     clock: Clock
     on_fatal: Callable[[BaseException], None]
+    process_usage: Callable[[], ProcessUsage] | None = None
 
     def lane(self, model: Model, settings: ServedModelSettings, topics: frozenset[str]) -> ServedLane:
         """Build the lane of a version that is loaded beside others."""
@@ -57,6 +60,6 @@ class LaneFactory:
             feature_names=[*(feature.name for feature in lane.model.signature.features), *self.model_names],
             clock=self.clock,
             destinations=lane.destinations(self.layout.outputs),
-            measured=lane.measured() if in_rollouts else None,
+            measured=None if self.process_usage is None else lane.measured(self.process_usage),
             names_rejections=in_rollouts,
         )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import orjson
 import pytest
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.delta import parse_measured_delta
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
-from forebay.stream.core.records import BatchResult, MicroBatch, RowFailure
+from forebay.stream.core.records import BatchResult, MicroBatch, RowFailure, TopicPartition
 from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.emitter import Emission, Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.pipeline.merging_reorder_buffer import MergingReorderBuffer
-from forebay.stream.rollouts.performance import Performance
+from forebay.stream.rollouts.performance import Performance, ProcessUsage
 from tests.core.build import MODEL, chunk, finish
 
 LANE = MeasuredLane(queue_delay_s=0.005, memory_bytes=1 << 20)
@@ -112,3 +114,30 @@ def test_an_invalid_performance_does_not_lose_the_outcome() -> None:
         parsed = parse_measured_delta(orjson.dumps(good | {"performance": performance}))
         assert parsed is not None and parsed[0].count == 1 and parsed[1] is None
     assert parse_measured_delta(b"no delta") is None
+
+
+def test_one_delta_of_a_commit_has_the_usage_of_the_process() -> None:
+    reports = iter([ProcessUsage(1.5, 1000, None), ProcessUsage(0.5, 2000, 300)])
+    both = emitter(replace(LANE, process_usage=lambda: next(reports)))
+    found = []
+    for _ in range(2):
+        parsed = parse_measured_delta(orjson.dumps(deltas(both.emit([result([0], latency_s=0.01, model_s=0.002)]))[0]))
+        assert parsed is not None and parsed.performance is not None
+        found.append(parsed.performance.process)
+    assert found == [ProcessUsage(1.5, 1000, None), ProcessUsage(0.5, 2000, 300)]
+
+
+def test_a_commit_of_several_models_reports_the_process_once() -> None:
+    lane = replace(LANE, process_usage=lambda: ProcessUsage(1.0))
+    logs = [CallLog(lane), CallLog(lane)]
+    for log in logs:
+        log.add(result([0], latency_s=0.01, model_s=0.002))
+    emission = emitter(lane).begin()
+    for number, log in enumerate(logs):
+        ledger = emission.ledger.of(ModelRef(f"m{number}", 1))
+        ledger.add_predictions(TopicPartition("features", 0), np.array([1_700_000_000_000]))
+        ledger.calls = log
+    documents = deltas(emitter(lane).finish(emission, ()))
+    assert [document["model"] for document in documents] == ["m0", "m1"]
+    performances = [document["performance"] for document in documents]
+    assert ["process" in performance for performance in performances if isinstance(performance, dict)] == [True, False]

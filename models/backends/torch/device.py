@@ -44,6 +44,11 @@ def limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
+def reserved_bytes() -> int:
+    """Return how much memory torch holds on all CUDA devices, in use or cached."""
+    return sum(torch.cuda.memory_reserved(index) for index in range(torch.cuda.device_count()))
+
+
 def _best() -> str:
     if torch.cuda.is_available():
         return "cuda:0"

@@ -41,6 +41,9 @@ class TorchRunner:
         self._module = _within_memory(
             f"its weights do not fit on {device}", lambda: module.requires_grad_(False).eval().to(device)
         )
+        self.memory_bytes = sum(
+            tensor.numel() * tensor.element_size() for tensor in (*self._module.parameters(), *self._module.buffers())
+        )
 
     def run(self, x: FloatArray) -> FloatArray:
         """Return the outputs [B, O] for rows [B, *row shape]. Raises like `Runner.run`."""
