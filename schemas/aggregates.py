@@ -22,10 +22,11 @@ MAX_SAMPLES: Final = 5
 
 
 class Category(StrEnum):
-    """The categories of alert rules. Each stands for the failure kinds in CATEGORY_KINDS."""
+    """The categories of alert rules: see CATEGORY_KINDS and CATEGORY_METRICS for what their rules are about."""
 
     PERFORMANCE = "performance"
     QUALITY = "quality"
+    DRIFT = "drift"
     RESOURCE = "resource"
     ERROR = "error"
 
@@ -64,9 +65,51 @@ CATEGORY_KINDS: Final[Mapping[Category, frozenset[FailureKind]]] = MappingProxyT
                 FailureKind.WINDOW_FULL,
             }
         ),
+        Category.DRIFT: frozenset(),
         Category.ERROR: frozenset(FailureKind),
     }
 )
+
+CLASS_METRICS: Final = ("accuracy", "precision", "recall", "f1", "log_loss", "brier", "roc_auc", "calibration_error")
+"""Metrics of classes, by labels."""
+VALUE_METRICS: Final = ("mean_absolute_error", "root_mean_squared_error", "r2", "bias")
+"""Metrics of regression, by labels."""
+LABEL_METRICS: Final = ("matched_share", "label_delay_p50_s", "label_delay_p90_s")
+"""Metrics of the labels themselves."""
+ESTIMATES: Final = (
+    "estimated_accuracy",
+    "estimated_precision",
+    "estimated_recall",
+    "estimated_f1",
+    "estimated_log_loss",
+    "estimated_brier",
+    "estimated_roc_auc",
+)
+"""Metrics of classes that are estimated from the scores, without labels."""
+DRIFT_METRICS: Final = ("drift", "skew", "psi", "psi_recent", "missing", "unseen", "out_of_range")
+"""The findings that a rule is about: all (drift), those since a version's first windows (skew), or those of one measure."""
+PERFORMANCE_METRICS: Final = ("latency_p99_ms", "latency_p50_ms", "latency_mean_ms", "model_p99_ms", "throughput")
+WORKER_METRICS: Final = ("worker_cpu_cores", "worker_memory_mb", "worker_gpu_memory_mb")
+"""Metrics of a whole worker process, not of one model."""
+MODEL_RESOURCES: Final = ("model_cpu_cores", "model_gpus", "model_memory_mb")
+
+CATEGORY_METRICS: Final[Mapping[Category, tuple[str, ...]]] = MappingProxyType(
+    {
+        Category.PERFORMANCE: PERFORMANCE_METRICS,
+        Category.QUALITY: (*CLASS_METRICS, *VALUE_METRICS, *LABEL_METRICS, *ESTIMATES),
+        Category.DRIFT: DRIFT_METRICS,
+        Category.RESOURCE: (*WORKER_METRICS, *MODEL_RESOURCES),
+        Category.ERROR: (),
+    }
+)
+"""The metrics that the rules of a category can be about."""
+
+
+class DriftLevel(StrEnum):
+    """The level that a drift finding must have."""
+
+    WARN = "warn"
+    ALARM = "alarm"
 
 
 def _outcomes() -> list[str]:
@@ -174,32 +217,57 @@ def alert() -> Schema:
         "kind": or_null(text("The failure kind that the rule is about; null for all kinds of its category.")),
         "model": or_null(
             text(
-                "The model that the alert is about, even if its rule names no model; null in alerts of earlier versions."
+                "The model that the alert is about, even if its rule names no model; null in alerts about a worker, and in "
+                "those of earlier versions."
             )
         ),
         "measure": {
-            "enum": ["count", "rate", "seconds"],
-            "description": "The measure that was compared with the threshold; seconds only for rollouts that went back.",
+            "enum": ["count", "rate", "seconds", "metric"],
+            "description": "The measure that was compared with the threshold; metric: the one in `metric`; seconds only for "
+            "rollouts that went back.",
         },
-        "value": {"type": "number", "minimum": 0, "description": "The measured value over the rule's time span."},
-        "threshold": {"type": "number", "minimum": 0, "description": "The threshold of the rule."},
+        "value": {"type": "number", "description": "The measured value over the rule's time span."},
+        "threshold": {"type": "number", "description": "The threshold of the rule."},
         "of": {
             "enum": ["events", "windows"],
             "description": "What is counted: events, or windows over event time.",
         },
-        "count": count("The number of failures in the rule's time span."),
+        "count": count(
+            "The number of failures in the rule's time span; with `metric`, of the events that the value is measured on."
+        ),
         "events": count("The number of all events (or windows, see `of`) in the rule's time span."),
         "window_ms": count("The length of the rule's time span, in milliseconds.", 1),
-        "since": milliseconds("The time at which the threshold was first exceeded"),
+        "since": milliseconds(
+            "The time at which the threshold was first exceeded; for metrics of quality by event time"
+        ),
         "at": milliseconds("The time at which the aggregator evaluated the rule"),
         "message": text("A summary of the alert in one line."),
+    }
+    required = list(properties)
+    properties |= {
+        "metric": {
+            "enum": [metric for metrics in CATEGORY_METRICS.values() for metric in metrics],
+            "description": "The metric that the rule is about, if it is about one.",
+        },
+        "direction": {
+            "enum": ["above", "below"],
+            "description": "With `metric`: the side of the threshold on which the alert fires.",
+        },
+        "version": count("The version of the model, if the alert is about one.", 1),
+        "slice": text("The slice, as name=value, if the alert is about one."),
+        "column": text("The feature or output, if the alert is about the drift of one."),
+        "worker": text("The worker process, if the alert is about one; `model` is then null."),
+        "level": {
+            "enum": [level.value for level in DriftLevel],
+            "description": "How far the drift is beyond its thresholds.",
+        },
     }
     return schema(
         "alert",
         "Alert",
         "A rule's threshold was exceeded for a model (firing), or no longer is (resolved). The record key is the alert's "
         "id; the record of one id and status may be repeated.",
-        {"type": "object", "required": list(properties), "properties": properties},
+        {"type": "object", "required": required, "properties": properties},
     )
 
 

@@ -1,15 +1,15 @@
-"""The alert evaluator: reads the aggregates, evaluates the rules and publishes alerts, in one process at a time."""
+"""The alert evaluator: reads a topic, evaluates the rules about it and publishes alerts, in one process at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from forebay.schemas.aggregates import AlertStatus
-from forebay.stream.aggregate.aggregate_reader import AggregateView
-from forebay.stream.aggregate.alerts import STEP_MS, Alert, Rule, RuleKey, RuleState, expand_rules, restore_states, step
+from forebay.stream.aggregate.alert_sources import AlertSource
+from forebay.stream.aggregate.alert_state import PublishableAlert, RuleKey, RuleState, restore_states
 from forebay.stream.aggregate.topic_follower import TopicFollower
 from forebay.stream.core.clock import Clock
 
@@ -19,11 +19,11 @@ ALERT_HISTORY_MS: Final = 30 * 86_400_000
 """How far back published alerts are read when a process starts to evaluate the rules."""
 
 Publish = Callable[[bytes, bytes], Awaitable[None]]
-Notify = Callable[[Alert], None]
+Notify = Callable[[PublishableAlert], None]
 
 
 class AlertEvaluator:
-    """Evaluates the alert rules while this process is the active one.
+    """Evaluates the alert rules about one topic while this process is the active one.
 
     publish: writes a record to the topic `alerts`.
     notify: receives each alert too, for the webhook.
@@ -31,33 +31,34 @@ class AlertEvaluator:
 
     def __init__(
         self,
-        rules: Sequence[Rule],
+        source: AlertSource,
         options: Mapping[str, object],
         *,
-        aggregates: str,
         alerts: str,
         publish: Publish,
         notify: Notify | None,
         clock: Clock,
     ) -> None:
-        self._rules = tuple(rules)
+        self._source = source
         self._options = options
-        self._aggregates = aggregates
         self._alerts = alerts
         self._publish = publish
         self._notify = notify
         self._clock = clock
         self._follower: TopicFollower | None = None
-        self._view = AggregateView()
         self._states: dict[RuleKey, RuleState] = {}
-        self._horizon_ms = max((rule.horizon_ms for rule in self._rules), default=STEP_MS)
+
+    @property
+    def topic(self) -> str:
+        """The topic that the rules are about."""
+        return self._source.topic
 
     async def evaluate(self, *, active: bool) -> None:
         """Evaluate all rules once and publish their alerts. Raises BrokerError.
 
         active: False if another process evaluates the rules; it reads the published alerts when it begins.
         """
-        if not active or not self._rules:
+        if not active or not self._source.is_needed:
             await self.stop()
             return
         if self._follower is None:
@@ -65,11 +66,9 @@ class AlertEvaluator:
         assert self._follower is not None
         async for _partition, records in self._follower.read_new():
             for record in records:
-                self._view.upsert(record.key, record.value)
-        now_ms = self._clock.wall_ms()
-        self._view.forget(now_ms - self._horizon_ms)
-        for key, rule in list(expand_rules(self._rules, self._states, self._view)):
-            state, alert = step(rule, self._states.get(key, RuleState()), self._view, now_ms)
+                self._source.add(record)
+            await asyncio.sleep(0)
+        for key, state, alert in self._source.evaluate(self._states, self._clock.wall_ms()):
             if alert is not None:
                 await self._publish(*alert.to_record())
                 level = logging.WARNING if alert.status is AlertStatus.FIRING else logging.INFO
@@ -88,12 +87,17 @@ class AlertEvaluator:
                 published += [record.value for record in records]
         finally:
             await history.stop()
-        self._states, self._view = restore_states(published), AggregateView()
-        self._follower = TopicFollower(self._options, [self._aggregates], clock=self._clock)
-        await self._follower.start(since_ms=now_ms - self._horizon_ms)
+        self._states = restore_states(published)
+        follower = TopicFollower(self._options, [self._source.topic], clock=self._clock)
+        try:
+            await follower.start(since_ms=self._source.begin(now_ms))
+        except BaseException:
+            await asyncio.shield(follower.stop())
+            raise
+        self._follower = follower
 
     async def stop(self) -> None:
-        """Stop reading the aggregates."""
+        """Stop reading the topic."""
         follower, self._follower = self._follower, None
         if follower is not None:
             await asyncio.shield(follower.stop())

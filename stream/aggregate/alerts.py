@@ -1,24 +1,30 @@
-"""Alert rules as state machines. Pure: takes the aggregates and the time, returns the alerts to publish.
+"""Alert rules about failures. Pure: takes the aggregates and the time, returns the alerts to publish.
 
 Time advances in steps of a minute, the length of a bucket. A step is breached if the value over the rule's window that ends
-with the step exceeds the threshold. Whether the condition has held for long enough follows from the aggregates alone. The only
-state is which alerts were published, firing or resolved, and it is read from the topic `alerts`. So another process continues
-where this one stopped, and every process gives an alert the same id. A rule without a model applies to each model separately:
+with the step exceeds the threshold. Whether the condition has held for long enough follows from the aggregates alone (see
+`alert_state`). A rule without a model applies to each model separately:
 a small model that fails completely is not hidden by the events of a large one, and its alert names it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
-from forebay.schemas.aggregates import ALERT_FORMAT, CATEGORY_KINDS, AlertStatus, Category, Severity
+from forebay.schemas.aggregates import CATEGORY_KINDS, AlertStatus, Category, Severity
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.aggregate_reader import AggregateView, Measurement
+from forebay.stream.aggregate.alert_state import (
+    AlertHeading,
+    RuleKey,
+    RuleState,
+    hash_identity,
+    next_state,
+    transition,
+)
 
 STEP_MS: Final = 60_000
 
@@ -57,27 +63,6 @@ class Rule:
         return self.window_ms + self.for_ms + 3 * STEP_MS
 
 
-class RuleKey(NamedTuple):
-    """The key of a rule's state. model: None only in alerts of earlier versions, which covered all models together."""
-
-    rule: str
-    model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RuleState:
-    """The last alert that was published for a rule and model. Times in ms since the Unix epoch.
-
-    alert_id: id of the firing alert, or None.
-    since: when the firing alert began.
-    resolved_at: when the last alert was resolved.
-    """
-
-    alert_id: str | None = None
-    since: int = 0
-    resolved_at: int | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Alert:
     """An alert to publish, for one rule and model. since, at: ms since the Unix epoch."""
@@ -90,16 +75,19 @@ class Alert:
     since: int
     at: int
 
+    @property
+    def severity(self) -> Severity:
+        """The severity of the rule."""
+        return self.rule.severity
+
     def to_dict(self) -> dict[str, Any]:
         """Return the value of the record on `alerts`."""
         rule = self.rule
+        heading = AlertHeading(
+            self.alert_id, self.status, rule=rule.name, severity=rule.severity, category=rule.category
+        )
         return {
-            "format": ALERT_FORMAT,
-            "alert_id": self.alert_id,
-            "status": self.status.value,
-            "rule": rule.name,
-            "severity": rule.severity.value,
-            "category": rule.category.value,
+            **heading.to_dict(),
             "kind": None if rule.kind is None else rule.kind.value,
             "model": rule.model,
             "measure": "rate" if rule.by_rate else "count",
@@ -144,68 +132,61 @@ def expand_rules(
             yield RuleKey(rule.name, model), replace(rule, model=model)
 
 
+class _Steps:
+    """What is known about a rule and a model at a time, in steps of a minute."""
+
+    def __init__(self, rule: Rule, view: AggregateView, now_ms: int) -> None:
+        self._rule = rule
+        self._view = view
+        self._now_ms = now_ms
+        current = now_ms // STEP_MS * STEP_MS
+        # The current minute is incomplete: it can raise an alert, but resolving one also needs the minute before it.
+        self._steps = (current, current - STEP_MS)
+
+    def is_breached(self) -> bool:
+        return bool(self._breached)
+
+    def is_recovered(self) -> bool:
+        return all(_value(self._rule, start, self._view)[1] <= self._rule.resolve_below for start in self._steps)
+
+    def since(self) -> int:
+        return _since(self._rule, self._breached[-1], self._view)
+
+    def held_ms(self, since: int) -> int:
+        return self._now_ms - since
+
+    def value(self, status: AlertStatus) -> tuple[Measurement, float]:
+        """Return what an alert of this status reports."""
+        start = self._breached[0] if status is AlertStatus.FIRING else self._steps[1]
+        return _value(self._rule, start, self._view)
+
+    @property
+    def _breached(self) -> list[int]:
+        return [start for start in self._steps if _breached(self._rule, start, self._view)]
+
+
 def step(rule: Rule, state: RuleState, view: AggregateView, now_ms: int) -> tuple[RuleState, Alert | None]:
     """Evaluate a rule for one model at the time `now_ms`. Return its new state, and the alert to publish if there is one."""
-    current = now_ms // STEP_MS * STEP_MS
-    # The current minute is incomplete: it can raise an alert, but resolving one also needs the minute before it.
-    steps = (current, current - STEP_MS)
-    if state.alert_id is not None:
-        if any(_value(rule, start, view)[1] > rule.resolve_below for start in steps):
-            return state, None
-        measurement, value = _value(rule, steps[1], view)
-        alert = Alert(
-            alert_id=state.alert_id,
-            status=AlertStatus.RESOLVED,
-            rule=rule,
-            measurement=measurement,
-            value=value,
-            since=state.since,
-            at=now_ms,
-        )
-        return RuleState(resolved_at=now_ms), alert
-    breached = [start for start in steps if _breached(rule, start, view)]
-    if not breached:
+    steps = _Steps(rule, view, now_ms)
+    change = transition(rule, state, steps, now_ms)
+    if change is None:
         return state, None
-    if state.resolved_at is not None and now_ms - state.resolved_at < rule.cool_down_ms:
-        return state, None
-    since = _since(rule, breached[-1], view)
-    if now_ms - since < rule.for_ms:
-        return state, None
-    measurement, value = _value(rule, breached[0], view)
+    measurement, value = steps.value(change.status)
     alert = Alert(
-        alert_id=alert_id(rule, since),
-        status=AlertStatus.FIRING,
+        alert_id=state.alert_id or alert_id(rule, change.since),
+        status=change.status,
         rule=rule,
         measurement=measurement,
         value=value,
-        since=since,
+        since=change.since,
         at=now_ms,
     )
-    return RuleState(alert.alert_id, since), alert
+    return next_state(change, alert.alert_id, now_ms), alert
 
 
 def alert_id(rule: Rule, since: int) -> str:
     """Return the id of an alert. It depends only on the rule, the model and the start, not on the process."""
-    identity = f"{rule.name}|{rule.category.value}|{rule.kind or ''}|{rule.model or ''}|{since}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
-
-
-def restore_states(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
-    """Return the state of each rule. alerts: values of the records on `alerts`, in order; other values are ignored."""
-    states: dict[RuleKey, RuleState] = {}
-    for value in alerts:
-        try:
-            alert = orjson.loads(value or b"")
-            if alert["format"] != ALERT_FORMAT:
-                continue
-            key = RuleKey(alert["rule"], alert["model"])
-            if alert["status"] == AlertStatus.FIRING:
-                states[key] = RuleState(alert["alert_id"], alert["since"])
-            else:
-                states[key] = RuleState(resolved_at=alert["at"])
-        except (LookupError, TypeError, ValueError):
-            continue
-    return states
+    return hash_identity(rule.name, rule.category.value, rule.kind or "", rule.model or "", since)
 
 
 def _value(rule: Rule, start: int, view: AggregateView) -> tuple[Measurement, float]:

@@ -21,6 +21,7 @@ _OUTCOMES: Final = frozenset(outcome.value for outcome in Outcome)
 _STAGES: Final = frozenset(stage.value for stage in Stage)
 _KINDS: Final = frozenset({*GOOD_KINDS, *(kind.value for kind in FailureKind)})
 _GOOD: Final = frozenset(outcome.value for outcome in Outcome if outcome.is_good)
+_PREDICTED: Final = frozenset({Outcome.PREDICTED.value, Outcome.WINDOW_PREDICTED.value})
 _OF_WINDOW: Final = frozenset(outcome.value for outcome in Outcome if outcome.of_window)
 
 
@@ -30,6 +31,11 @@ class CellKey(NamedTuple):
     outcome: str
     stage: str
     kind: str
+
+    @property
+    def is_prediction(self) -> bool:
+        """Whether it counts predictions: of events, or of windows over event time."""
+        return self.outcome in _PREDICTED
 
     @property
     def failed(self) -> bool:
@@ -67,6 +73,14 @@ class Delta:
     exemplar: Exemplar | None = None
 
 
+class MeasuredDelta(NamedTuple):
+    """A delta, the performance of the model's calls if it has one, and the worker process that counted it."""
+
+    delta: Delta
+    performance: Performance | None
+    worker: str
+
+
 def parse_delta(value: bytes | None) -> Delta | None:
     """Parse a record's value; None if it is not a valid delta of the known format."""
     try:
@@ -76,16 +90,18 @@ def parse_delta(value: bytes | None) -> Delta | None:
         return None
 
 
-def parse_measured_delta(value: bytes | None) -> tuple[Delta, Performance | None] | None:
+def parse_measured_delta(value: bytes | None) -> MeasuredDelta | None:
     """Parse a record's value like `parse_delta`, with the performance of the model's calls if it is valid."""
     delta = parse_delta(value)
     if delta is None:
         return None
-    document = orjson.loads(value or b"").get("performance")
+    document = orjson.loads(value or b"")
+    worker, performance = document.get("worker"), document.get("performance")
+    worker = worker if isinstance(worker, str) else ""
     try:
-        return delta, None if document is None else Performance.from_json(document)
+        return MeasuredDelta(delta, None if performance is None else Performance.from_json(performance), worker)
     except ValueError:
-        return delta, None
+        return MeasuredDelta(delta, None, worker)
 
 
 def _delta(document: dict[str, Any]) -> Delta | None:

@@ -210,7 +210,7 @@ def add_delta(windows: RolloutWindows, value: bytes | None, timestamp_ms: int) -
     parsed = parse_measured_delta(value)
     if parsed is None:
         return
-    delta, performance = parsed
+    delta, performance = parsed.delta, parsed.performance
     stats = VersionStats() if performance is None else VersionStats(performance=performance)
     if not delta.cell.of_window:
         stats.add_outcomes(delta.cell.kind, delta.count)

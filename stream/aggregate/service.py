@@ -18,7 +18,7 @@ from forebay.stream.aggregate.admin import AggregatorAdmin
 from forebay.stream.aggregate.alert_evaluator import AlertEvaluator
 from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
 from forebay.stream.aggregate.rollout_judge import RolloutJudge
-from forebay.stream.aggregate.rules import build_rules
+from forebay.stream.aggregate.rules import build_failure_source, build_metric_sources
 from forebay.stream.aggregate.state import Timing
 from forebay.stream.aggregate.topic_layout import Layout
 from forebay.stream.aggregate.topics import prepare_topics
@@ -41,6 +41,7 @@ START_TIMEOUT_S: Final = 600.0
 STOP_TIMEOUT_S: Final = 20.0
 WEBHOOK_STOP_TIMEOUT_S: Final = 5.0
 JUDGE_INTERVAL_S: Final = 1.0
+METRICS_INTERVAL_S: Final = 1.0
 FIRST_PARTITION: Final = 0
 """The aggregator that is assigned this partition of outcome-deltas evaluates the alert rules and judges rollouts."""
 
@@ -76,7 +77,7 @@ class Aggregator:
             if url := await admin.start():
                 log.info("probes and metrics at %s", url)
             async with self._webhook() as webhook:
-                evaluator = self._evaluator(layout, aggregation, webhook)
+                evaluator, *metric_evaluators = self._evaluators(layout, aggregation, webhook)
                 judge = self._judge(layout, aggregation, webhook)
                 started = asyncio.create_task(aggregation.start())
                 try:
@@ -86,11 +87,14 @@ class Aggregator:
                         log.info(READY_LINE)
                         admin.heartbeat.started = True
                     ticking = asyncio.create_task(self._tick(aggregation, evaluator, admin))
-                    judging = asyncio.create_task(self._judge_forever(judge, aggregation, admin))
-                    await self._until(signalled, ticking, judging)
-                    ticking.cancel()
-                    judging.cancel()
-                    await asyncio.wait([ticking, judging])
+                    beside = [
+                        asyncio.create_task(self._judge_forever(judge, aggregation, admin)),
+                        *(asyncio.create_task(self._evaluate_forever(each, aggregation)) for each in metric_evaluators),
+                    ]
+                    await self._until(signalled, ticking, *beside)
+                    for task in (ticking, *beside):
+                        task.cancel()
+                    await asyncio.wait([ticking, *beside])
                     if not ticking.cancelled() and (error := ticking.exception()) is not None:
                         raise error
                 except TimeoutError:
@@ -100,7 +104,8 @@ class Aggregator:
                         remedy="run `forebay check` to find out what is wrong with the cluster",
                     ) from None
                 finally:
-                    await evaluator.stop()
+                    for each in (evaluator, *metric_evaluators):
+                        await each.stop()
                     if judge is not None:
                         await judge.stop()
                     started.cancel()
@@ -161,6 +166,22 @@ class Aggregator:
                 await judge.stop()
             else:
                 status.error, status.verdicts = None, judge.verdicts
+
+    async def _evaluate_forever(self, evaluator: AlertEvaluator, aggregation: Aggregation) -> None:
+        """Evaluate rules about a metric beside the counting, which they must not delay. Never returns."""
+        last_error = ""
+        while True:
+            await asyncio.sleep(METRICS_INTERVAL_S)
+            try:
+                await evaluator.evaluate(active=FIRST_PARTITION in aggregation.partitions)
+            except ForebayError as error:  # without the topic, for example, the other rules continue
+                if error.message != last_error:
+                    hint = f" ({error.remedy})" if error.remedy else ""
+                    log.warning("cannot evaluate the alert rules about %s: %s%s", evaluator.topic, error.message, hint)
+                last_error = error.message
+                await evaluator.stop()
+            else:
+                last_error = ""
 
     async def _stop(self, aggregation: Aggregation) -> None:
         stopping = asyncio.create_task(aggregation.stop())
@@ -225,19 +246,27 @@ class Aggregator:
             new_id=lambda: str(uuid.uuid4()),
         )
 
-    def _evaluator(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> AlertEvaluator:
+    def _evaluators(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> list[AlertEvaluator]:
+        """Return the evaluator of rules about failures, then those of rules about metrics, one for each topic."""
+
         async def publish(key: bytes, value: bytes) -> None:
             await aggregation.publish(layout.alerts, 0, [(key, value)])
 
-        return AlertEvaluator(
-            build_rules(self._settings.aggregate.alerts),
-            client_options(self._settings.kafka),
-            aggregates=layout.aggregates,
-            alerts=layout.alerts,
-            publish=publish,
-            notify=None if webhook is None else webhook.notify,
-            clock=self._clock,
-        )
+        sources = [
+            build_failure_source(self._settings, aggregates=layout.aggregates),
+            *build_metric_sources(self._settings, deltas=layout.deltas),
+        ]
+        return [
+            AlertEvaluator(
+                source,
+                client_options(self._settings.kafka),
+                alerts=layout.alerts,
+                publish=publish,
+                notify=None if webhook is None else webhook.notify,
+                clock=self._clock,
+            )
+            for source in sources
+        ]
 
     @contextlib.asynccontextmanager
     async def _webhook(self) -> AsyncIterator[Webhook | None]:

@@ -7,9 +7,11 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from forebay.schemas.aggregates import Category, Severity
+from forebay.schemas.aggregates import CATEGORY_METRICS, Category, DriftLevel, Severity
 from forebay.schemas.failures import FailureKind
+from forebay.stream.config.alert_rule_checks import RuleKeys, first_fault
 from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.values import Allowed, Mistake, Mistakes, allowed
 
@@ -25,7 +27,8 @@ class AlertRule(BaseModel):
 
     name: str = Field(min_length=1, max_length=_MAX_NAME, description="Name of the alert.")
     category: Annotated[Category, Field(strict=False)] = Field(
-        default=Category.ERROR, description="Category of failures to count, if kind is not set."
+        default=Category.ERROR,
+        description="Category of the failures to count, if kind is not set, or of the metric.",
     )
     kind: Annotated[FailureKind, Field(strict=False)] | None = Field(
         default=None, description="Count only failures of this kind."
@@ -33,7 +36,40 @@ class AlertRule(BaseModel):
     model: str | None = Field(
         default=None,
         min_length=1,
-        description="Count only failures of this model. Default: evaluate the rule for each model separately.",
+        description="Apply the rule only to this model. Default: evaluate the rule for each model separately.",
+    )
+    version: int | None = Field(
+        default=None,
+        ge=1,
+        description="For a metric: apply the rule only to this version. Default: evaluate it for each version separately.",
+    )
+    metric: str | None = Field(
+        default=None, description="The metric to compare with above or below, instead of failures."
+    )
+    above: float | None = Field(
+        default=None, allow_inf_nan=False, description="Fire if the metric is above this over window_s."
+    )
+    below: float | None = Field(
+        default=None, allow_inf_nan=False, description="Fire if the metric is below this over window_s."
+    )
+    slice: str | None = Field(
+        default=None,
+        pattern=r"^[^=]+=.+$",
+        description="For category quality: evaluate the metric in this slice, as name=value; with name=*, in each slice of "
+        "that name.",
+    )
+    min_matched: int = Field(
+        default=100,
+        ge=1,
+        description="For category quality: do not judge fewer predictions with a label than this.",
+    )
+    column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For category drift: only this feature or output. Default: each of them.",
+    )
+    level: Annotated[DriftLevel, Field(strict=False)] = Field(
+        default=DriftLevel.ALARM, description="For category drift: fire from this level on."
     )
     count: int | None = Field(
         default=None, ge=0, description="Fire if there are more failures than this within window_s."
@@ -42,23 +78,31 @@ class AlertRule(BaseModel):
         default=None, ge=0, lt=1, description="Fire if more than this share of the events fail within window_s."
     )
     min_events: int = Field(
-        default=1, ge=1, description="For rate: do not fire if there are fewer events than this within window_s."
+        default=1,
+        ge=1,
+        description="For rate and latency: do not fire if there are fewer events than this within window_s.",
     )
     window_s: int = Field(
         default=300,
         ge=_MINUTE_S,
         le=_DAY_S,
         multiple_of=_MINUTE_S,
-        description="The time span over which failures are counted.",
+        description="The time span over which failures are counted or the metric is measured. For category quality in event "
+        "time, rounded up to whole windows of evaluate.window_s.",
     )
     for_s: int = Field(
         default=0, ge=0, le=_DAY_S, description="The condition must hold for this long before the alert fires."
     )
     resolve_below: float | None = Field(
         default=None,
-        ge=0,
-        description="Hysteresis: resolve the alert once the value is at most this. Default: the threshold, count or "
-        "rate.",
+        allow_inf_nan=False,
+        description="Hysteresis: resolve the alert once the value is at most this. Default: the threshold: count, rate or "
+        "above.",
+    )
+    resolve_above: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="Hysteresis: resolve the alert once the metric is at least this. Default: the threshold, below.",
     )
     cool_down_s: int = Field(
         default=300, ge=0, le=_DAY_S, description="After the alert is resolved, it does not fire again for this long."
@@ -69,18 +113,35 @@ class AlertRule(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.count is None) == (self.rate is None):
-            raise ValueError("must have either count or rate")
-        if self.resolve_below is not None and self.resolve_below > self.threshold:
-            raise ValueError(
-                f"resolve_below = {self.resolve_below:g} must be at most the threshold, {self.threshold:g}"
-            )
+        fields = type(self).model_fields
+        keys = RuleKeys(
+            category=self.category,
+            metric=self.metric,
+            # A shown configuration contains the defaults too.
+            given=frozenset(name for name in self.model_fields_set if getattr(self, name) != fields[name].default),
+            above=self.above,
+            below=self.below,
+            resolve_above=self.resolve_above,
+            resolve_below=self.resolve_below,
+        )
+        if (fault := first_fault(keys)) is not None:
+            raise PydanticCustomError("rule_key", "{verdict}", {"key": fault.key, "verdict": fault.verdict})
+        if self.metric is None and self.resolve_below is not None and not 0 <= self.resolve_below <= self.threshold:
+            verdict = f"must be at least 0 and at most the threshold, {self.threshold:g}"
+            raise PydanticCustomError("rule_key", "{verdict}", {"key": "resolve_below", "verdict": verdict})
         return self
 
     @property
+    def needs_performance(self) -> bool:
+        """Return whether the workers have to report their performance for this rule."""
+        is_measured = self.category in (Category.PERFORMANCE, Category.RESOURCE) and self.metric is not None
+        return is_measured and self.metric != "throughput"
+
+    @property
     def threshold(self) -> float:
-        """Return the count or rate above which the alert fires."""
-        return float(self.count if self.count is not None else self.rate or 0.0)
+        """Return the count, rate or value beyond which the alert fires; 0 for drift, which has its own thresholds."""
+        given = (self.count, self.rate, self.above, self.below)
+        return float(next((value for value in given if value is not None), 0.0))
 
 
 _WORDS: Final = {
@@ -90,7 +151,14 @@ _WORDS: Final = {
     "severity": ", ".join(f'"{severity.value}"' for severity in Severity),
     "count": "a whole number of at least 0",
     "rate": "a number of at least 0 and below 1",
-    "resolve_below": "a number of at least 0",
+    "resolve_below": "a number",
+    "resolve_above": "a number",
+    "above": "a number",
+    "below": "a number",
+    "slice": "text such as carrier=UA, or carrier=* for each value",
+    "metric": "the name of a metric, such as "
+    + ", ".join(metrics[0] for metrics in CATEGORY_METRICS.values() if metrics),
+    "level": ", ".join(f'"{level.value}"' for level in DriftLevel),
     "window_s": f"a multiple of {_MINUTE_S} from {_MINUTE_S} to {_DAY_S}",
     "model": "the name of a model",
 }
@@ -140,7 +208,11 @@ def _subject(index: int, table: dict[str, Any]) -> str:
 
 def _mistake(index: int, subject: str, error: Any, table: dict[str, Any]) -> Mistake:
     if not error["loc"]:
-        return Mistake(f"[{index}]", subject, str(error["ctx"]["error"]))
+        key, verdict = error["ctx"]["key"], error["ctx"]["verdict"]
+        if key is None:
+            return Mistake(f"[{index}]", subject, verdict)
+        shown = f" = {_shown(table[key])}" if key in table else ""
+        return Mistake(f"[{index}].{key}", f"{subject}, {key}{shown}", verdict)
     key = str(error["loc"][0])
     place = f"[{index}].{key}"
     if error["type"] == "extra_forbidden":
@@ -153,9 +225,13 @@ def _mistake(index: int, subject: str, error: Any, table: dict[str, Any]) -> Mis
     near = []
     if key == "kind" and isinstance(table.get(key), str):
         near = get_close_matches(table[key], [kind.value for kind in FailureKind], n=1)
-    shown = json.dumps(table.get(key), ensure_ascii=False, default=str)[:80]
+    shown = _shown(table.get(key))
     verdict = f"must be {words}" + (f"; did you mean {near[0]}?" if near else "")
     return Mistake(place, f"{subject}, {key} = {shown}", verdict)
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 
 AlertRules = Annotated[
@@ -163,5 +239,5 @@ AlertRules = Annotated[
     BeforeValidator(_read_rules),
     BeforeValidator(_from_json),
     AfterValidator(tuple),
-    Allowed("[[aggregate.alerts]] tables, each with a name and count or rate"),
+    Allowed("[[aggregate.alerts]] tables, each with a name, and count, rate or a metric"),
 ]

@@ -251,6 +251,11 @@ class AggregateSection(Section):
     webhook_attempts: int = Field(
         default=5, ge=1, le=100, description="Number of attempts per alert, with increasing waits between them."
     )
+    report_performance: bool = Field(
+        default=False,
+        description="Workers report latency, CPU time and memory with every commit, in outcome-deltas. They also do so if "
+        "rollouts.enabled is set, or if the rules in their own configuration need it.",
+    )
     alerts: AlertRules = Field(default=(), description="Rules that raise alerts.")
 
 
@@ -315,6 +320,15 @@ class Settings(Section):
             self.window,
             decision=self.decision,
             input_topics=self.input.topics,
+        )
+
+    def reports_performance(self) -> bool:
+        """Return whether workers put the performance of the models' calls into outcome deltas."""
+        section = self.aggregate
+        return (
+            self.rollouts.enabled
+            or section.report_performance
+            or any(rule.needs_performance for rule in section.alerts)
         )
 
     def has_late_events_topic(self) -> bool:

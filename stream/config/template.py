@@ -39,12 +39,16 @@ HEAD: Final = f"""\
 """
 
 RULE: Final = """\
-# Alert rules: any number, each with a name and a count or rate. Optional keys: category, kind, model, min_events,
-# window_s, for_s, resolve_below, cool_down_s, severity.
+# Alert rules: any number, each with a name and a count or rate of failures, or a metric. docs/alerts.md lists the keys.
 # [[aggregate.alerts]]
 # name = "too many bad events"
 # rate = 0.05
 # severity = "critical"
+# [[aggregate.alerts]]
+# name = "slow"
+# category = "performance"
+# metric = "latency_p99_ms"
+# above = 250
 """
 
 

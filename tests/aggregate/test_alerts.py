@@ -15,7 +15,8 @@ from forebay.schemas.aggregates import AlertStatus, Category, Severity
 from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.aggregate_reader import AggregateView
-from forebay.stream.aggregate.alerts import Alert, Rule, RuleKey, RuleState, expand_rules, restore_states, step
+from forebay.stream.aggregate.alert_state import RuleKey, RuleState, restore_states
+from forebay.stream.aggregate.alerts import Alert, Rule, expand_rules, step
 from forebay.stream.aggregate.delta import CellKey
 from forebay.stream.aggregate.state import PartitionState
 from tests.aggregate.build import MINUTE, MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta

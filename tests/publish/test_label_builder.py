@@ -95,7 +95,7 @@ def test_a_key_is_not_needed_if_the_partition_is_known() -> None:
     assert build({"id": "a", "label": 1, "source": {"partition": 2}}).partition == 2
     with pytest.raises(RowFault, match="partition 4 does not exist; the last one is 3"):
         build({"id": "a", "label": 1, "p": 4}, columns=columns)
-    # Predictions are elsewhere than their events: only the key tells where.
+    # Predictions are elsewhere than their events: only the key decides.
     with pytest.raises(RowFault, match="key is missing"):
         build({"id": "a", "label": 1, "p": 3}, LabelTarget("id", "features", 4, same_partitions=False), columns=columns)
 

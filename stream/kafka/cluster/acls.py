@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from forebay.schemas.aggregates import Category
 from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
     ALERTS,
@@ -121,6 +122,10 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
         yield from (Acl("topic", name, "READ") for name in _names(settings, DRIFT.name))
     if settings.aggregate.alerts:
         yield Acl("topic", aggregates, "READ")
+    categories = {rule.category for rule in settings.aggregate.alerts if rule.metric is not None}
+    for category, spec in ((Category.QUALITY, QUALITY), (Category.DRIFT, DRIFT)):
+        if category in categories:
+            yield Acl("topic", topic_name(settings.topics.prefix, spec.name), "READ")
     yield from (Acl("topic", name, "WRITE") for name in own)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))
     yield Acl("group", aggregator_group(settings), "READ")
