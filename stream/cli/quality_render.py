@@ -162,7 +162,11 @@ def number(value: float | None) -> str:
 
 def interval_text(interval: Interval | None) -> str:
     """Return an estimate and half the width of its interval; empty if there is none."""
-    return "" if interval is None else f"≈ {interval.value:.3g} ± {(interval.high - interval.low) / 2:.1g}"
+    if interval is None:
+        return ""
+    if interval.low is None or interval.high is None:
+        return f"≈ {interval.value:.3g}"
+    return f"≈ {interval.value:.3g} ± {(interval.high - interval.low) / 2:.1g}"
 
 
 def _labels(report: QualityReport) -> str:

@@ -8,18 +8,22 @@ from typing import Final
 
 from aiohttp import web
 
+from forebay.schemas.topics import QUALITY, topic_name
 from forebay.stream.admin.health import Verdict
-from forebay.stream.admin.responses import page_response, probe
+from forebay.stream.admin.responses import json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.evaluate.evaluator import Evaluator
+from forebay.stream.evaluate.quality_monitor import QualityMonitor
+from forebay.stream.kafka.client import client_options
 from forebay.stream.quality.wire import LabelCounts
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import MetricStore
 from forebay.stream.telemetry.prometheus import render_page
+from forebay.stream.telemetry.quality_metrics import QualityRecorder
 from forebay.stream.telemetry.resources import record_build
 
 STALLED_AFTER_S: Final = 60.0
@@ -33,7 +37,7 @@ class Progress:
 
 
 class EvaluatorAdmin:
-    """Serves probes and metrics. progress: to be updated by the service."""
+    """Serves probes, metrics and the quality of models. progress: to be updated by the service."""
 
     def __init__(self, settings: Settings, evaluator: Evaluator, *, clock: Clock) -> None:
         self._evaluator = evaluator
@@ -43,6 +47,13 @@ class EvaluatorAdmin:
         record_build(self._store)
         self.progress = Progress()
         self._lag_meter = LagMeter()
+        self.quality = QualityMonitor(
+            client_options(settings.kafka),
+            topic_name(settings.topics.prefix, QUALITY.name),
+            span_ms=settings.evaluate.horizon_s * 1000,
+            on_view=QualityRecorder(self._store, span_ms=settings.evaluate.horizon_s * 1000).record,
+            clock=clock,
+        )
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             routes = [
@@ -50,6 +61,7 @@ class EvaluatorAdmin:
                 web.get("/readyz", probe(self.readiness)),
                 web.get("/startupz", probe(lambda: Verdict(True))),
                 web.get("/metrics", self._metrics),
+                web.get("/quality", self._quality),
             ]
             self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
 
@@ -88,6 +100,9 @@ class EvaluatorAdmin:
     async def _metrics(self, request: web.Request) -> web.Response:
         self._publish()
         return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))
+
+    async def _quality(self, _request: web.Request) -> web.Response:
+        return json_response(self.quality.report())
 
     def _publish(self) -> None:
         store, joins, totals = self._store, self._evaluator.joins, self._evaluator.totals

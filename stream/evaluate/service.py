@@ -113,6 +113,8 @@ class EvaluatorService:
         lag = LagPoller(source, admin.record_lag, clock=self._clock)
         running = self._run_task(evaluator.run(), "evaluate")
         self._run_task(lag.run(), "lag")
+        if self._settings.admin.enabled:
+            self._run_task(admin.quality.run(), "quality")
         self._run_task(self._announce(source, admin, evaluator), "announce")
         signalled = self._run_task(stop.wait(), "signals")
         await asyncio.wait([self._fatal, signalled], return_when=asyncio.FIRST_COMPLETED)

@@ -34,11 +34,16 @@ _TWO_SIDED_95: Final = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate, and the limits within which the true value is expected with 95 % probability."""
+    """An estimate, and the limits within which the true value is expected with 95 % probability; None if not computed."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the estimate as JSON values, without limits that were not computed."""
+        limits = (("value", self.value), ("low", self.low), ("high", self.high))
+        return {name: limit for name, limit in limits if limit is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class Estimate:
         return {
             "rows": self.rows,
             "labelled": self.labelled,
-            **{name: {"value": each.value, "low": each.low, "high": each.high} for name, each in self.metrics.items()},
+            **{name: interval.to_dict() for name, interval in self.metrics.items()},
         }
 
 
@@ -72,7 +77,7 @@ def estimate(
 
     window: the sums of the window; only its predictions are used.
     labelled: the sums of earlier windows of the same model version, with labels.
-    random: of the draws for the interval. None: the limits are the estimate itself, which is 40 times as fast.
+    random: of the draws for the interval. None: no limits, which is 40 times as fast.
     """
     shown, known = window.classification, labelled.classification
     if shown is None or known is None or window.num_classes != labelled.num_classes:
@@ -121,6 +126,8 @@ def _ratio(part: float, total: float) -> float | None:
 
 
 def _interval(name: str, value: float, draws: list[float]) -> Interval:
-    half = _TWO_SIDED_95 * float(np.std(draws, ddof=1)) if len(draws) > 1 else 0.0
+    if len(draws) < 2:
+        return Interval(value, None, None)
+    half = _TWO_SIDED_95 * float(np.std(draws, ddof=1))
     high = np.inf if name == "log_loss" else 1.0
     return Interval(value, max(0.0, value - half), min(high, value + half))

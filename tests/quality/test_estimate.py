@@ -39,6 +39,8 @@ def test_the_estimate_is_near_the_later_truth_under_covariate_shift(mean: float)
     truth = metrics(window)
     for name, interval in found.metrics.items():
         assert interval.value == pytest.approx(getattr(truth, name), abs=0.02), name
+        assert interval.low is not None
+        assert interval.high is not None
         assert interval.low <= interval.value <= interval.high <= interval.low + 0.1
 
 
@@ -56,6 +58,7 @@ def test_the_estimate_does_not_see_concept_drift() -> None:
     found, truth = estimate(window, labelled, random=np.random.default_rng(9)), metrics(window).accuracy
     assert found is not None
     assert truth is not None
+    assert found.metrics["accuracy"].low is not None
     assert found.metrics["accuracy"].low > truth + 0.1
 
 
@@ -65,6 +68,18 @@ def test_the_accuracy_of_several_classes_is_estimated() -> None:
     assert found is not None
     assert set(found.to_dict()) == {"rows", "labelled", "accuracy"}
     assert found.metrics["accuracy"].value == pytest.approx(metrics(window).accuracy, abs=0.02)
+
+
+def test_without_draws_an_estimate_has_no_limits() -> None:
+    window, labelled = events(3000, 1, mean=1).sums(), events(3000, 2, mean=0).sums()
+    found, drawn = (estimate(window, labelled, random=random) for random in (None, np.random.default_rng(3)))
+    assert found is not None
+    assert drawn is not None
+    assert {name: interval.value for name, interval in found.metrics.items()} == {
+        name: interval.value for name, interval in drawn.metrics.items()
+    }
+    assert set(found.to_dict()["accuracy"]) == {"value"}
+    assert set(drawn.to_dict()["accuracy"]) == {"value", "low", "high"}
 
 
 def test_too_few_labels_and_regression_have_no_estimate() -> None:
