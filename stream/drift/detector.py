@@ -203,6 +203,7 @@ class Detector:
             self._record(version, counts, WindowState.TOO_FEW_ROWS, ())
             return
         columns = tuple(self._judge_column(version, column) for column in counts.columns)
+        self._keep_good(version, counts, columns)
         version.num_judged += 1
         version.findings = tuple(finding for column in columns for finding in self._findings_of(version, key, column))
         self._record(version, counts, WindowState.JUDGED, columns)
@@ -216,14 +217,11 @@ class Detector:
         version.history.append(verdict)
 
     def _judge_column(self, version: _Version, column: ColumnCounts) -> ColumnMeasures:
-        name = f"{column.kind.value}:{column.name}"
-        recent = version.recent.get(name)
-        if recent is None:
-            recent = version.recent[name] = _Recent(deque(maxlen=self._thresholds.windows))
+        name = _name(column)
+        recent = version.recent.setdefault(name, _Recent(deque(maxlen=self._thresholds.windows)))
         total = recent.total()
         fitting = total if total is not None and total.fits(column) else None
         measures = measure_column(column, fitting, self._thresholds)
-        recent.add(column, is_good=measures.level is None)
         is_first = bool(version.is_new) and version.num_judged < self._thresholds.windows
         for measurement in measures.compared:
             streak = version.streaks.setdefault((name, measurement.measure), _Streak())
@@ -232,10 +230,24 @@ class Detector:
                 streak.is_skew = True
         return measures
 
+    def _keep_good(self, version: _Version, counts: DriftCounts, measures: Sequence[ColumnMeasures]) -> None:
+        """Keep the counts of columns that are good.
+
+        A column without a reference is only good while no other column is alarming: wrong features give wrong classes.
+        """
+        has_alarm = any(
+            found.level is Level.ALARM and found.measure is not Measure.PSI_RECENT
+            for column in measures
+            for found in column.compared
+        )
+        for column, measured in zip(counts.columns, measures, strict=True):
+            is_good = measured.level is None and not (has_alarm and column.expected_C is None)
+            version.recent[_name(column)].add(column, is_good=is_good)
+
     def _findings_of(self, version: _Version, key: DriftKey, column: ColumnMeasures) -> list[DriftFinding]:
         findings = []
         for measurement in column.compared:
-            streak = version.streaks[f"{column.kind.value}:{column.name}", measurement.measure]
+            streak = version.streaks[_name(column), measurement.measure]
             level = self._level(streak, measurement)
             if level is not None:
                 findings.append(
@@ -259,6 +271,11 @@ class Detector:
         if streak.alarm >= self._thresholds.windows:
             return Level.ALARM
         return Level.WARN if streak.warn >= self._thresholds.windows else None
+
+
+def _name(column: ColumnCounts | ColumnMeasures) -> str:
+    """Return a name that is unique in the version: an output may have the name of a feature."""
+    return f"{column.kind.value}:{column.name}"
 
 
 def _copy(column: ColumnCounts) -> ColumnCounts:

@@ -198,3 +198,18 @@ def test_a_jump_within_the_range_of_the_training_is_found_and_then_accepted() ->
     assert found[:first] == [set()] * first
     assert found[first : 5 + MAX_GOOD_AGE] == [{Measure.PSI_RECENT}] * (MAX_GOOD_AGE - K + 1)
     assert found[-1] == set()
+
+
+def test_classes_of_windows_with_wrong_features_are_not_what_later_ones_are_compared_with() -> None:
+    rng = np.random.default_rng(4)
+    x_NF = rng.normal(0, 1, (20_000, 1)).astype(np.float32)
+    worker = CountingWorker(bins_of(signature_of(1), x_NF, x_NF[:, 0]))
+    detector = Detector(THRESHOLDS)
+    for window, factor in enumerate([1_000.0] * K + [1.0] * K):
+        x_BF = np.abs(rng.normal(0, 1, (2_000, 1))).astype(np.float32) if factor > 1 else x_NF[:2_000]
+        detector.add(worker.record(key_of(window), x_BF * np.float32(factor), x_BF[:, 0]))
+        findings = detector.advance(end_of(window))
+        assert bool(findings) == (factor > 1)
+    classes = [verdict.columns[-1].value(Measure.PSI_RECENT) for verdict in detector.history(key_of(0).ref)]
+    assert classes[: K + 1] == [None] * (K + 1), "nothing to compare with until the first good window"
+    assert classes[-1] == 0
