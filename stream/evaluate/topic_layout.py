@@ -12,6 +12,7 @@ from forebay.schemas.topics import (
     LABELS,
     PREDICTIONS,
     QUALITY,
+    REVIEW,
     SHADOW_PREDICTIONS,
     TopicSpec,
     partitions_of,
@@ -99,6 +100,19 @@ def _sizes(spec: TopicSpec, settings: Settings) -> dict[str, str]:
     return {MAX_MESSAGE_BYTES: str(wanted)} if spec is QUALITY and wanted > BROKER_MAX_MESSAGE_BYTES else {}
 
 
+def _check_routes(settings: Settings, predictions: TopicState) -> Iterator[Finding]:
+    """Yield a warning if some predictions are on other topics, so that the measured quality leaves them out."""
+    elsewhere = (*settings.routed_topics(), *((REVIEW.name,) if settings.has_review_topic() else ()))
+    if elsewhere:
+        yield Finding(
+            "warning",
+            predictions.name,
+            "routes",
+            message=f"the evaluator reads this topic only: predictions on {', '.join(elsewhere)} are not part of the quality",
+            remedy="read the quality as that of what is on this topic, or leave decision.routes out",
+        )
+
+
 def find_problems(
     settings: Settings, wanted: Sequence[WantedTopic], states: Mapping[str, TopicState]
 ) -> tuple[Finding, ...]:
@@ -107,7 +121,7 @@ def find_problems(
     states: of `topic_names`.
     """
     predictions = states[topic_name(settings.topics.prefix, PREDICTIONS.name)]
-    findings: list[Finding] = []
+    findings: list[Finding] = [*_check_routes(settings, predictions)]
     for topic in wanted:
         state = states[topic.name]
         if state.status == "missing":

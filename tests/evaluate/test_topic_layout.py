@@ -9,6 +9,7 @@ import pytest
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import EVALUATOR_TOPICS
+from forebay.stream.config.decision_section import DecisionSection, Route
 from forebay.stream.config.sections import EvaluateSection, KafkaSection, RolloutsSection, Settings, TopicsSection
 from forebay.stream.evaluate.topic_layout import (
     find_problems,
@@ -42,6 +43,14 @@ def changed(name: str, settings: Settings = SETTINGS, **changes: Any) -> tuple[F
     if configs := changes.pop("configs", None):
         changes["configs"] = {**(GOOD[name].configs or {}), **configs}
     return find_problems(settings, PLAN, GOOD | {name: replace(GOOD[name], **changes)})
+
+
+def test_predictions_on_other_topics_are_pointed_out() -> None:
+    decision = DecisionSection(min_confidence=0.6, routes=(Route(topic="high", label=1),))
+    settings = Settings(evaluate=EvaluateSection(enabled=True), decision=decision)
+    (finding,) = find_problems(settings, PLAN, GOOD)
+    assert (finding.severity, finding.topic, finding.kind) == ("warning", "predictions", "routes")
+    assert "high, review are not part of the quality" in finding.message
 
 
 def kinds(findings: tuple[Finding, ...]) -> list[tuple[str, str, str]]:

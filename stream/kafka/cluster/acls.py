@@ -132,7 +132,7 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
 
 
 def _evaluator(settings: Settings) -> Iterator[Acl]:
-    read = settings.prediction_topics() + _names(settings, settings.evaluate.labels_topic)
+    read = _names(settings, PREDICTIONS.name, settings.evaluate.labels_topic)
     if settings.rollouts.enabled:
         read += _names(settings, SHADOW_PREDICTIONS.name)
     (quality,) = _names(settings, QUALITY.name)
