@@ -7,15 +7,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from forebay.schemas.errors import ConfigError
+from forebay.schemas.topics import QUALITY, topic_name
 from forebay.stream.aggregate.delta import parse_measured_delta
 from forebay.stream.aggregate.rollout_alerts import RolloutAlerts
+from forebay.stream.aggregate.rollout_quality import RolloutQuality
 from forebay.stream.aggregate.topic_follower import TopicFollower
 from forebay.stream.aggregate.webhook import Notification
 from forebay.stream.config.rollouts_section import RolloutsSection
+from forebay.stream.config.sections import Settings
 from forebay.stream.control.rollout_store import RolloutConflict
 from forebay.stream.core.clock import Clock
 from forebay.stream.rollouts.checks import Thresholds
 from forebay.stream.rollouts.judge import Decision, Verdict, next_revision
+from forebay.stream.rollouts.quality_checks import QualityLimits
 from forebay.stream.rollouts.revision import Revision
 from forebay.stream.rollouts.revision_log import RevisionLog
 from forebay.stream.rollouts.rollout_windows import RolloutWindows
@@ -47,6 +51,7 @@ class RolloutJudge:
 
     open_store: returns a store that is not started.
     deltas, alerts: full names of the topics.
+    quality: full name of the topic with the quality of versions; None if it is not judged.
     publish: writes a record to the topic `alerts`.
     notify: receives each alert too, for the webhook.
     new_id: returns a new random id.
@@ -60,6 +65,7 @@ class RolloutJudge:
         *,
         deltas: str,
         alerts: str,
+        quality: str | None = None,
         publish: Publish,
         notify: Callable[[Notification], None] | None,
         clock: Clock,
@@ -78,6 +84,7 @@ class RolloutJudge:
         self._windows: RolloutWindows
         self._published: RolloutAlerts
         self._follower: TopicFollower | None = None
+        self._quality = RolloutQuality(options, quality, clock=clock)
         self._verdicts: dict[tuple[str, int], Verdict] = {}
 
     @property
@@ -100,6 +107,7 @@ class RolloutJudge:
             self._windows.update()
         await self._publish_alerts(self._store)
         await self._read_deltas()
+        await self._quality.read(self._windows)
         verdicts = self._windows.verdicts(now_ms=self._clock.wall_ms())
         self._log_changes(verdicts)
         self._verdicts = {(verdict.model, verdict.version): verdict for verdict in verdicts}
@@ -112,7 +120,7 @@ class RolloutJudge:
         store, self._store = self._store, None
         follower, self._follower = self._follower, None
         self._verdicts = {}
-        for client in (follower, store):
+        for client in (follower, self._quality, store):
             if client is not None:
                 await client.stop()
 
@@ -202,7 +210,26 @@ def thresholds_of(section: RolloutsSection) -> Thresholds:
         max_failure_ratio=section.max_failure_ratio,
         max_latency_ratio=section.max_latency_ratio,
         max_cost_ratio=section.max_cost_ratio,
+        quality=_quality_limits(section),
     )
+
+
+def _quality_limits(section: RolloutsSection) -> QualityLimits | None:
+    if section.quality_metric is None:
+        return None
+    return QualityLimits(
+        section.quality_metric,
+        section.guard_rails,
+        min_effect=section.min_effect,
+        alpha=section.quality_alpha,
+    )
+
+
+def quality_topic(settings: Settings) -> str | None:
+    """Return the full name of the topic with the quality of versions; None if the judge does not use it."""
+    if settings.rollouts.quality_metric is None:
+        return None
+    return topic_name(settings.topics.prefix, QUALITY.name)
 
 
 def add_delta(windows: RolloutWindows, value: bytes | None, timestamp_ms: int) -> None:

@@ -17,7 +17,7 @@ from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.aggregate.admin import AggregatorAdmin
 from forebay.stream.aggregate.alert_evaluator import AlertEvaluator
 from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
-from forebay.stream.aggregate.rollout_judge import RolloutJudge
+from forebay.stream.aggregate.rollout_judge import RolloutJudge, quality_topic
 from forebay.stream.aggregate.rules import build_failure_source, build_metric_sources
 from forebay.stream.aggregate.state import Timing
 from forebay.stream.aggregate.topic_layout import Layout
@@ -240,6 +240,7 @@ class Aggregator:
             lambda: RolloutStore(settings, clock=clock),
             deltas=layout.deltas,
             alerts=layout.alerts,
+            quality=quality_topic(settings),
             publish=publish,
             notify=None if webhook is None else webhook.notify,
             clock=clock,

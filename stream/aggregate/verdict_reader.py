@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from forebay.schemas.topics import OUTCOME_DELTAS, topic_name
-from forebay.stream.aggregate.rollout_judge import LOOK_BACK_MS, add_delta, thresholds_of
+from forebay.stream.aggregate.rollout_judge import LOOK_BACK_MS, add_delta, quality_topic, thresholds_of
+from forebay.stream.aggregate.rollout_quality import RolloutQuality
 from forebay.stream.aggregate.topic_follower import TopicFollower
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import within
@@ -30,6 +31,7 @@ class VerdictReader:
         self._windows = RolloutWindows(log, thresholds_of(settings.rollouts))
         self._clock = clock
         self._follower: TopicFollower | None = None
+        self._quality = RolloutQuality(self._options, quality_topic(settings), clock=clock)
 
     async def verdicts(self, model: str) -> list[Verdict]:
         """Return the verdicts on the canaries of a model; empty without one.
@@ -57,9 +59,11 @@ class VerdictReader:
         async for _partition, records in self._follower.read_new():
             for record in records:
                 add_delta(self._windows, record.value, record.timestamp)
+        await self._quality.read(self._windows)
 
     async def stop(self) -> None:
         """Close the client."""
+        await self._quality.stop()
         follower, self._follower = self._follower, None
         if follower is not None:
             await follower.stop()

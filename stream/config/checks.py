@@ -22,6 +22,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from model_conflicts(settings)
     yield from _aggregate(settings)
     yield from _evaluate(settings)
+    yield from _quality_of_rollouts(settings)
     yield from _drift(settings)
     yield from _topics(settings)
     yield from _login(settings.kafka)
@@ -108,6 +109,19 @@ def _aggregate(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(
             ("aggregate.group_id", "kafka.group_id"), "must differ from kafka.group_id, the group of the workers"
         )
+
+
+def _quality_of_rollouts(settings: Settings) -> Iterator[Conflict]:
+    rollouts = settings.rollouts
+    if rollouts.quality_metric is not None and not settings.evaluate.enabled:
+        yield Conflict(
+            ("rollouts.quality_metric", "evaluate.enabled"),
+            "needs evaluate.enabled: quality is measured by `forebay evaluate`, from labels",
+        )
+    if rollouts.guard_rails and rollouts.quality_metric is None:
+        yield Conflict(("rollouts.guard_rails", "rollouts.quality_metric"), "needs rollouts.quality_metric")
+    if rollouts.quality_metric in rollouts.guard_rails:
+        yield Conflict(("rollouts.guard_rails", "rollouts.quality_metric"), "must not repeat rollouts.quality_metric")
 
 
 def _evaluate(settings: Settings) -> Iterator[Conflict]:

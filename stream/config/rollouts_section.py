@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from forebay.stream.config.section import Section
+from forebay.stream.config.values import Allowed
+
+MetricName = Literal["accuracy", "log_loss", "brier", "mae", "mse"]
+_METRICS: Final = ("accuracy", "log_loss", "brier", "mae", "mse")
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",")) if value else ()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in _METRICS:
+            raise ValueError(f"{name[:80]!r} is not a metric")
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is listed twice")
+    return names
+
+
+GuardRails = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_metrics),
+    Allowed(f"a list (separated by commas in the environment) of {', '.join(_METRICS)}"),
+]
 
 
 class RolloutsSection(Section):
@@ -69,6 +98,28 @@ class RolloutsSection(Section):
         le=1_000,
         description="A canary ends if its CPU time per prediction exceeds the stable version's by this factor in "
         "judge_windows consecutive windows. 0: not judged.",
+    )
+    quality_metric: MetricName | None = Field(
+        default=None,
+        description="The aggregator also judges a canary by this metric of its labelled predictions: it ends a canary that is "
+        "worse, and takes no step before labels show that it is not. Default: quality is not judged. Needs evaluate.enabled.",
+    )
+    guard_rails: GuardRails = Field(
+        default=(),
+        description="Further metrics that end a canary which is worse by them.",
+    )
+    min_effect: float = Field(
+        default=0.05,
+        gt=0,
+        le=10,
+        description="Smallest difference in quality that matters, as a share of the stable version's value. 0.05: 5 %.",
+    )
+    quality_alpha: float = Field(
+        default=0.05,
+        gt=0,
+        le=0.5,
+        description="Probability of ever ending a canary because of its quality that is as good as the stable version, by "
+        "quality_metric and all guard_rails together.",
     )
     shadow_max_share: float = Field(
         default=0.1,

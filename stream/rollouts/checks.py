@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, floor, pi, sqrt
 from typing import Final
 
 from forebay.stream.rollouts.confidence import events_until_above, exceeds, upper_bound
+from forebay.stream.rollouts.findings import Check as Check
+from forebay.stream.rollouts.findings import Finding as Finding
+from forebay.stream.rollouts.findings import State as State
 from forebay.stream.rollouts.performance import LatencyHistogram, Performance
+from forebay.stream.rollouts.quality_checks import Arms, QualityLimits, check_quality, check_sample
 from forebay.stream.rollouts.version_stats import Period, VersionStats
 
 FALSE_ALARM: Final = 0.001
@@ -27,30 +30,13 @@ SETTLE_MS: Final = 2000
 _SD: Final = 2.0
 
 
-class Check(StrEnum):
-    """What is checked."""
-
-    NOT_FINITE = "not_finite"
-    FAILURES = "failures"
-    LATENCY = "latency"
-    COST = "cost"
-
-
-class State(StrEnum):
-    """The result of a check. SUSPECT: the limit is exceeded, but not clearly or not for long enough."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    SUSPECT = "suspect"
-    NO_DATA = "no_data"
-
-
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """The limits, as in the section `rollouts` of the configuration.
 
     min_events: for steps that do not say how many events they need.
     max_cost_ratio: 0 if the cost is not judged.
+    quality: None if the quality is not judged.
     """
 
     window_s: float = 60.0
@@ -61,6 +47,7 @@ class Thresholds:
     max_failure_ratio: float = 2.0
     max_latency_ratio: float = 1.5
     max_cost_ratio: float = 0.0
+    quality: QualityLimits | None = None
 
     @property
     def settle_ms(self) -> float:
@@ -69,28 +56,11 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check.
-
-    reason: in plain words.
-    evidence: the numbers.
-    events_needed: approximately how many more of the canary's events decide a suspicion.
-    windows_needed: how many more judge windows beyond the limit make the check fail.
-    """
-
-    check: Check
-    state: State
-    reason: str = ""
-    evidence: Mapping[str, object] = field(default_factory=dict)
-    events_needed: int = 0
-    windows_needed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Comparison:
     """A canary beside the stable version.
 
     periods: the revisions since the version became a canary, oldest first; the last one is the current revision.
+    share: the canary's share of the keys of both versions.
     """
 
     canary: int
@@ -98,6 +68,7 @@ class Comparison:
     periods: Sequence[Period]
     thresholds: Thresholds
     now_ms: int
+    share: float = 1.0
 
     @property
     def period(self) -> Period:
@@ -120,7 +91,24 @@ def run_checks(comparison: Comparison) -> list[Finding]:
         _check_failures(comparison),
         _check_latency(comparison),
         *([_check_cost(comparison)] if comparison.thresholds.max_cost_ratio else []),
+        *_check_labels(comparison),
     ]
+
+
+def _check_labels(comparison: Comparison) -> Iterator[Finding]:
+    """Check the quality in the windows since the current revision, in which the canary had the same share all the time."""
+    limits, period = comparison.thresholds.quality, comparison.period
+    if limits is None:
+        return
+    arms = Arms(
+        comparison.stable,
+        comparison.canary,
+        period.quality(comparison.stable),
+        period.quality(comparison.canary),
+        share=comparison.share,
+    )
+    yield check_sample(arms)
+    yield check_quality(arms, limits, share_of_error=_share(len(comparison.periods)))
 
 
 def _check_not_finite(comparison: Comparison) -> Finding:

@@ -1,7 +1,8 @@
 """The judge of canaries: from a revision and what its versions did, to what happens next. Pure: the time is passed in.
 
 A canary that fails a check is ended at once. It goes a step forward only if the step has lasted long enough, the canary has
-predicted enough events, and no check failed or is suspect. Everything else holds: without data nothing happens.
+predicted enough events, and no check failed or is suspect. If quality is judged, labels must show that the canary is not worse.
+Everything else holds: without data nothing happens.
 """
 
 from __future__ import annotations
@@ -83,7 +84,15 @@ def judge(
     for canary in current.canaries:
         first = first_as_canary(history, canary.version) or current.number
         own = [period for period in periods if period.number >= first]
-        comparison = Comparison(canary.version, current.stable, periods=own, thresholds=thresholds, now_ms=now_ms)
+        stable_weight = 100 - sum(other.weight for other in current.canaries)
+        comparison = Comparison(
+            canary.version,
+            current.stable,
+            periods=own,
+            thresholds=thresholds,
+            now_ms=now_ms,
+            share=canary.weight / (canary.weight + stable_weight),
+        )
         verdicts.append(_Case(current, comparison).judge())
     return tuple(verdicts)
 
@@ -148,11 +157,11 @@ class _Case:
         for finding in findings:
             if finding.state is State.SUSPECT:
                 events, wait_s = finding.events_needed, finding.windows_needed * self.comparison.thresholds.window_s
-                reason = f"{finding.reason}; {_needs(events, wait_s)} to decide"
+                reason = f"{finding.reason}; {_needs(events, wait_s)} to decide" if events or wait_s else finding.reason
                 return self.verdict(Decision.INCONCLUSIVE, reason, finding, events=events, wait_s=wait_s)
         if self.revision.steps is None:
             return self._without_steps()
-        return self._judge_step(self.revision.steps)
+        return self._judge_step(self.revision.steps, findings)
 
     def _without_steps(self) -> Verdict:
         if not self.comparison.period.total(self.comparison.canary).events:
@@ -161,7 +170,7 @@ class _Case:
             )
         return self.verdict(Decision.HOLD, "no check failed; a rollout without steps stays as it is")
 
-    def _judge_step(self, steps: StepPolicy) -> Verdict:
+    def _judge_step(self, steps: StepPolicy, findings: Sequence[Finding]) -> Verdict:
         comparison = self.comparison
         canary, limits = comparison.period.total(comparison.canary), comparison.thresholds
         predictions = canary.events - canary.failures
@@ -189,6 +198,11 @@ class _Case:
             return self.verdict(Decision.HOLD, "no check failed; the steps are paused")
         if wait_s:
             return self.verdict(Decision.HOLD, f"no check failed; {needs}", wait_s=wait_s)
+        for finding in findings:
+            if finding.state is State.INCONCLUSIVE:
+                more = finding.events_needed
+                reason = f"{finding.reason}; {_needs(more, 0)} with labels at least for the next step" if more else ""
+                return self.verdict(Decision.INCONCLUSIVE, reason or finding.reason, finding, events=more)
         done = f"no check failed in {predictions:,} predictions at {steps.weights[self.revision.step]:g} %"
         if self.revision.step + 1 < len(steps.weights):
             return self.verdict(Decision.STEP, f"{done}; next is {steps.weights[self.revision.step + 1]:g} %")

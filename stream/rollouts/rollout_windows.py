@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from forebay.stream.experiments.block_sums import BlockSums
 from forebay.stream.rollouts.checks import Thresholds
 from forebay.stream.rollouts.judge import Verdict, first_as_canary, judge
+from forebay.stream.rollouts.quality_checks import SWITCH_MS
 from forebay.stream.rollouts.revision import Revision
 from forebay.stream.rollouts.revision_log import RevisionLog
 from forebay.stream.rollouts.version_stats import Period, VersionStats
@@ -53,6 +55,22 @@ class RolloutWindows:
             if period.start_ms <= timestamp_ms:
                 period.add(version, timestamp_ms, stats)
                 return
+
+    def add_quality(self, model: str, version: int, window: tuple[int, int], part: BlockSums) -> None:
+        """Add the quality of a version in a window of event time [start, end), ms since the Unix epoch.
+
+        Ignored if its model has no canary, and if a revision came within the window: then its versions had other shares in
+        one part of it. Raises DataError if the sums are of another task than those before.
+        """
+        start_ms, end_ms = window
+        periods = self._periods.get(model, [])
+        following: Period | None = None
+        for period in reversed(periods):
+            if period.start_ms + SWITCH_MS <= start_ms:
+                if following is None or end_ms <= following.start_ms:
+                    period.add_quality(version, part)
+                return
+            following = period
 
     def verdicts(self, *, now_ms: int) -> list[Verdict]:
         """Return the verdicts on all canaries."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from forebay.schemas.failures import GOOD_KINDS, FailureKind
+from forebay.stream.experiments.block_sums import BlockSums
 from forebay.stream.rollouts.performance import Performance
 
 INDEPENDENT_KINDS: Final = frozenset(
@@ -95,6 +96,7 @@ class Period:
         self._keep_windows = keep_windows
         self._windows: dict[int, dict[int, VersionStats]] = {}
         self._totals: dict[int, VersionStats] = {}
+        self._quality: dict[int, BlockSums] = {}
 
     def add(self, version: int, timestamp_ms: int, part: VersionStats) -> None:
         """Add what a version did. timestamp_ms: when it was reported; not before the start."""
@@ -120,3 +122,14 @@ class Period:
     def total(self, version: int) -> VersionStats:
         """Return the sum of all windows."""
         return self._totals.get(version, VersionStats())
+
+    def add_quality(self, version: int, part: BlockSums) -> None:
+        """Add the quality of a version in a window of event time that lies within the period.
+
+        Raises DataError if the sums are of another task than those before.
+        """
+        self._quality.setdefault(version, BlockSums(part.task)).merge(part)
+
+    def quality(self, version: int) -> BlockSums | None:
+        """Return the quality of a version in all such windows; None if nothing is known."""
+        return self._quality.get(version)

@@ -18,15 +18,21 @@ from jsonschema import Draft202012Validator
 from forebay.schemas.definitions import definitions
 from forebay.schemas.failures import FailureKind, Outcome, Stage
 from forebay.schemas.topics import topic_name
-from forebay.stream.aggregate.rollout_judge import RevisionStore, RolloutJudge
+from forebay.stream.aggregate.rollout_judge import RevisionStore, RolloutJudge, quality_topic
 from forebay.stream.aggregate.verdict_reader import VerdictReader
+from forebay.stream.config.evaluate_section import EvaluateSection
 from forebay.stream.config.rollouts_section import RolloutsSection
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.control.rollout_store import RolloutConflict, RolloutStore
 from forebay.stream.core.clock import SystemClock
+from forebay.stream.experiments.block_sums import BlockSums
 from forebay.stream.kafka.client import client_options
 from forebay.stream.output.ledger import Delta, DeltaKey, encode_delta
+from forebay.stream.quality.keys import QualityKey, Task
+from forebay.stream.quality.sums import QualitySums
+from forebay.stream.quality.wire import encode_quality
 from forebay.stream.rollouts.changes import Proposal, promote
+from forebay.stream.rollouts.findings import Check
 from forebay.stream.rollouts.judge import AUTHOR, Decision, Verdict
 from forebay.stream.rollouts.revision import Action, Revision, initial_revision
 from forebay.stream.rollouts.version_stats import VersionStats
@@ -34,6 +40,7 @@ from tests.brokers.clients import create_topic, producer, read_committed
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.eventually import eventually
+from tests.experiments.test_experiment import arm
 from tests.rollouts.simulated_rollout import CANARY, STABLE, Behaviour, canary_revision, outcome
 
 LOGGER = "forebay.rollouts.judge"
@@ -67,6 +74,7 @@ class Cluster:
             open_store or self.open_store,
             deltas=self.topic("outcome-deltas"),
             alerts=self.topic("alerts"),
+            quality=quality_topic(self.settings),
             publish=publish,
             notify=lambda alert: self.notified.append(alert.to_dict()),
             clock=SystemClock(),
@@ -105,6 +113,15 @@ class Cluster:
 
     async def alerts(self) -> list[dict[str, Any]]:
         return [orjson.loads(record.value) for record in await read_committed(self.bootstrap, self.topic("alerts"), 1)]
+
+    async def label(self, sums: Mapping[int, BlockSums]) -> None:
+        """Publish the quality of versions in a window that begins after the workers have applied the revision."""
+        async with producer(self.bootstrap) as client:
+            await client.send_and_wait(self.topic("quality"), b"not a record of quality")
+            for version, blocks in sums.items():
+                key = QualityKey("m", version, now_ms() + 60_000)
+                record = encode_quality(key, QualitySums(Task.BINARY, 2), blocks=blocks, window_s=60, worker="w")
+                await client.send_and_wait(self.topic("quality"), record[1], record[0])
 
     async def report(self, behaviours: Mapping[int, Behaviour], *, rows: int = 5000, commit: bool = True) -> None:
         """Publish what versions did, as a worker does in the transaction of a commit."""
@@ -166,6 +183,32 @@ async def judging(judge: RolloutJudge) -> AsyncIterator[RolloutJudge]:
 
 
 GOOD, FAILING, NAN = Behaviour(), Behaviour(failure_rate=0.03), Behaviour(nan_rate=0.01)
+
+
+async def test_a_canary_whose_labels_show_that_it_is_worse_is_ended(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    section = cluster.settings.rollouts.model_copy(update={"quality_metric": "log_loss"})
+    evaluate = EvaluateSection(enabled=True)
+    cluster.settings = cluster.settings.model_copy(update={"rollouts": section, "evaluate": evaluate})
+    await create_topic(cluster.bootstrap, cluster.topic("quality"), 1)
+    await cluster.propose(canary())
+    await cluster.report({STABLE: GOOD, CANARY: GOOD})
+    async with judging(cluster.judge()) as judge:
+        await judge.evaluate(active=True)
+        (verdict,) = judge.verdicts
+        assert verdict.decision is Decision.HOLD
+        await cluster.label({STABLE: arm(20_000, seed=1), CANARY: arm(20_000, seed=2, factor=0.2)})
+        (read,) = await cluster.read_verdicts()
+        assert (read.decision, read.check) == (Decision.ROLL_BACK, Check.QUALITY)
+        await judge.evaluate(active=True)
+    current = await cluster.current()
+    assert current.canaries == () and current.rejected == (CANARY,)
+    assert current.reason.startswith(f"the log loss of version {CANARY}")
+    assert current.evidence["check"] == "quality"
+    assert "quality that cannot be read is ignored" in caplog.text
+    (alert,) = await cluster.alerts()
+    assert alert["message"].endswith(current.reason)
 
 
 async def test_a_failing_canary_is_ended_with_its_numbers_and_an_alert(

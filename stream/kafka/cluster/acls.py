@@ -113,6 +113,8 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
         (rollouts,) = _names(settings, ROLLOUTS.name)
         own.append(rollouts)
         yield Acl("topic", rollouts, "READ")
+        if settings.rollouts.quality_metric is not None:
+            yield from (Acl("topic", name, "READ") for name in _names(settings, QUALITY.name))
     if settings.aggregate.alerts or settings.rollouts.enabled:
         (alerts,) = _names(settings, ALERTS.name)
         own.append(alerts)
@@ -158,6 +160,8 @@ def _rollouts(settings: Settings) -> Iterator[Acl]:
     # The outcome deltas are for the verdict on a canary.
     (deltas,) = _names(settings, OUTCOME_DELTAS.name)
     yield from (Acl("topic", name, "READ") for name in (rollouts, switches, deltas))
+    if settings.evaluate.enabled:
+        yield from (Acl("topic", name, "READ") for name in _names(settings, QUALITY.name))
     yield Acl("topic", rollouts, "WRITE")
     # Finds the workers, to report which of them have applied a revision.
     yield Acl("group", settings.kafka.group_id, "DESCRIBE")
