@@ -124,7 +124,9 @@ none, as Forebay derives them.
 {{- $_ := set $admin "tls_cert_file" "/etc/forebay/admin-tls/tls.crt" -}}
 {{- $_ := set $admin "tls_key_file" "/etc/forebay/admin-tls/tls.key" -}}
 {{- end -}}
-{{- toJson (dict "kafka" $kafka "model" $model "admin" $admin "log" (dict "format" "json")) -}}
+{{- $own := dict "kafka" $kafka "model" $model "admin" $admin "log" (dict "format" "json") -}}
+{{- if .Values.evaluator.enabled }}{{ $_ := set $own "evaluate" (dict "enabled" true) }}{{ end -}}
+{{- toJson $own -}}
 {{- end }}
 
 {{/*
@@ -135,6 +137,7 @@ rebinding. IP addresses, which probes and Prometheus use, are always accepted.
 {{- $name := include "forebay.fullname" . -}}
 {{- $namespace := .Release.Namespace -}}
 {{- $hosts := list $name (printf "%s.%s" $name $namespace) (printf "%s-aggregator" $name) (printf ".%s-headless" $name) -}}
+{{- if .Values.evaluator.enabled }}{{ $hosts = append $hosts (printf "%s-evaluator" $name) }}{{ end -}}
 {{- $hosts = concat $hosts (list (printf ".%s.svc" $namespace) (printf ".%s.svc.cluster.local" $namespace)) -}}
 {{- toJson (concat $hosts (((.Values.config).admin).allowed_hosts | default list)) -}}
 {{- end }}

@@ -104,7 +104,7 @@ annotations:
   {{- end }}
 {{- end }}
 
-{{/* The fields that worker and aggregator pods have in common. Takes a dict: root, pod (nodeSelector, tolerations, affinity, ...). */}}
+{{/* The fields that the pods of all roles have in common. Takes a dict: root, pod (nodeSelector, tolerations, affinity, ...). */}}
 {{- define "forebay.podCommon" -}}
 serviceAccountName: {{ include "forebay.serviceAccountName" .root }}
 automountServiceAccountToken: {{ .root.Values.serviceAccount.automount }}

@@ -57,7 +57,7 @@
 {{- end -}}
 
 {{- /* With two entries of the same name, the result is undefined, and a server-side apply refuses them. */ -}}
-{{- range $entry := concat $v.extraEnv $v.aggregator.extraEnv -}}
+{{- range $entry := concat $v.extraEnv $v.aggregator.extraEnv $v.evaluator.extraEnv -}}
 {{- if has $entry.name (list "FOREBAY_CONFIG" "POD_NAME" "POD_NAMESPACE" "HOME" "OTEL_RESOURCE_ATTRIBUTES") -}}
 {{- fail (printf "extraEnv: %s is set by the chart; remove it" $entry.name) -}}
 {{- end -}}
@@ -107,6 +107,9 @@
 {{- end -}}
 {{- if and (or $v.aggregator.webhook.value $v.aggregator.webhook.existingSecret) (not $v.aggregator.enabled) -}}
 {{- fail "aggregator.webhook is set, but aggregator.enabled is false, so no alerts would be sent; set it to true" -}}
+{{- end -}}
+{{- if and $v.evaluator.enabled (has false (list (dig "evaluate" "enabled" true ($v.config | default dict)))) -}}
+{{- fail "evaluator.enabled is true, but config.evaluate.enabled is false; remove the latter, which the chart sets" -}}
 {{- end -}}
 {{- if and (ne $v.service.type "ClusterIP") (not (or $v.admin.token.value $v.admin.token.existingSecret)) -}}
 {{- fail (printf "service.type = %s requires a token, because every client that can connect could pause the workers and request predictions; set admin.token.existingSecret, or service.type=ClusterIP" $v.service.type) -}}

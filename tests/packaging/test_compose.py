@@ -135,7 +135,7 @@ def test_prometheus_finds_workers_and_rules() -> None:
     assert set(config["rule_files"]) <= set(mounted)
     (found,) = config["scrape_configs"][0]["dns_sd_configs"]
     settings = load_settings(None, environment_of(OURS["worker"])).settings
-    assert found["names"] == ["worker", "aggregator"] and found["port"] == settings.admin.port
+    assert found["names"] == ["worker", "aggregator", "evaluator"] and found["port"] == settings.admin.port
 
 
 def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
