@@ -207,7 +207,7 @@ class DriftCollector:
             return
         outgoing = Outgoing()
         outgoing.append(key, value, [], offset=0)
-        self._sink.offer({TopicPartition(topic.name, 0): outgoing}, num_bytes=size, num_events=1, on_lost=_ignore)
+        self._sink.offer({TopicPartition(topic.name, 0): outgoing}, num_bytes=size, num_events=1, on_lost=_log_lost)
 
     async def run(self) -> None:
         """Write the counts of windows that end while there is no traffic, until cancelled."""
@@ -220,8 +220,8 @@ class DriftCollector:
                 return
 
 
-def _ignore(num_records: int) -> None:
-    """Ignore that records are lost. The sink logs it."""
+def _log_lost(num_records: int) -> None:
+    log.warning("%d records of drift are lost: the windows of this worker have fewer rows", num_records)
 
 
 class DriftObserver(NullObserver):
