@@ -141,18 +141,24 @@ def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Chec
 
     models = settings.models_to_serve()
     loader = ModelLoader(models, settings.trust, load_meter())
+
+    def checked(name: str, served: ServedModelSettings) -> Check:
+        return _check_model(name, served, plan_windows, loader=loader, counts_drift=settings.drift.enabled)
+
     for index, served in enumerate(models):
         if not settings.models:
-            yield _check_model("model", served, plan_windows, loader)
+            yield checked("model", served)
             continue
-        check = _check_model(f"models[{index}]", served, plan_windows, loader)
+        check = checked(f"models[{index}]", served)
         topics = ", ".join(topic_name(settings.topics.prefix, topic) for topic in served.topics)
         default = "; the default model" if index == 0 else ""
         takes = f"; takes the events of {topics}" if topics else "; takes only events that name it"
         yield replace(check, detail=f"{check.detail}{default}{takes}") if check.status is Status.OK else check
 
 
-def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWindows, loader: ModelLoader) -> Check:
+def _check_model(
+    name: str, settings: ServedModelSettings, plan_windows: PlanWindows, *, loader: ModelLoader, counts_drift: bool
+) -> Check:
     from forebay.models.artefacts.artefact import read_version
     from forebay.models.serving.warm_up import warm_up_sizes
 
@@ -175,11 +181,16 @@ def _check_model(name: str, settings: ServedModelSettings, plan_windows: PlanWin
             "publish a version that runs",
         )
     signature, took_s = served.signature, time.monotonic() - started_s
+    drift = ""
+    if counts_drift and (signature.window is not None or settings.window.kind != "none"):
+        drift = "; its rows are windows, which are not counted for drift"
+    elif counts_drift and served.reference is None:
+        drift = "; without reference statistics, so only its scores are counted for drift"
     return Check(
         name,
         Status.OK,
         f"{served.name} version {served.version} ({signature.task}, {signature.num_features} features) "
-        f"on {served.device}, warm in {took_s:.1f} s",
+        f"on {served.device}, warm in {took_s:.1f} s{drift}",
     )
 
 

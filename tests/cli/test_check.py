@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import Aggregate, WindowInput
+from forebay.models.statistics.reference import reference_statistics
 from forebay.stream.aggregate.topics import create_aggregator_topics
 from forebay.stream.cli import main
 from forebay.stream.config.sections import (
@@ -33,7 +35,7 @@ from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.models.artefacts.test_artefact import replace_file
-from tests.models.build import make_net, publish
+from tests.models.build import make_net, make_signature, publish
 
 WINDOWED = Signature(
     features=tuple(Feature(f"f{index}") for index in range(3)),
@@ -221,6 +223,20 @@ def test_a_model_without_topics_takes_only_events_that_name_it(
         capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", 'models=[{"name": "delays"}, {"name": "other"}]'
     )
     assert checks["models[1]"]["detail"].endswith("; takes only events that name it")
+
+
+def test_with_drift_it_is_said_which_models_have_nothing_to_be_compared_with(
+    closed_port: int, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    rows = np.random.default_rng(0).random((50, 3), np.float32)
+    statistics = reference_statistics(make_signature(), [rows]).to_dict()
+    publish(folder / "models", "described", reference_statistics=statistics)
+    models = '[{"name": "delays"}, {"name": "described", "topics": ["clicks"]}]'
+    _, checks = check(
+        capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", f"models={models}", "drift.enabled=true"
+    )
+    assert "; without reference statistics, so only its scores are counted for drift" in checks["models[0]"]["detail"]
+    assert "drift" not in checks["models[1]"]["detail"]
 
 
 def test_all_checks_pass(broker: Broker, names: Names, capsys: pytest.CaptureFixture[str]) -> None:
