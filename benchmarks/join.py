@@ -60,7 +60,7 @@ class Waiting:
 
     def __init__(self, count: int, versions: int) -> None:
         self.count = count
-        self.join = PartitionJoin(INPUTS, RULES, resolve=resolve, max_waiting=2 * count, new_blocks=BlockSums)
+        self.join = PartitionJoin(INPUTS, RULES, resolve=resolve, max_waiting=count, new_blocks=BlockSums)
         self._refs = [ModelRef("churn", version + 1) for version in range(versions)]
         self._random = np.random.default_rng(7)
 
@@ -186,7 +186,7 @@ def table(result: Result, labels: int) -> Table:
         ("joining labels", f"{result.pairs_per_s:,} pairs a second, with their sums"),
         (f"a poll of {POLL} labels", f"{result.ms_per_poll:.3f} ms"),
         (f"the sums of a commit, {POLLS_OF_COMMIT * POLL:,} labels", f"{result.ms_per_commit:.1f} ms"),
-        ("labels", f"{labels:,}, of which {result.matched:,} matched a prediction for the first time"),
+        ("labels", f"{labels:,}; {result.matched:,} predictions got a label"),
     ]
     for row in rows:
         shown.add_row(*row)

@@ -8,7 +8,6 @@ import numpy as np
 
 from forebay.stream.evaluate.columns import Integers
 from forebay.stream.evaluate.interning import Codes, Interner
-from forebay.stream.evaluate.pairing import Mask
 from forebay.stream.evaluate.pending_quality import MAX_PENDING_ROWS, runs
 from forebay.stream.quality.keys import QualityKey
 from forebay.stream.quality.wire import LabelCounts
@@ -29,10 +28,8 @@ class LabelTally:
         self._num_pending = 0
         self._counts: dict[QualityKey, LabelCounts] = {}
 
-    def add(self, field: str, models_B: Codes, times_B: Integers, chosen_B: Mask | None = None) -> None:
-        """Add 1 to a count for each of the chosen labels, all by default. times_B: the event times of the labels."""
-        if chosen_B is not None:
-            models_B, times_B = models_B[chosen_B], times_B[chosen_B]
+    def add(self, field: str, models_B: Codes, times_B: Integers) -> None:
+        """Add 1 to a count for each label. times_B: the event times of the labels."""
         if len(models_B):
             self._pending.append((FIELDS.index(field), models_B, times_B // self._window_ms))
             self._num_pending += len(models_B)

@@ -26,7 +26,8 @@ from forebay.stream.evaluate.label_tally import LabelTally
 from forebay.stream.evaluate.label_values import Resolve, ValueTable
 from forebay.stream.evaluate.pending_paired import PairedKey, PendingPaired
 from forebay.stream.evaluate.pending_quality import BlockCounter, PendingQuality, Sums
-from forebay.stream.evaluate.prediction_input import Batch, JoinParts, PredictionInput
+from forebay.stream.evaluate.prediction_input import Batch, PredictionInput
+from forebay.stream.evaluate.settlement import JoinParts
 from forebay.stream.evaluate.shadow_repeats import first_rows
 from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
 from forebay.stream.evaluate.waiting_predictions import Layout

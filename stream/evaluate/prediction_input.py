@@ -9,24 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.evaluate.checkpoint import NO_TIME, InputState, JoinRules, Mark
+from forebay.stream.evaluate.checkpoint import NO_TIME, InputState, Mark
 from forebay.stream.evaluate.columns import Blocks, Hashes, Integers, Scores
 from forebay.stream.evaluate.groups import Groups
-from forebay.stream.evaluate.interning import Codes, Interner
+from forebay.stream.evaluate.interning import Codes
 from forebay.stream.evaluate.label_tally import LabelTally
-from forebay.stream.evaluate.label_values import Values, ValueTable
-from forebay.stream.evaluate.pairing import Changes, Floats, Mask, find, follow
-from forebay.stream.evaluate.pending_quality import EvictedRows, PairRows, PendingRows, PredictionRows
+from forebay.stream.evaluate.pairing import find
+from forebay.stream.evaluate.pending_quality import EvictedRows, PredictionRows
+from forebay.stream.evaluate.selection import Part, Selection
+from forebay.stream.evaluate.settlement import JoinParts, Pairs, Settlement, Sink
 from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
 from forebay.stream.evaluate.waiting_predictions import (
     Column,
-    LabelOrigins,
     Layout,
     NewRows,
     Rows,
@@ -37,14 +36,8 @@ from forebay.stream.evaluate.waiting_predictions import (
 
 Ref = TypeVar("Ref", bound=Hashable)
 
-SEGMENTS_OF_LIMIT: Final = 16
-MAX_SEGMENT_ROWS: Final = 1 << 20
-
-
-class Sink(Protocol):
-    """Counts what arrives."""
-
-    def add(self, layout: Layout, rows: PendingRows) -> None: ...
+SEGMENTS_OF_LIMIT: Final = 8
+MAX_SEGMENT_ROWS: Final = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +60,6 @@ class Batch:
         return replace(self, **columns)
 
 
-@dataclass(frozen=True, slots=True)
-class JoinParts:
-    """What all inputs of a join use. models: names of models by code; 0 stands for every model."""
-
-    rules: JoinRules
-    values: ValueTable
-    models: Interner[str]
-
-
-class Pairs(NamedTuple):
-    """Candidates: rows of a segment and the labels with the same hash; whether each is to be counted."""
-
-    rows_M: Rows
-    labels: LabelRows
-    is_counted_M: Mask
-
-    def take(self, chosen: Rows | Mask) -> Pairs:
-        """Return some pairs."""
-        rows: Rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.intp, copy=False)
-        return Pairs(self.rows_M[rows], self.labels.take(rows), self.is_counted_M[rows])
-
-
 class PredictionInput(Generic[Ref]):
     """Holds the predictions of one partition that wait, and pairs them with labels.
 
@@ -109,10 +80,9 @@ class PredictionInput(Generic[Ref]):
         tally: LabelTally | None,
     ) -> None:
         self._parts = parts
-        self._groups = groups
         self._sink = sink
         self._tally = tally
-        self._model_ref = model_ref
+        self._settlement = Settlement(parts, groups, sink, model_ref=model_ref, tally=tally)
         self._stores: dict[Layout, WaitingPredictions] = {}
         self._floors: dict[str, int] = {}
         self._max_segment = MAX_SEGMENT_ROWS
@@ -227,22 +197,29 @@ class PredictionInput(Generic[Ref]):
             return
         counts = [len(matches.rows_M) for _, matches in found]
         is_counted = np.repeat([not (segment.is_old and waiting.is_old) for waiting, _ in found], counts)
-        rows_M = np.concatenate([matches.rows_M for _, matches in found])
+        rows = np.concatenate([matches.rows_M for _, matches in found])
         candidates = LabelRows.join([waiting.rows.take(matches.positions_M) for waiting, matches in found])
-        valid_M = self._settle(layout, segment, Pairs(rows_M, candidates, is_counted))
+        valid_M = self._settlement.settle(layout, Pairs(Selection.of([Part(segment, rows)]), candidates, is_counted))
         for (waiting, matches), valid in zip(found, np.split(valid_M, np.cumsum(counts)[:-1]), strict=True):
             self._set_used(waiting, matches.positions_M[valid], segment)
 
     def pair(self, labels: LabelSegment) -> None:
         """Pair labels that arrived with the predictions that wait."""
         # Old predictions first: a label that an old prediction used is counted as used already.
-        for layout, segment in sorted(self._segments(), key=lambda item: not item[1].is_old):
-            matches = find(labels.rows.hashes_N, segment.hashes_N)
-            if len(matches.rows_M):
-                is_counted = np.full(len(matches.rows_M), not (segment.is_old and labels.is_old))
-                pairs = Pairs(matches.positions_M, labels.rows.take(matches.rows_M), is_counted)
-                valid = self._settle(layout, segment, pairs)
-                self._set_used(labels, matches.rows_M[valid], segment)
+        for is_old in (True, False):
+            for layout, store in self._stores.items():
+                self._pair_with_labels(layout, [s for s in store.segments if s.is_old == is_old], labels)
+
+    def _pair_with_labels(self, layout: Layout, segments: Sequence[Segment], labels: LabelSegment) -> None:
+        found = [(segment, find(labels.rows.hashes_N, segment.hashes_N)) for segment in segments]
+        found = [(segment, matches) for segment, matches in found if len(matches.rows_M)]
+        if not found:
+            return
+        rows_M = np.concatenate([matches.rows_M for _, matches in found])
+        is_counted = np.full(len(rows_M), not (found[0][0].is_old and labels.is_old))
+        selection = Selection.of([Part(segment, matches.positions_M) for segment, matches in found])
+        valid_M = self._settlement.settle(layout, Pairs(selection, labels.rows.take(rows_M), is_counted))
+        self._set_used(labels, rows_M[valid_M], found[0][0])
 
     def _set_used(self, labels: LabelSegment, positions: Rows, segment: Segment) -> None:
         if self._tally is None or not len(positions):
@@ -253,96 +230,6 @@ class PredictionInput(Generic[Ref]):
             labels.set_used(positions, segment.first)
             if not (labels.is_old and segment.is_old):
                 self._tally.add("used", labels.rows.models_N[positions], labels.rows.times_N[positions])
-
-    def _settle(self, layout: Layout, segment: Segment, pairs: Pairs) -> Mask:
-        """Set the labels of predictions and count what changes; return which of the pairs are valid."""
-        groups = segment.groups_N[pairs.rows_M]
-        versions = self._groups.refs_of(groups)
-        times, labels, rules = segment.times(pairs.rows_M), pairs.labels, self._parts.rules
-        valid = labels.maxima_N <= times + rules.horizon_ms
-        valid &= segment.is_not_after(pairs.rows_M, labels.maxima_N + rules.early_ms)
-        if labels.models_N.any():
-            valid &= (labels.models_N == 0) | (labels.models_N == self._model_codes(versions))
-        chosen = np.flatnonzero(valid)
-        values = self._resolve(layout, versions[chosen], labels.take(chosen))
-        is_refused = np.isnan(values)
-        if is_refused.any():
-            self._count("refused", pairs.take(chosen[is_refused]))
-            chosen, values = chosen[~is_refused], values[~is_refused]
-            valid = np.zeros(len(valid), bool)
-            valid[chosen] = True
-        if len(chosen):
-            order = np.argsort(pairs.rows_M[chosen], kind="stable")
-            chosen = chosen[order]
-            self._apply(layout, segment, pairs.take(chosen), values[order])
-        return valid
-
-    def _apply(self, layout: Layout, segment: Segment, pairs: Pairs, values_M: Floats) -> None:
-        rows, labels, _ = pairs
-        changes = follow(rows, values_M, segment.labels(rows))
-        present = segment.label_origins(rows)
-        own = LabelOrigins(labels.slices_N.astype(np.int64), labels.times_N - segment.times(rows))
-        before = own.at(changes.before_at_M, present)
-        self._sink_changes(layout, segment, pairs, (values_M, changes, own, before))
-        first = int(labels.offsets_N.argmin())
-        segment.set_labels(
-            rows[changes.is_last_M],
-            values_M[changes.is_last_M],
-            own.at(changes.after_at_M, present).take(changes.is_last_M),
-            Mark(int(labels.offsets_N[first]), int(labels.maxima_N[first])),
-        )
-        is_repeat, is_first = changes.is_repeat_M, changes.is_first_M
-        self._count("repeated", pairs.take(is_repeat))
-        self._count("corrected", pairs.take(~is_repeat & ~is_first))
-        self._count("early", pairs.take(is_first & (labels.times_N < segment.times(rows))))
-
-    def _sink_changes(
-        self, layout: Layout, segment: Segment, pairs: Pairs, change: tuple[Floats, Changes, LabelOrigins, LabelOrigins]
-    ) -> None:
-        values_M, changes, own, before = change
-        added = np.flatnonzero(pairs.is_counted_M & ~changes.is_repeat_M)
-        removed = added[~changes.is_first_M[added]]
-        at = np.concatenate([added, removed])
-        if not len(at):
-            return
-        rows, window_ms = pairs.rows_M[at], self._parts.rules.window_ms
-        self._sink.add(
-            layout,
-            PairRows(
-                groups=segment.groups_N[rows],
-                windows=segment.times(rows) // window_ms * window_ms,
-                blocks=segment.blocks_N[rows],
-                scores=segment.scores_NO[rows],
-                classes=segment.classes_NC[rows],
-                actual=np.concatenate([values_M[added], changes.before_M[removed]]),
-                # With the same delay added and taken back, a correction leaves that of the first label.
-                delays=own.delays_M[at],
-                label_slices=np.concatenate([own.slices_M[added], before.slices_M[removed]]),
-                label_delays=np.concatenate([own.delays_M[added], before.delays_M[removed]]),
-                signs=np.repeat(np.array([1, -1], np.int8), [len(added), len(removed)]),
-            ),
-        )
-
-    def _count(self, field: str, pairs: Pairs) -> None:
-        if self._tally is not None:
-            self._tally.add(field, pairs.labels.models_N, pairs.labels.times_N, pairs.is_counted_M)
-
-    def _resolve(self, layout: Layout, versions: Integers, labels: LabelRows) -> Floats:
-        values = Values(labels.values_N, labels.numbers_N)
-        resolved = np.empty(len(versions))
-        for version in np.unique(versions).tolist():
-            rows = np.flatnonzero(versions == version)
-            resolved[rows] = self._parts.values.resolve(
-                self._model_ref(self._groups.refs.values[version]),
-                values.take(rows),
-                task=layout.task,
-                num_classes=layout.num_classes,
-            )
-        return resolved
-
-    def _model_codes(self, versions: Integers) -> npt.NDArray[Any]:
-        names = (self._model_ref(ref).name for ref in self._groups.refs.values)
-        return self._parts.models.codes(names, len(self._groups.refs))[versions]
 
     def expire(self, *, before_ms: int, passed_ms: int) -> None:
         """Drop predictions before a time, which no label can have any more, and see `WaitingPredictions.expire`."""

@@ -5,8 +5,8 @@ Shapes: N = rows of a segment, sorted by hash and then by offset.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,7 @@ from forebay.stream.evaluate.interning import Codes
 from forebay.stream.evaluate.pairing import Floats, Mask, Matches, find
 
 
-@dataclass(slots=True)
-class LabelRows:
+class LabelRows(NamedTuple):
     """Labels as columns.
 
     maxima_N: the largest event time of the labels up to and including each.
@@ -38,19 +37,23 @@ class LabelRows:
     slices_N: Codes
     is_used_N: Mask
 
-    def __len__(self) -> int:
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
         return len(self.hashes_N)
 
-    def take(self, rows: npt.NDArray[np.intp]) -> Self:
+    def take(self, rows: npt.NDArray[np.intp]) -> LabelRows:
         """Return some rows."""
-        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+        columns: list[Any] = [column[rows] for column in self]
+        return LabelRows(*columns)
 
     @classmethod
-    def join(cls, parts: list[Self]) -> Self:
+    def join(cls, parts: list[LabelRows]) -> LabelRows:
         """Return the rows of all parts."""
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+        columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return parts[0] if len(parts) == 1 else LabelRows(*columns)
 
-    def sorted(self) -> Self:
+    def sorted(self) -> LabelRows:
         """Return the rows sorted by hash, and by offset if they are in this order."""
         return self.take(np.argsort(self.hashes_N, kind="stable"))
 
@@ -88,7 +91,7 @@ class WaitingLabels:
         self.segments: list[LabelSegment] = []
 
     def __len__(self) -> int:
-        return sum(len(segment.rows) for segment in self.segments)
+        return sum(segment.rows.num_rows for segment in self.segments)
 
     def add(self, segment: LabelSegment, *, expired_before_ms: int) -> None:
         """Add labels that follow all others. Merged segments lose the rows whose maximum is before the given time."""
@@ -96,8 +99,8 @@ class WaitingLabels:
         segments.append(segment)
         while len(segments) > 1:
             left, right = segments[-2:]
-            size = len(left.rows) + len(right.rows)
-            if len(left.rows) >= 2 * len(right.rows) or size > self.max_segment or left.is_old != right.is_old:
+            size = left.rows.num_rows + right.rows.num_rows
+            if left.rows.num_rows >= 2 * right.rows.num_rows or size > self.max_segment or left.is_old != right.is_old:
                 return
             segments[-2:] = _merged(left, right, expired_before_ms)
 
@@ -116,7 +119,7 @@ class WaitingLabels:
         evicted, total = 0, len(self)
         while total > max_rows:
             rows = self.segments.pop(0).rows
-            total -= len(rows)
+            total -= rows.num_rows
             evicted += int(np.count_nonzero(~rows.is_used_N))
         return evicted
 
@@ -125,7 +128,7 @@ def _merged(left: LabelSegment, right: LabelSegment, expired_before_ms: int) -> 
     rows = LabelRows.join([left.rows, right.rows])
     if left.first.maximum_ms < expired_before_ms:
         rows = rows.take(np.flatnonzero(rows.maxima_N >= expired_before_ms))
-    if not len(rows):
+    if not rows.num_rows:
         return []
     used_by = min((mark for mark in (left.used_by, right.used_by) if mark is not None), default=None)
     return [LabelSegment(rows.sorted(), left.first, right.maximum_ms, is_old=left.is_old, used_by=used_by)]

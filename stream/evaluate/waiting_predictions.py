@@ -283,7 +283,7 @@ class WaitingPredictions:
         while len(segments) > 1:
             left, right = segments[-2:]
             size = len(left) + len(right)
-            if len(left) >= 2 * len(right) or size > self.max_segment or left.is_old != right.is_old:
+            if len(left) >= 4 * len(right) or size > self.max_segment or left.is_old != right.is_old:
                 return
             whole = merged(left, right, expired_before_ms=expired_before_ms)
             segments[-2:] = [] if whole is None else [whole]
