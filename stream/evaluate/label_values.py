@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ Resolve = Callable[[ModelRef, LabelValue], float | None]
 _NUMBER: Final = 0
 _FALSE: Final = 1
 _TRUE: Final = 2
-_FIRST_TEXT: Final = 3
+_FIRST_TEXT: Final = np.uint32(3)
 
 
 class Values(NamedTuple):
@@ -46,8 +46,12 @@ class ValueTable:
 
     def columns(self, values: Sequence[LabelValue]) -> Values:
         """Return values as columns."""
-        if all(type(value) is float or type(value) is int for value in values):
+        kinds = set(map(type, values))
+        if kinds <= {int, float}:
             return Values(np.zeros(len(values), np.uint32), np.array(values, np.float64))
+        if kinds == {str}:
+            texts = cast(Sequence[str], values)
+            return Values(self._texts.codes(texts, len(texts)) + _FIRST_TEXT, np.zeros(len(texts)))
         codes = np.fromiter(map(self._code, values), np.uint32, len(values))
         numbers = (float(v) if c == _NUMBER else 0.0 for v, c in zip(values, codes.tolist(), strict=True))
         return Values(codes, np.fromiter(numbers, np.float64, len(values)))
@@ -55,7 +59,7 @@ class ValueTable:
     def _code(self, value: LabelValue) -> int:
         if isinstance(value, bool):
             return _TRUE if value else _FALSE
-        return _FIRST_TEXT + self._texts.code(value) if isinstance(value, str) else _NUMBER
+        return int(_FIRST_TEXT) + self._texts.code(value) if isinstance(value, str) else _NUMBER
 
     def resolve(self, ref: ModelRef, values: Values, *, task: Task, num_classes: int) -> Floats:
         """Return the class or number of each value for a version; NaN where it is not possible."""
@@ -85,6 +89,6 @@ class ValueTable:
         elif code < _FIRST_TEXT:
             value = code == _TRUE
         else:
-            value = self._texts.values[code - _FIRST_TEXT]
+            value = self._texts.values[code - int(_FIRST_TEXT)]
         found = self._resolve(ref, value)
         return float("nan") if found is None else float(found)
