@@ -36,6 +36,11 @@ class _Choice:
     slices: tuple[str, ...]
     found: set[Subject] = field(default_factory=set)
 
+    def missing_slices(self) -> list[str]:
+        """Return the slices that were asked for and that the topic does not have."""
+        known = {part for subject in self.found for part in (subject.slice, subject.slice.partition("=")[0])}
+        return [name for name in self.slices if name not in known]
+
     def has(self, subject: Subject) -> bool:
         self.found.add(subject)
         return (
@@ -159,6 +164,9 @@ async def _follow(
 def _show(report: QualityReport, view: QualityView, *, choice: _Choice, as_json: bool, again: bool) -> None:
     if view.rejected:
         echo(f"skipped {quantity(view.rejected, 'record')} that cannot be added: {view.last_error}", err=True)
+    if choice.found and (missing := choice.missing_slices()):
+        names = sorted({subject.slice.partition("=")[0] for subject in choice.found if subject.slice})
+        echo(f"no slice {', '.join(missing)}; there are: {', '.join(names) or 'none, see evaluate.slices'}", err=True)
     if as_json:
         echo_json(report.to_dict(), indent=None if again else 2)
         return

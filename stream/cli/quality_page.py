@@ -21,7 +21,7 @@ _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1f2328; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #d0d7de; }
 table { border-collapse: collapse; margin: .5rem 0; } th, td { padding: .2rem .7rem; border: 1px solid #d0d7de; }
-td { text-align: right; font-variant-numeric: tabular-nums; } th { background: #f6f8fa; text-align: left; }
+td { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; } th { background: #f6f8fa; text-align: left; }
 .scroll { overflow-x: auto; } .note { color: #57606a; }
 figure { display: inline-block; margin: .5rem 1rem .5rem 0; } figcaption { font-weight: 600; }
 svg { width: 34rem; max-width: 100%; } svg text { font-size: 11px; fill: #57606a; }

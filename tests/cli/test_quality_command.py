@@ -91,7 +91,9 @@ def test_the_command_reads_the_topic(
     assert status == 0 and "skipped 1 record that cannot be added: not a quality record" in err
     assert "late v3  two classes" in out and "origin=JFK" not in out
     assert (tmp_path / "page.html").read_text().count("<svg") == 4
-    document = json.loads(forebay("--json", "--model", "late", "--slice", "origin", "--slice", "carrier=AA")[1])
+    _, out, err = forebay("--json", "--model", "late", "--slice", "origin", "--slice", "carrier=AA")
+    assert "no slice carrier=AA; there are: carrier, origin" in err
+    document = json.loads(out)
     assert [(one["version"], one["slice"]) for one in document["quality"]] == [(3, ""), (3, "origin=JFK")]
     total, (_, second, third) = document["quality"][0]["total"], document["quality"][0]["windows"]
     assert (total["predictions"], total["matched"], document["labels"]["used"]) == (1200, 800, 1400)
