@@ -12,11 +12,14 @@ from forebay.stream.core.records import Committed, Record, TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.label_parser import LabelParser, ParsedLabels
 from forebay.stream.evaluate.label_values import Resolve
-from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin
+from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin, Taken
+from forebay.stream.evaluate.pending_paired import PairedKey
 from forebay.stream.evaluate.pending_quality import BlockCounter, Sums
 from forebay.stream.evaluate.prediction_parser import ParsedPredictions, PredictionParser
 from forebay.stream.evaluate.refusals import Refusal, RefusalLog
+from forebay.stream.evaluate.shadow_parser import ParsedShadows, ShadowParser
 from forebay.stream.evaluate.topic_layout import Layout
+from forebay.stream.experiments.paired_sums import PairedSums
 from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.wire import LabelCounts
 
@@ -26,11 +29,13 @@ class Parsed(NamedTuple):
 
     predictions: Mapping[TopicPartition, ParsedPredictions]
     labels: Mapping[TopicPartition, ParsedLabels]
+    shadows: Mapping[TopicPartition, ParsedShadows]
     next_offsets: Mapping[TopicPartition, int]
 
     def refs(self) -> set[ModelRef]:
         """Return the versions whose predictions were polled."""
-        return {columns.ref for parsed in self.predictions.values() for columns in parsed.columns}
+        served = {columns.ref.served_ref for parsed in self.shadows.values() for columns in parsed.columns}
+        return served | {columns.ref for parsed in self.predictions.values() for columns in parsed.columns}
 
 
 @dataclass(slots=True)
@@ -38,19 +43,37 @@ class Snapshot:
     """What one commit contains.
 
     checkpoint: offsets with metadata, of restored partitions.
-    sums, labels: what was counted since the last snapshot.
+    sums, paired, labels: what was counted since the last snapshot.
     label_times: by partition, the largest timestamp of a label.
     """
 
     checkpoint: dict[TopicPartition, Committed] = field(default_factory=dict)
     sums: Sums = field(default_factory=dict)
+    paired: dict[PairedKey, PairedSums] = field(default_factory=dict)
     labels: dict[QualityKey, LabelCounts] = field(default_factory=dict)
     label_times: dict[int, int] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was counted."""
-        return not self.sums and not self.labels
+        return not self.sums and not self.labels and not self.paired
+
+    def merge(self, taken: Taken) -> None:
+        """Add what was counted in one partition."""
+        for key, (sums, blocks) in taken.sums.items():
+            present = self.sums.get(key)
+            if present is None:
+                self.sums[key] = (sums, blocks)
+            else:
+                present[0].merge(sums)
+                _merge_blocks(present[1], blocks)
+        for pair, differences in taken.paired.items():
+            if pair in self.paired:
+                self.paired[pair].merge(differences)
+            else:
+                self.paired[pair] = differences
+        for label_key, counts in taken.labels.items():
+            self.labels.setdefault(label_key, LabelCounts()).merge(counts)
 
 
 class Joins:
@@ -66,6 +89,7 @@ class Joins:
         *,
         prediction_parser: PredictionParser,
         label_parser: LabelParser,
+        shadow_parser: ShadowParser,
         resolve: Resolve,
         max_waiting: int,
         new_blocks: Callable[[Task], BlockCounter] | None = None,
@@ -74,6 +98,7 @@ class Joins:
         self._rules = rules
         self._prediction_parser = prediction_parser
         self._label_parser = label_parser
+        self._shadow_parser = shadow_parser
         self._resolve = resolve
         self._max_waiting = max_waiting
         self._new_blocks = new_blocks
@@ -93,9 +118,12 @@ class Joins:
         self.drop()
         positions: dict[TopicPartition, int | None] = {}
         for number in self._numbers(committed):
+            shadows = self._layout.shadow_predictions
             join = PartitionJoin(
                 JoinInputs(
-                    TopicPartition(self._layout.predictions, number), TopicPartition(self._layout.labels, number)
+                    TopicPartition(self._layout.predictions, number),
+                    TopicPartition(self._layout.labels, number),
+                    None if shadows is None else TopicPartition(shadows, number),
                 ),
                 self._rules,
                 resolve=self._resolve,
@@ -137,7 +165,7 @@ class Joins:
 
     def parse(self, polled: Mapping[TopicPartition, Sequence[Record]]) -> Parsed:
         """Parse what was polled."""
-        predictions, labels, next_offsets = {}, {}, {}
+        predictions, labels, shadows, next_offsets = {}, {}, {}, {}
         for partition, records in polled.items():
             if not records:
                 continue
@@ -147,7 +175,9 @@ class Joins:
                 predictions[partition] = self._prediction_parser.parse(records)
             elif partition.topic == self._layout.labels:
                 labels[partition] = self._label_parser.parse(records)
-        return Parsed(predictions, labels, next_offsets)
+            else:
+                shadows[partition] = self._shadow_parser.parse(records)
+        return Parsed(predictions, labels, shadows, next_offsets)
 
     def add(self, parsed: Parsed, positions: Mapping[TopicPartition, int]) -> None:
         """Join what was parsed, and advance to the positions, which may be after the last records.
@@ -160,6 +190,11 @@ class Joins:
             if join is not None:
                 self.refusals.record(partition, self._new(partition, predictions.refused))
                 join.add_predictions(predictions.columns, next_offset=parsed.next_offsets[partition])
+        for partition, shadows in parsed.shadows.items():
+            join = self._joins.get(partition.partition)
+            if join is not None:
+                self.refusals.record(partition, self._new(partition, shadows.refused))
+                join.add_shadow_pairs(shadows.columns, next_offset=parsed.next_offsets[partition])
         for partition, labels in parsed.labels.items():
             join = self._joins.get(partition.partition)
             if join is not None:
@@ -186,6 +221,8 @@ class Joins:
                 join.add_predictions([], next_offset=position)
             elif partition.topic == self._layout.labels:
                 join.add_labels(self._label_parser.parse([]).columns, next_offset=position)
+            else:
+                join.add_shadow_pairs([], next_offset=position)
 
     def _share_limit(self) -> None:
         """Let a partition use what the others do not, and at least an equal share."""
@@ -204,15 +241,7 @@ class Joins:
                 continue
             snapshot.checkpoint |= join.checkpoint()
             taken = join.take()
-            for key, (sums, blocks) in taken.sums.items():
-                present = snapshot.sums.get(key)
-                if present is None:
-                    snapshot.sums[key] = (sums, blocks)
-                else:
-                    present[0].merge(sums)
-                    _merge_blocks(present[1], blocks)
-            for label_key, counts in taken.labels.items():
-                snapshot.labels.setdefault(label_key, LabelCounts()).merge(counts)
+            snapshot.merge(taken)
             for refusal in self._refused.pop(number, ()):
                 window_ms = self._rules.window_ms
                 key = QualityKey("", 0, max(0, refusal.timestamp) // window_ms * window_ms)
@@ -224,12 +253,12 @@ class Joins:
         return snapshot
 
     def topics_behind(self) -> frozenset[str] | None:
-        """Return the topic to read alone, because more than half of what may wait is of the other; None for both."""
+        """Return the topics to read alone, because more than half of what may wait is of the other; None for both."""
         half = self._max_waiting // 2
         if self.num_waiting_predictions > half:
             return frozenset({self._layout.labels})
         if self.num_waiting_labels > half:
-            return frozenset({self._layout.predictions})
+            return frozenset(set(self._layout.inputs()) - {self._layout.labels})
         return None
 
     def partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:

@@ -30,6 +30,7 @@ from forebay.stream.evaluate.joins import Joins
 from forebay.stream.evaluate.label_parser import LabelParser
 from forebay.stream.evaluate.prediction_parser import PredictionParser
 from forebay.stream.evaluate.quality_records import QualityRecords
+from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.slice_values import SliceValues
 from forebay.stream.evaluate.topic_layout import Layout
 from forebay.stream.evaluate.topics import find_layout
@@ -161,6 +162,7 @@ class EvaluatorService:
                 section.join_by, slices=slices, max_future_ms=section.max_future_s * 1000, blocks=key_blocks
             ),
             label_parser=LabelParser(section.join_by, slices=slices, max_future_ms=section.max_future_s * 1000),
+            shadow_parser=ShadowParser(section.join_by, max_future_ms=section.max_future_s * 1000, blocks=key_blocks),
             resolve=names.resolve,
             max_waiting=section.max_waiting,
             new_blocks=BlockSums,

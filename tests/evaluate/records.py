@@ -44,3 +44,32 @@ def label(offset: int, **changes: Any) -> Polled:
     return Polled(
         offset, json.dumps({name: value for name, value in document.items() if value is not ...}).encode(), key
     )
+
+
+def shadow_pair(number: int, *, offset: int | None = None, failure: str | None = None) -> Polled:
+    """Return a pair of the event with this number: version 3 served; version 4, the shadow, is right or failed."""
+
+    def side(version: int, score: float) -> dict[str, Any]:
+        return {
+            "version": version,
+            "prediction": [score],
+            "confidence": max(score, 1 - score),
+            "class": int(score >= 0.5),
+            "label": None,
+            "failure": None,
+            "latency_ms": 1.0,
+            "rows": 1,
+        }
+
+    shadow = side(4, 0.75)
+    if failure is not None:
+        shadow |= {"prediction": None, "confidence": None, "class": None, "failure": failure}
+    document = {
+        "id": f"event-{number}",
+        "model": "late",
+        "revision": 2,
+        "source": {"topic": "features", "partition": 0, "offset": number, "timestamp": NOW_MS - 60_000 + number},
+        "primary": side(3, 0.25),
+        "shadow": shadow,
+    }
+    return Polled(number if offset is None else offset, json.dumps(document).encode())

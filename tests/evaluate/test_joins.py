@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from forebay.schemas.errors import BrokerError
@@ -9,10 +11,12 @@ from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.core.records import Committed, TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.joins import Joins, Snapshot
+from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.topic_layout import Layout
 from forebay.stream.experiments.block_sums import BlockSums
+from forebay.stream.experiments.blocks import key_blocks
 from forebay.stream.quality.keys import QualityKey
-from tests.evaluate.records import NOW_MS, Polled, label, prediction
+from tests.evaluate.records import NOW_MS, Polled, label, prediction, shadow_pair
 from tests.evaluate.test_parsers import label_parser, prediction_parser
 
 LAYOUT = Layout(
@@ -24,12 +28,13 @@ P1, L1 = TopicPartition("predictions", 1), TopicPartition("labels", 1)
 NONE = dict.fromkeys((P0, L0, P1, L1))
 
 
-def new_joins(max_waiting: int = 1_000) -> Joins:
+def new_joins(max_waiting: int = 1_000, layout: Layout = LAYOUT) -> Joins:
     return Joins(
-        LAYOUT,
+        layout,
         RULES,
         prediction_parser=prediction_parser(),
         label_parser=label_parser(),
+        shadow_parser=ShadowParser("id", max_future_ms=1_000, blocks=key_blocks),
         resolve=lambda _ref, value: None if isinstance(value, str) else float(value),
         max_waiting=max_waiting,
         new_blocks=BlockSums,
@@ -138,3 +143,17 @@ def test_the_other_topic_is_read_first_when_much_waits() -> None:
     poll(joins, {P0: [prediction(offset) for offset in range(11)]})
     assert joins.topics_behind() == frozenset({"labels"})
     assert joins.partitions_of(frozenset({"labels"})) == [L0, L1]
+
+
+def test_shadows_are_paired_with_labels_once() -> None:
+    shadows = TopicPartition("shadow-predictions", 0)
+    joins = new_joins(layout=replace(LAYOUT, shadow_predictions="shadow-predictions"))
+    joins.restore(dict.fromkeys((P0, L0, shadows)))
+    polled = [shadow_pair(0), Polled(1, b"bad"), shadow_pair(2, failure="model_failed"), shadow_pair(0, offset=3)]
+    poll(joins, {shadows: polled, L0: [label(0)], P0: [prediction(0)]})
+    snapshot = joins.take()
+    (((ref, _window), paired),) = snapshot.paired.items()
+    assert (ref.model, ref.served, ref.shadow) == ("late", 3, 4)
+    assert (int(paired.n_matched.sum()), paired.right.only_shadow) == (1, 1), "a repeat is ignored"
+    assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 1, L0: 1, shadows: 4}
+    assert joins.refusals.counts == {("shadow-predictions", "malformed"): 1}

@@ -15,10 +15,11 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Unreadable
 from forebay.stream.evaluate.label_parser import LabelParser
 from forebay.stream.evaluate.prediction_parser import PredictionParser
+from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.slice_values import SliceValues
 from forebay.stream.experiments.blocks import key_blocks
 from forebay.stream.quality.keys import Task
-from tests.evaluate.records import NOW_MS, Polled, label, prediction
+from tests.evaluate.records import NOW_MS, Polled, label, prediction, shadow_pair
 
 UNREADABLE = Unreadable(
     offset=9, timestamp=-1, key=None, value=b"?", headers=[], first_offset=7, count=3, kind=FailureKind.NOT_JSON, message="bad"
@@ -184,10 +185,24 @@ JSON = st.recursive(
     max_leaves=5,
 )
 FIELDS = ("id", "model", "version", "prediction", "class", "source", "label", "timestamp", "fields", "slices")
+SIDES = st.dictionaries(st.sampled_from(("version", "prediction", "class", "failure", "source")), JSON)
+
+
+def changed_pair(changes: dict[str, Any], sides: dict[str, Any]) -> bytes:
+    document = json.loads(shadow_pair(1).value or b"")
+    document |= changes
+    document["shadow"] |= sides
+    return json.dumps(document).encode()
+
+
+PAIRS = st.builds(changed_pair, st.dictionaries(st.sampled_from(("id", "model", "source", "revision")), JSON), SIDES)
 DOCUMENTS = st.dictionaries(st.sampled_from(FIELDS), JSON).map(lambda changes: prediction(1, **changes).value)
 
 
-@given(st.lists(st.binary(max_size=30) | DOCUMENTS, max_size=4), st.sampled_from(["id", "position", "key_and_time"]))
+@given(
+    st.lists(st.binary(max_size=30) | DOCUMENTS | PAIRS, max_size=4),
+    st.sampled_from(["id", "position", "key_and_time"]),
+)
 def test_nothing_makes_a_parser_raise(values: list[bytes], join_by: str) -> None:
     records = [Polled(offset, value) for offset, value in enumerate(values)]
     slices = SliceValues(("a",), max_values=3)
@@ -195,3 +210,5 @@ def test_nothing_makes_a_parser_raise(values: list[bytes], join_by: str) -> None
     assert sum(map(len, columns)) + len(refused) == len(records)
     parsed = label_parser(join_by, slices).parse(records)
     assert len(parsed.columns) + len(parsed.refused) == len(records)
+    pairs = ShadowParser(join_by, max_future_ms=1_000, blocks=key_blocks).parse(records)
+    assert sum(map(len, pairs.columns)) + len(pairs.refused) <= len(records)
