@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import BrokerError, ForebayError
-from forebay.schemas.topics import ROLLOUTS, topic_name
+from forebay.schemas.topics import FEATURES, ROLLOUTS, topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
 from forebay.stream.config.models_section import ServedModelSettings
@@ -29,7 +29,7 @@ from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.acl_check import ask_coordinator
 from forebay.stream.kafka.cluster.advertised_listeners import unreachable_brokers
 from forebay.stream.kafka.cluster.bootstrap import Broker, bootstrap_connection
-from forebay.stream.kafka.cluster.topic_plan import output_specs
+from forebay.stream.kafka.cluster.topic_plan import plan_topics
 from forebay.stream.kafka.cluster.topic_timestamps import TIMESTAMPS
 from forebay.stream.kafka.cluster.topics import TopicCheck, check_topics
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
@@ -95,7 +95,7 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
     inputs = [topic_name(prefix, topic) for topic in settings.input.topics]
     if settings.rollouts.enabled:
         inputs.append(topic_name(prefix, ROLLOUTS.name))  # a worker also follows its revisions
-    outputs = [topic_name(prefix, spec.name) for spec in output_specs(settings)]
+    outputs = [topic.name for topic in plan_topics(settings) if topic.spec is not FEATURES]
     try:
         async with bootstrap_connection(kafka, timeout_s=timeout_s) as broker:
             # Check this first: older brokers do not support the requests that follow.
@@ -161,6 +161,7 @@ def _check_model(
 ) -> Check:
     from forebay.models.artefacts.artefact import read_version
     from forebay.models.serving.warm_up import warm_up_sizes
+    from forebay.stream.inference.decision import decision_layer
 
     model, batch = settings.model, settings.batch
     started_s = time.monotonic()
@@ -168,6 +169,14 @@ def _check_model(
         stored = read_version(model.repository, model.name, model.version)
         ref = ModelRef(model.name, stored.manifest.version)
         plan_windows(settings.window, stored.manifest.signature, ref, settings.window_section)
+        own_threshold = stored.manifest.threshold
+        decision_layer(
+            settings.decision,
+            stored.manifest.signature,
+            ref,
+            settings.decision_section,
+            own_threshold=own_threshold,
+        )
         served = loader.load_version(stored, settings)
         if not model.has_budget:  # which has been measured after a warm-up
             served.warm_up(warm_up_sizes(batch.max_batch_size))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from forebay.stream.config.section import Section
@@ -103,6 +103,6 @@ def _shown(setting: FieldInfo, value: object) -> str:
         return "(hidden)"
     value = redacted(setting, value)
     if isinstance(value, tuple):
-        value = list(value)
+        value = [one.model_dump(exclude_none=True) if isinstance(one, BaseModel) else one for one in value]
     text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
     return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 3] + "..."

@@ -90,7 +90,8 @@ def _prediction(record: Record, headers: Mapping[str, bytes]) -> str:
     place = f"{source['topic']} {source['partition']}@{source['offset']}"
     if "window" in value:
         place = f"{value['window']['events']} events of {place}"
-    return f"{value['id']}  →  {output}  {value['model']} v{value['version']}  from {place}"
+    abstained = f"  abstains: {value['reason']}" if value.get("decision") == "abstain" else ""
+    return f"{value['id']}  →  {output}{abstained}  {value['model']} v{value['version']}  from {place}"
 
 
 def _dead_letter(record: Record, headers: Mapping[str, bytes]) -> str:
@@ -206,6 +207,7 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
         "predictions": _prediction,
         "dead-letters": _dead_letter,
         "late-events": _dead_letter,
+        "review": _prediction,
         "rollouts": _rollout,
         "rollout-switches": _switch,
         "shadow-predictions": _shadow_prediction,

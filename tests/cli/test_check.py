@@ -348,6 +348,12 @@ def test_unreachable_advertised_listeners_are_reported(
     assert "advertised.listeners" in checks["broker"]["remedy"]
 
 
+def test_decisions_must_fit_the_model(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
+    route = 'decision.routes=[{"topic": "high", "label": "fraud"}]'
+    status, checks = check(capsys, "model.name=delays", route, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}")
+    assert status == 1 and "decision.routes: the model has no class 'fraud'" in checks["model"]["detail"]
+
+
 def test_windows_require_a_model_that_takes_windows(capsys: pytest.CaptureFixture[str], closed_port: int) -> None:
     windows = ("window.kind=session", "window.gap_ms=5000", f"kafka.bootstrap_servers=127.0.0.1:{closed_port}")
     status, checks = check(capsys, "model.name=delays", *windows)

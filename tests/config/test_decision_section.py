@@ -48,7 +48,7 @@ def load(tmp_path: Path, text: str) -> Settings:
         ),
         (
             "routes = [{topic = 'alerts', label = 1}]",
-            "must not contain the topic 'alerts': Forebay uses this topic for",
+            "decision.routes = [{'topic': 'alerts', 'label': 1}] (FILE:2): must not contain the topic 'alerts': Forebay uses",
         ),
         ("routes = [{topic = 'features', label = 1}]", "must not contain the topic 'features': it is an input topic"),
         (

@@ -52,6 +52,11 @@ def test_a_prediction_shows_label_confidence_model_and_source() -> None:
     assert "class 0 (75.0%)" in line("predictions", unnamed)
 
 
+def test_an_abstention_shows_its_reason() -> None:
+    abstained = PREDICTION.replace(b'"source"', b'"decision":"abstain","reason":"low_confidence","source"')
+    assert "on time (75.0%)  [0.25]  abstains: low_confidence  late v2  from" in line("review", abstained)
+
+
 def test_a_dead_letter_shows_its_reason_and_source() -> None:
     headers = [
         ("forebay.error.stage", b"decode"),
