@@ -29,13 +29,18 @@ class Raw(Protocol):
 
 @dataclass
 class Cell:
-    """What is counted for one model, version and window. confusion: by actual and predicted class."""
+    """What is counted for one model, version and window.
+
+    confusion: by actual and predicted class.
+    pairs: actual class and score of each matched prediction; only of a recount.
+    """
 
     predictions: int = 0
     matched: int = 0
     log_loss: float = 0.0
     brier: float = 0.0
     confusion: Counter[tuple[int, int]] = field(default_factory=Counter)
+    pairs: list[tuple[int, float]] = field(default_factory=list, repr=False)
 
 
 Key = tuple[str, int, int]
@@ -81,6 +86,7 @@ def recount(
 def _add_pair(cell: Cell, prediction: dict[str, Any], actual: int) -> None:
     score = prediction["prediction"][0]
     cell.matched += 1
+    cell.pairs.append((actual, score))
     cell.confusion[actual, prediction["class"]] += 1
     cell.brier += (score - actual) ** 2
     cell.log_loss -= math.log(min(max(score if actual else 1 - score, 2.220446049250313e-16), 1.0))
