@@ -102,18 +102,15 @@ def prepare_rows(
     """Return the rows that a worker does not reject, and what the preparation gives for them, in a file at `path`."""
     signature = table.signature
     width = prepared_width(signature, preprocessing)
-    kept: list[npt.NDArray[np.int64]] = []
+    keep_N = np.empty(len(rows), dtype=np.bool_)
 
     def blocks() -> Iterator[FloatArray]:
         for part in row_blocks(len(rows), max(width, signature.row_width)):
-            x_bF = np.ascontiguousarray(table.x_NF[rows[part]])
-            usable_b = _usable(signature, preprocessing, x_bF)
-            kept.append(rows[part][usable_b])
-            if usable_b.any():
-                yield prepare(signature, preprocessing, np.ascontiguousarray(x_bF[usable_b]))
+            keep_N[part], x_bG = _prepared(signature, preprocessing, np.ascontiguousarray(table.x_NF[rows[part]]))
+            yield x_bG
 
     x_NG = write_rows(path, width, blocks())
-    return (np.concatenate(kept) if kept else rows[:0]), x_NG
+    return _kept(rows, keep_N), x_NG
 
 
 def prepare_training_rows(
@@ -132,24 +129,44 @@ def prepare_training_rows(
         return prepare_rows(table, fitted.of_training, rows, path)
     if len(fit_rows) == len(rows):
         return rows[fitted.keep_R], write_rows(path, fitted.x_KG.shape[1], [fitted.x_KG])
-    rest = np.setdiff1d(rows, fit_rows, assume_unique=True)
-    others = path.with_suffix(".rest")
-    kept_rest, x_rest_NG = prepare_rows(table, fitted.of_training, rest, others)
-    kept_fit, x_fit_NG = fit_rows[fitted.keep_R], fitted.x_KG
-    kept = np.sort(np.concatenate([kept_fit, kept_rest]))
-    width = x_fit_NG.shape[1]
+    signature, width = table.signature, fitted.x_KG.shape[1]
+    is_fit_N = np.zeros(len(rows), dtype=np.bool_)
+    is_fit_N[np.searchsorted(rows, fit_rows)] = True
+    keep_N = np.empty(len(rows), dtype=np.bool_)
+    keep_N[is_fit_N] = fitted.keep_R
+    x_KG = fitted.x_KG
 
     def blocks() -> Iterator[FloatArray]:
-        for part in row_blocks(len(kept), width):
-            is_fit_b = np.isin(kept[part], kept_fit, assume_unique=True)
+        first = 0
+        for part in row_blocks(len(rows), max(width, signature.row_width)):
+            is_fit_b = is_fit_N[part]
+            x_bF = np.ascontiguousarray(table.x_NF[rows[part][~is_fit_b]])
+            keep_b = keep_N[part]  # a view
+            keep_b[~is_fit_b], x_rest_bG = _prepared(signature, fitted.of_training, x_bF)
+            is_fit_b = is_fit_b[keep_b]
             x_bG = np.empty((len(is_fit_b), width), dtype=np.float32)
-            x_bG[is_fit_b] = x_fit_NG[np.searchsorted(kept_fit, kept[part][is_fit_b])]
-            x_bG[~is_fit_b] = x_rest_NG[np.searchsorted(kept_rest, kept[part][~is_fit_b])]
+            last = first + int(is_fit_b.sum())
+            x_bG[is_fit_b], x_bG[~is_fit_b] = x_KG[first:last], x_rest_bG
+            first = last
             yield x_bG
 
     x_NG = write_rows(path, width, blocks())
-    others.unlink(missing_ok=True)
-    return kept, x_NG
+    return _kept(rows, keep_N), x_NG
+
+
+def _kept(rows: npt.NDArray[np.int64], keep_N: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return the rows to keep, without a copy if all are."""
+    return rows if keep_N.all() else rows[keep_N]
+
+
+def _prepared(
+    signature: Signature, preprocessing: Preprocessing, x_bF: FloatArray
+) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+    """Return which rows a worker would predict, and what the preparation gives for those."""
+    usable_b = _usable(signature, preprocessing, x_bF)
+    if not usable_b.any():
+        return usable_b, np.empty((0, prepared_width(signature, preprocessing)), dtype=np.float32)
+    return usable_b, prepare(signature, preprocessing, np.ascontiguousarray(x_bF[usable_b]))
 
 
 def _usable(signature: Signature, preprocessing: Preprocessing, x_bF: FloatArray) -> npt.NDArray[np.bool_]:

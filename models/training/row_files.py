@@ -14,8 +14,8 @@ import numpy as np
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.schemas.errors import StorageError
 
-BLOCK_VALUES: Final = 4_194_304
-"""The number of values that are worked on at once: 16 MiB."""
+BLOCK_VALUES: Final = 1_048_576
+"""The number of values that are worked on at once: 4 MiB, and several times that within the steps of a preparation."""
 
 
 class RowFile:

@@ -176,9 +176,9 @@ step = "standardise"
 [model]
 hidden_dims = [16]
 [training]
-epochs = 25
+epochs = 12
 batch_size = 64
-learning_rate = 0.02
+learning_rate = 0.04
 [register]
 name = "comfort"
 """

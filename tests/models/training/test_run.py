@@ -304,6 +304,19 @@ def test_the_label_of_a_training_row_is_not_in_its_value_where_not_all_rows_are_
     np.testing.assert_array_equal(np.delete(data.training.x, place, 1), np.delete(as_served, place, 1))
 
 
+def test_rows_are_prepared_in_blocks_as_they_are_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outliers = {"step": "outliers", "method": "z_score", "factor": 1.0, "action": "drop", "columns": ["temperature"]}
+    steps = (outliers, {"step": "target", "smooth": 5.0})
+    whole = prepared_from_some(tmp_path / "whole", *steps, fit_rows=200)
+    monkeypatch.setattr("forebay.models.training.row_files.BLOCK_VALUES", 64)
+    blocks = prepared_from_some(tmp_path / "blocks", *steps, fit_rows=200)
+    for name in ("training", "validation", "test"):
+        for values in ("x", "y"):
+            expected = getattr(getattr(whole, name), values)
+            np.testing.assert_array_equal(getattr(getattr(blocks, name), values), expected)
+    assert len(whole.training) < 400, "some are dropped"
+
+
 def test_an_isolation_forest_drops_rows_that_it_was_not_fitted_to(tmp_path: Path) -> None:
     step = {"step": "outliers", "method": "isolation_forest", "columns": ["temperature", "hour"], "action": "drop"}
     data = prepared_from_some(tmp_path, step)
