@@ -9,6 +9,7 @@ import click
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_calibrate import command as calibrate_command
 from forebay.stream.cli.models_compare import command as compare_command
+from forebay.stream.cli.models_experiment import command as experiment_command
 from forebay.stream.cli.models_export import command as export_command
 from forebay.stream.cli.models_gc import command as gc_command
 from forebay.stream.cli.models_history import history_command
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         ("forebay models validate", "load every version and compare its golden rows"),
         ("forebay models alias churn@4 champion", "move an alias"),
         ("forebay models canary churn 4 --weight 5", "let a version predict 5 % of the keys"),
+        ("forebay models experiment churn", "is it better, by its labels?"),
         ("forebay models rollback churn", "return to the version before"),
     ),
 )
@@ -68,6 +70,7 @@ command.add_command(import_command)
 command.add_command(gc_command)
 command.add_command(calibrate_command)
 command.add_command(compare_command)
+command.add_command(experiment_command)
 command.add_command(rollout_command)
 command.add_command(promote_command)
 command.add_command(canary_command)

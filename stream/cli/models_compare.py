@@ -15,6 +15,7 @@ from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from forebay.stream.config.sections import Settings
+    from forebay.stream.experiments.report import Comparison
     from forebay.stream.rollouts.shadow_report import ShadowReport
 
 
@@ -54,7 +55,8 @@ def command(
     """Compare the shadows of the model NAME with the versions that predicted the same events.
 
     Reads the topic shadow-predictions: how often the classes agree (with a 95 % confidence interval), how much the outputs
-    differ, failures of one side only, latencies, and the events that differ most.
+    differ, failures of one side only, latencies, and the events that differ most. With evaluate.enabled, also which version
+    is better by the labels that have come (see `forebay models experiment`).
     """
     if not from_shadow:
         raise click.UsageError("give --shadow: only the predictions of shadows can be compared")
@@ -67,17 +69,40 @@ def command(
     since_ms = None if since is None else parse_moment("--since", since, now_ms=SystemClock().wall_ms())
     topic = topic_name(settings.topics.prefix, "shadow-predictions")
     report, others = run_async(_read(settings, topic, name, since_ms=since_ms, limit=limit, quiet=as_json))
+    quality = run_async(_read_quality(settings, name, since_ms=since_ms)) if settings.evaluate.enabled else []
     if as_json:
-        echo_json({"model": name, "topic": topic, "since": since_ms, "comparisons": report.to_list()})
+        by_labels = [comparison.to_dict() for comparison in quality]
+        document = {"model": name, "topic": topic, "since": since_ms, "comparisons": report.to_list()}
+        echo_json({**document, "quality": by_labels})
         return
     from forebay.stream.cli.models_compare_render import print_report
 
     if report.versions:
-        print_report(name, report)
+        print_report(name, report, quality)
         return
     period = "" if since is None else " in this period"
     more = f"; it holds pairs of {', '.join(sorted(others))}" if others else ""
     echo(f"{topic} holds no pair of {name}{period}{more}", err=True)
+
+
+async def _read_quality(settings: Settings, model: str, *, since_ms: int | None) -> list[Comparison]:
+    """Return the comparisons of shadows by the labels of the events that both versions predicted."""
+    from forebay.stream.cli.models_experiment import open_quality
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.experiments.experiment import Plan
+    from forebay.stream.experiments.report import ExperimentView, report
+
+    view = ExperimentView(model, since_ms=since_ms or 0)
+    follower = await open_quality(settings, since_ms or 0, clock=SystemClock())
+    try:
+        async for _, records in follower.read_new():
+            for record in records:
+                view.read(record.value)
+    finally:
+        await follower.stop()
+    plan = Plan(settings.rollouts.quality_alpha, settings.rollouts.min_effect)
+    found = report(view, metric=settings.rollouts.quality_metric, plan=plan, against=None, shares={})
+    return [comparison for comparison in found if comparison.paired]
 
 
 async def _read(

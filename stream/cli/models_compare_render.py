@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from forebay.stream.cli.models_experiment_render import comparison_text
 from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_date_time
 from forebay.stream.terminal.console import plain_table, print_whole, visible
 
 if TYPE_CHECKING:
+    from forebay.stream.experiments.report import Comparison
     from forebay.stream.rollouts.shadow_report import Difference, ShadowReport, VersionReport, Versions
 
 _LONG = 60
 
 
-def print_report(model: str, report: ShadowReport) -> None:
-    """Print the comparison of each two versions, and the events that differ most."""
+def print_report(model: str, report: ShadowReport, quality: Sequence[Comparison] = ()) -> None:
+    """Print the comparison of each two versions, and the events that differ most.
+
+    quality: the comparisons by labels.
+    """
     for number, (versions, found) in enumerate(sorted(report.versions.items())):
         if number:
             print_whole("")
         print_whole(Text(f"{model}: shadow {versions.shadow} against version {versions.primary}", style="bold"))
         print_whole(_summary(versions, found))
+        for comparison in quality:
+            if comparison.versions == (versions.shadow, versions.primary):
+                print_whole(Text("\nby labels", style="bold"))
+                for part in comparison_text(comparison)[1:]:
+                    print_whole(part)
         if largest := found.largest():
             print_whole(Text("\nevents that differ most", style="bold"))
             print_whole(_largest(versions, largest))
