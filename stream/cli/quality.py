@@ -185,7 +185,7 @@ def _show(report: QualityReport, view: QualityView, *, choice: _Choice, as_json:
 
 def _write_page(path: Path, report: QualityReport) -> None:
     from forebay.schemas.errors import StorageError
-    from forebay.stream.cli.quality_page import quality_page
+    from forebay.stream.evaluate.quality_page import quality_page
 
     try:
         path.write_text(quality_page(report), encoding="utf-8")

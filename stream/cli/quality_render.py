@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group, RenderableType
@@ -12,45 +11,19 @@ from rich.text import Text
 
 from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_date_time, rfc3339
+from forebay.stream.evaluate.quality_columns import COLUMNS, interval_text, number
 from forebay.stream.quality.keys import Task
 from forebay.stream.terminal.console import DIM, YELLOW, plain_table, visible
 
 if TYPE_CHECKING:
-    from forebay.stream.quality.estimate import Estimate, Interval
+    from forebay.stream.quality.estimate import Estimate
     from forebay.stream.quality.metrics import Metrics
     from forebay.stream.quality.report import QualityReport, SubjectReport
     from forebay.stream.quality.sums import QualitySums
     from forebay.stream.quality.view import Subject
 
-COLUMNS: Final[Mapping[Task, tuple[tuple[str, str], ...]]] = MappingProxyType(
-    {
-        Task.BINARY: (
-            ("accuracy", "accuracy"),
-            ("F1", "f1"),
-            ("log loss", "log_loss"),
-            ("ROC AUC", "roc_auc"),
-            ("ECE", "calibration_error"),
-        ),
-        Task.CLASSES: (
-            ("accuracy", "accuracy"),
-            ("F1 (macro)", "f1"),
-            ("log loss", "log_loss"),
-            ("ECE", "calibration_error"),
-        ),
-        Task.REGRESSION: (
-            ("MAE", "mean_absolute_error"),
-            ("RMSE", "root_mean_squared_error"),
-            ("R²", "r2"),
-            ("bias", "bias"),
-        ),
-    }
-)
-"""Shown metrics by task: title and name in `Metrics`."""
-
 ESTIMATED: Final = ("accuracy", "log_loss", "roc_auc")
 """Metrics whose estimate is shown beside them in the terminal, where there is one."""
-
-NOTHING: Final = "–"
 
 
 def report_text(report: QualityReport) -> RenderableType:
@@ -153,20 +126,6 @@ def _values(found: Metrics, estimate: Estimate | None, *, estimates: bool) -> li
         if estimates and _is_estimated(found.task, name):
             values.append(interval_text(None if estimate is None else estimate.metrics.get(name)))
     return values
-
-
-def number(value: float | None) -> str:
-    """Return a metric with four significant digits; a dash if it is not defined."""
-    return NOTHING if value is None else f"{value:.4g}"
-
-
-def interval_text(interval: Interval | None) -> str:
-    """Return an estimate and half the width of its interval; empty if there is none."""
-    if interval is None:
-        return ""
-    if interval.low is None or interval.high is None:
-        return f"≈ {interval.value:.3g}"
-    return f"≈ {interval.value:.3g} ± {(interval.high - interval.low) / 2:.1g}"
 
 
 def _labels(report: QualityReport) -> str:

@@ -17,6 +17,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.evaluate.evaluator import Evaluator
 from forebay.stream.evaluate.quality_monitor import QualityMonitor
+from forebay.stream.evaluate.quality_page import STYLE, ServedPage, quality_page
 from forebay.stream.kafka.client import client_options
 from forebay.stream.quality.wire import LabelCounts
 from forebay.stream.telemetry import catalogue as c
@@ -27,6 +28,8 @@ from forebay.stream.telemetry.quality_metrics import QualityRecorder
 from forebay.stream.telemetry.resources import record_build
 
 STALLED_AFTER_S: Final = 60.0
+PAGE_REFRESH_S: Final = 30
+STYLE_PATH: Final = "/page/quality.css"
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class EvaluatorAdmin:
                 web.get("/startupz", probe(lambda: Verdict(True))),
                 web.get("/metrics", self._metrics),
                 web.get("/quality", self._quality),
+                web.get("/quality.html", self._quality_page),
+                web.get(STYLE_PATH, self._style),
             ]
             self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
 
@@ -102,7 +107,14 @@ class EvaluatorAdmin:
         return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))
 
     async def _quality(self, _request: web.Request) -> web.Response:
-        return json_response(self.quality.report())
+        return json_response(self.quality.report().to_dict())
+
+    async def _quality_page(self, _request: web.Request) -> web.Response:
+        page = quality_page(self.quality.report(), served=ServedPage(STYLE_PATH, PAGE_REFRESH_S))
+        return web.Response(text=page, content_type="text/html")
+
+    async def _style(self, _request: web.Request) -> web.Response:
+        return web.Response(text=STYLE, content_type="text/css")
 
     def _publish(self) -> None:
         store, joins, totals = self._store, self._evaluator.joins, self._evaluator.totals

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.kafka.consumer.topic_reader import TopicReader
-from forebay.stream.quality.report import quality_report
+from forebay.stream.quality.report import QualityReport, quality_report
 from forebay.stream.quality.view import QualityView
 
 log = logging.getLogger("forebay.evaluate")
@@ -78,8 +78,8 @@ class QualityMonitor:
             self.view.forget(newest - 2 * self._span_ms)
         self._on_view(self.view)
 
-    def report(self) -> dict[str, Any]:
-        """Return the quality of the last windows like `forebay quality --json`, with estimates without their limits."""
+    def report(self) -> QualityReport:
+        """Return the quality of the last windows, with estimates without their limits."""
         newest = self.view.newest_window()
         since_ms = 0 if newest is None else newest - self._span_ms
-        return quality_report(self.view, since_ms=since_ms, random=None).to_dict()
+        return quality_report(self.view, since_ms=since_ms, random=None)

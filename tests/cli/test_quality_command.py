@@ -15,8 +15,8 @@ from aiokafka import TopicPartition
 from rich.console import Console
 
 from forebay.stream.cli import main
-from forebay.stream.cli.quality_page import quality_page
 from forebay.stream.cli.quality_render import nothing_text, report_text
+from forebay.stream.evaluate.quality_page import ServedPage, quality_page
 from forebay.stream.quality.keys import QualityKey
 from forebay.stream.quality.metrics import metrics
 from forebay.stream.quality.report import quality_report
@@ -124,6 +124,13 @@ def test_invalid_options_are_reported(
     monkeypatch.chdir(tmp_path)
     assert main(["quality", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_served_page_has_its_style_in_a_file_of_the_server(view: QualityView) -> None:
+    report = quality_report(view, since_ms=0, random=None)
+    page = quality_page(report, served=ServedPage("/page/quality.css", 30))
+    assert '<link rel="stylesheet" href="/page/quality.css"><meta http-equiv="refresh" content="30">' in page
+    assert "<style>" not in page and "≈ 0.7" in page and "±" not in page.partition("<body>")[2].partition("late v3")[0]
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

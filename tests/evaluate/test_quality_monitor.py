@@ -56,6 +56,6 @@ async def test_records_of_all_partitions_are_added_once(
             await eventually(lambda: seen[-1:], "the new record", until=lambda last: last == [1750])
     finally:
         await cancel_until_done(running)
-    (subject,) = monitor.report()["quality"]
+    (subject,) = monitor.report().to_dict()["quality"]
     assert subject["total"]["predictions"] == 1250
     assert subject["windows"][1]["estimate"]["labelled"] == 1000

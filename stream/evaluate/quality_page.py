@@ -1,14 +1,14 @@
-"""The page of `forebay quality --html`: one file without scripts, images or fonts from elsewhere."""
+"""The page of `forebay quality --html` and of evaluators: without scripts, images or fonts from elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay.models.training.charts import line_chart
-from forebay.stream.cli.quality_render import COLUMNS, NOTHING, interval_text, number
 from forebay.stream.core.time_format import local_date_time
+from forebay.stream.evaluate.quality_columns import COLUMNS, NOTHING, interval_text, number
 from forebay.stream.quality.class_sums import ClassSums
 from forebay.stream.quality.curves import reliability_curve, roc_curve
 from forebay.stream.quality.metrics import Metrics
@@ -17,7 +17,7 @@ from forebay.stream.terminal.console import visible
 
 _MAX_MATRIX: Final = 20
 _MAIN: Final = {"regression": ("mean_absolute_error", "mean absolute error")}
-_STYLE: Final = """
+STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1f2328; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #d0d7de; }
 table { border-collapse: collapse; margin: .5rem 0; } th, td { padding: .2rem .7rem; border: 1px solid #d0d7de; }
@@ -35,16 +35,27 @@ _NOTE: Final = (
 )
 
 
-def quality_page(report: QualityReport) -> str:
-    """Return the page. Every name and value is escaped."""
+class ServedPage(NamedTuple):
+    """A page from a server, whose policy allows no inline style. refresh_s: after how long a browser loads it again."""
+
+    stylesheet: str
+    refresh_s: int
+
+
+def quality_page(report: QualityReport, *, served: ServedPage | None = None) -> str:
+    """Return the page. Every name and value is escaped. served: how an evaluator serves it; None for a file."""
     sections = [part for subject in report.subjects for part in _subject(subject)]
     if not sections:
         sections = ["<p>No quality was written in this time.</p>"]
+    if served is None:
+        policy = "default-src 'none'; style-src 'unsafe-inline'"
+        head = f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{STYLE}</style>'
+    else:
+        head = f'<link rel="stylesheet" href="{served.stylesheet}"><meta http-equiv="refresh" content="{served.refresh_s}">'
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Quality of models</title><style>{_STYLE}</style></head>\n<body>\n<h1>Quality of models</h1>\n"
+        f"<title>Quality of models</title>{head}</head>\n<body>\n<h1>Quality of models</h1>\n"
         f"<p>Since {local_date_time(report.since_ms)}.</p>\n"
         + "\n".join(sections)
         + f'\n<p class="note">{_NOTE}</p>\n</body></html>\n'
