@@ -135,9 +135,6 @@ class WorkerAssembly:
         rollouts = self._rollouts(
             pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
         )
-        drift = build_drift(self._lanes if rollouts is None else rollouts.versions, factory)
-        if drift is not None:
-            observer.add(drift.observer)
         # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts)
         emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
@@ -183,7 +180,7 @@ class WorkerAssembly:
             telemetry=telemetry,
             follower=None if rollouts is None else rollouts.follower,
             shadows=None if rollouts is None else rollouts.shadows,
-            drift=drift,
+            drift=build_drift(self._lanes if rollouts is None else rollouts.versions, factory, observer.add),
         )
         return self._worker(parts, stop)
 

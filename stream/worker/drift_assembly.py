@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.producer.best_effort_sink import BestEffortSink
 from forebay.stream.kafka.producer.producer import OutputProducer
+from forebay.stream.pipeline.observer import Observer
 from forebay.stream.worker.commit_assembly import retry_backoff
 from forebay.stream.worker.drift_collector import CollectorSettings, DriftCollector, DriftObserver, ServedVersion
 from forebay.stream.worker.lane_assembly import ServedLane
@@ -27,11 +28,10 @@ FLUSH_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class DriftParts:
-    """What a worker has if drift is enabled. observer: gives the collector the results of the stream."""
+    """What a worker has if drift is enabled."""
 
     collector: DriftCollector
     sink: BestEffortSink
-    observer: DriftObserver
 
     async def run(self) -> None:
         """Write and send counts, until cancelled."""
@@ -48,10 +48,13 @@ class DriftParts:
         await self.sink.stop(timeout_s=FLUSH_S)
 
 
-def build_drift(lanes: Iterable[ServedLane], factory: LaneFactory) -> DriftParts | None:
+def build_drift(
+    lanes: Iterable[ServedLane], factory: LaneFactory, observe: Callable[[Observer], None]
+) -> DriftParts | None:
     """Build the parts, without starting them; None if drift is not enabled.
 
     lanes: of the versions in memory. Read again for each new version.
+    observe: adds an observer of the stream.
     """
     settings, layout, clock = factory.settings, factory.layout, factory.clock
     topic = layout.outputs.drift
@@ -85,7 +88,8 @@ def build_drift(lanes: Iterable[ServedLane], factory: LaneFactory) -> DriftParts
     )
     observer = DriftObserver()
     observer.connect(collector)
-    return DriftParts(collector, sink, observer)
+    observe(observer)
+    return DriftParts(collector, sink)
 
 
 def _served_version(lane: ServedLane) -> ServedVersion:
