@@ -99,7 +99,7 @@ def calibrate(
     stored = read_version(repository, name, version)
     manifest = stored.manifest
     place = f"{name}@{version}"
-    chosen = _chosen_method(manifest, method, threshold, place)
+    chosen = suitable_method(manifest, method, threshold=threshold)
     trust.check(manifest.backend, repository=str(repository), manifest_sha256=stored.manifest_sha256, place=place)
     _check_labels(manifest, scores_NO, classes_N, place)
     is_test_N = np.zeros(len(classes_N), dtype=np.bool_)
@@ -204,9 +204,11 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return math.sqrt(low * high)
 
 
-def _chosen_method(
-    manifest: Manifest, method: CalibrationMethod | None, threshold: float | None, place: str
+def suitable_method(
+    manifest: Manifest, method: CalibrationMethod | None = None, *, threshold: float | None = None
 ) -> CalibrationMethod:
+    """Return the method, or the default one of the version's task. Raises ModelError if the version cannot be calibrated so."""
+    place = f"{manifest.name}@{manifest.version}"
     task = manifest.signature.task
     methods = METHODS_OF_TASK[task]
     if not methods:

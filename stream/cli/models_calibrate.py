@@ -110,13 +110,16 @@ def command(
         )
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     from forebay.models.artefacts.artefact import read_version
-    from forebay.models.registration.calibrate import calibrate
+    from forebay.models.registration.calibrate import calibrate, suitable_method
     from forebay.stream.core.model_ref import ModelRef
     from forebay.stream.inference.loading import trust_policy
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     folder = settings.model.repository if repository is None else repository
-    signature = read_version(folder, name, version).manifest.signature
+    manifest = read_version(folder, name, version).manifest
+    chosen = cast("CalibrationMethod | None", method)
+    suitable_method(manifest, chosen, threshold=threshold)  # before anything is read
+    signature = manifest.signature
     if labels_file is not None:
         from forebay.stream.cli.labelled_scores import read_labelled_file
 
@@ -133,7 +136,7 @@ def command(
         version,
         scores_NO=scores_NO,
         classes_N=classes_N,
-        method=cast("CalibrationMethod | None", method),
+        method=chosen,
         threshold=threshold,
         force=force,
         created_at=datetime.now(UTC),
