@@ -67,9 +67,7 @@ UNWIND_S: Final = 60.0
     help="Events per second; 0: as fast as possible.",
 )
 @click.option("--bootstrap-server", metavar="HOST:PORT", help="Use this Kafka cluster instead of the embedded broker.")
-@click.option(
-    "--keep", is_flag=True, help="Leave broker, worker and aggregator running, and print how to use and stop them."
-)
+@click.option("--keep", is_flag=True, help="Leave all processes running, and print how to use and stop them.")
 @click.option("--retrain", is_flag=True, help="Train the model even if it is cached.")
 @click.option(
     "--cache-dir",
@@ -93,11 +91,11 @@ def command(
 ) -> int:
     """Train a model that predicts late arrivals, replay real flights through a worker, and verify the outcomes.
 
-    Starts an embedded broker (for evaluation, not for production), a worker and an aggregator in separate processes. Publishes
-    the flights that left New York from July to December 2013, consumes the predictions as any client would, and prints a
-    report.
+    Starts an embedded broker (for evaluation, not for production), a worker, an aggregator and an evaluator in separate
+    processes. Publishes the flights that left New York from July to December 2013, and when each has arrived whether it was
+    late. Consumes the predictions as any client would, and prints a report.
 
-    The exit status is 0 only if every event has exactly one outcome and the counts of the aggregator agree.
+    The exit status is 0 only if every event has exactly one outcome and the counts of the aggregator and the evaluator agree.
     """
     if ctx.invoked_subcommand is not None:
         return 0
@@ -176,6 +174,7 @@ def _as_json(done: DemoResult, model: DemoModel, keep: bool) -> dict[str, object
             "config": str(deployment.config),
             "bootstrap_servers": deployment.settings.kafka.bootstrap_servers,
             "worker_pid": deployment.worker_pid,
+            "evaluator_pid": deployment.evaluator_pid,
             "broker_pid": deployment.broker_pid,
             "page": deployment.page,
         }

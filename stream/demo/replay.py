@@ -13,6 +13,7 @@ import orjson
 
 from forebay.schemas.errors import ConfigError
 from forebay.stream.demo.flights import REPLAY_MONTHS, Flight, FlightData, features_of
+from forebay.stream.demo.labels import Labels, labels_of
 
 # Every month has more flights than this; so only as many months are read as are needed.
 _MIN_FLIGHTS_PER_MONTH: Final = 25_000
@@ -23,13 +24,17 @@ UNKNOWN: Final = -1
 class Replay:
     """Events as columns, in the order of sending. N: number of events.
 
+    times_ms: timestamps of the events.
     labels_N: int8: 1 late, 0 on time, -1 if the flight did not arrive.
+    labels: of the flights that arrived, to publish when they did.
     """
 
     ids: Sequence[str]
     keys: Sequence[bytes]
     values: Sequence[bytes]
+    times_ms: Sequence[int]
     labels_N: npt.NDArray[np.int8]
+    labels: Labels
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,7 +59,9 @@ def build_replay(flights: Sequence[Flight]) -> Replay:
         [flight.id for flight in flights],
         [flight.key.encode() for flight in flights],
         [encode_event(flight) for flight in flights],
-        np.array([UNKNOWN if flight.late is None else flight.late for flight in flights], dtype=np.int8),
+        times_ms=[flight.scheduled_ms for flight in flights],
+        labels_N=np.array([UNKNOWN if flight.late is None else flight.late for flight in flights], dtype=np.int8),
+        labels=labels_of(flights),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.models.training.metrics import accuracy, log_loss, roc_auc
+from forebay.stream.demo.evaluated import EvaluatedVersion
 from forebay.stream.demo.ledger import CODES, Ledger
 from forebay.stream.demo.totals import Totals
 
@@ -68,6 +69,7 @@ class Report:
     seconds: time from when the first event was due to the last outcome.
     throughput: events with an outcome per second of that time.
     aggregator: the aggregator's counts; None if no aggregator ran or not every event has an outcome.
+    evaluated: the quality of each version by the labels that the evaluator has joined.
     """
 
     events: int
@@ -84,6 +86,17 @@ class Report:
     quality: Quality | None
     errors: tuple[CommonError, ...]
     aggregator: Totals | None
+    evaluated: tuple[EvaluatedVersion, ...] = ()
+
+    @property
+    def evaluated_equal(self) -> bool:
+        """Whether the evaluator has joined all labels and counted as many right predictions as the demo itself."""
+        quality = self.quality
+        if quality is None:
+            return not self.evaluated
+        matched = sum(version.matched for version in self.evaluated)
+        right = sum(round(version.accuracy * version.matched) for version in self.evaluated)
+        return (matched, right) == (quality.rows, round(quality.accuracy * quality.rows))
 
     @property
     def exact(self) -> bool:
@@ -92,8 +105,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether the report is exact and the aggregator, if one ran, has the same counts."""
-        return self.exact and (self.aggregator is None or self.aggregator.equal)
+        """Whether the report is exact, and the aggregator, if one ran, and the evaluator have the same counts."""
+        return self.exact and self.evaluated_equal and (self.aggregator is None or self.aggregator.equal)
 
     def conservation(self) -> str:
         """Return the line with the sum of the outcomes."""
@@ -102,7 +115,7 @@ class Report:
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON values."""
-        return {"exact": self.exact, **asdict(self)}
+        return {"exact": self.exact, "evaluated_equal": self.evaluated_equal, **asdict(self)}
 
 
 def build_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Totals | None = None) -> Report:
@@ -129,6 +142,7 @@ def build_report(ledger: Ledger, labels_N: npt.NDArray[np.int8], aggregator: Tot
             CommonError(kind, count, ledger.examples[kind]) for kind, count in ledger.kinds.most_common(_MAX_ERRORS)
         ),
         aggregator=aggregator,
+        evaluated=ledger.evaluated,
     )
 
 

@@ -22,7 +22,9 @@ from forebay.stream.config.load import load_settings
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import cancel_until_done, raise_if_cancelled
 from forebay.stream.core.clock import Clock
+from forebay.stream.demo.evaluated import QualityFollower
 from forebay.stream.demo.flights import FlightData
+from forebay.stream.demo.labels import publish_labels
 from forebay.stream.demo.ledger import Ledger
 from forebay.stream.demo.replay import Replay, load_replay
 from forebay.stream.demo.report import Report, build_report
@@ -30,7 +32,8 @@ from forebay.stream.demo.subscriber import Subscriber
 from forebay.stream.demo.totals import Totals, wait_until_equal
 from forebay.stream.demo.train import MODEL_NAME, DemoModel
 from forebay.stream.embedded.broker import EmbeddedBroker, broker_version
-from forebay.stream.embedded.worker_process import WorkerProcess, without_settings
+from forebay.stream.embedded.worker_process import EVALUATOR, WorkerProcess, without_settings
+from forebay.stream.evaluate.topics import create_evaluator_topics
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
 from forebay.stream.kafka.cluster.delete_topics import delete_topics
@@ -70,6 +73,7 @@ class Deployment:
     settings: Settings
     broker_pid: int | None
     worker_pid: int | None
+    evaluator_pid: int | None
     page: str | None
 
     def topic(self, name: str) -> str:
@@ -122,18 +126,30 @@ async def run_demo(
             with_aggregator=has_aggregator,
             remedy="if the model is damaged, train it again with `forebay demo --retrain`",
         )
-        worker.start()
-        stack.push_async_callback(_stop_quietly, worker)
+        evaluator = WorkerProcess(
+            config,
+            folder / "evaluator.log",
+            environ=without_settings(environ),
+            clock=clock,
+            die_with_parent=not options.keep,
+            role=EVALUATOR,
+        )
+        for process in (worker, evaluator):
+            process.start()
+            stack.push_async_callback(_stop_quietly, process)
         # Read the flights while the worker imports torch: both take about a second.
         replay = await asyncio.to_thread(load_replay, data, options.events)
         await worker.wait_ready()
+        await evaluator.wait_ready()
         say(f"worker ready, process id {worker.pid}, live page {worker.page}")
+        say(f"evaluator ready, process id {evaluator.pid}")
         deployment = Deployment(
             folder=folder,
             config=config,
             settings=settings,
             broker_pid=broker_pid,
             worker_pid=worker.pid,
+            evaluator_pid=evaluator.pid,
             page=worker.page,
         )
         pace = "as fast as possible" if options.rate is None else f"at {options.rate:,.0f} events/s"
@@ -144,13 +160,14 @@ async def run_demo(
             replay=replay,
             ledger=ledger,
             deployment=deployment,
-            worker=worker,
+            processes=(worker, evaluator),
             clock=clock,
             show=show,
             count=has_aggregator,
         )
         if options.keep:
-            worker.check()
+            for process in (worker, evaluator):
+                process.check()
             stack.pop_all()
         report = build_report(ledger, replay.labels_N, totals)
     return DemoResult(report, deployment)
@@ -180,6 +197,8 @@ def configuration(bootstrap_servers: str, prefix: str, repository: Path) -> str:
         f"group_id = {json.dumps(prefix + 'forebay-demo')}\n\n"
         f"[model]\nrepository = {json.dumps(str(repository))}\nname = {json.dumps(MODEL_NAME)}\n\n"
         f"[topics]\nprefix = {json.dumps(prefix)}\n\n"
+        # A flight that is a day late takes less than two days. Windows of a day: half a minute replays seven weeks.
+        "[evaluate]\nenabled = true\nhorizon_s = 172800\nwindow_s = 86400\ncommit_interval_ms = 500\n\n"
         # The demo waits for the aggregator's totals at its end.
         "[aggregate]\nemit_interval_ms = 200\n\n"
         '[log]\nformat = "text"\n'
@@ -187,7 +206,11 @@ def configuration(bootstrap_servers: str, prefix: str, repository: Path) -> str:
 
 
 async def _create_topics(settings: Settings) -> None:
-    results = [*await create_topics(settings), *await create_aggregator_topics(settings, dry_run=False)]
+    results = [
+        *await create_topics(settings),
+        *await create_aggregator_topics(settings, dry_run=False),
+        *await create_evaluator_topics(settings, dry_run=False),
+    ]
     refused = [result for result in results if result.status == "refused"]
     if refused:
         raise BrokerError(
@@ -208,16 +231,19 @@ async def _replay(
     replay: Replay,
     ledger: Ledger,
     deployment: Deployment,
-    worker: WorkerProcess,
+    processes: tuple[WorkerProcess, WorkerProcess],
     clock: Clock,
     show: Show,
     *,
     count: bool,
 ) -> Totals | None:
-    """Publish and subscribe until every event has an outcome, or outcomes stop arriving.
+    """Publish and subscribe until every event has an outcome, or outcomes stop arriving, and every label is evaluated.
 
-    Then, with `count`, wait for the aggregator's totals; and without `keep`, stop the worker and read the remaining records.
+    Then, with `count`, wait for the aggregator's totals; and without `keep`, stop the processes and read the remaining records.
+
+    processes: the worker and the evaluator.
     """
+    worker, evaluator = processes
     totals: Totals | None = None
     client = client_options(deployment.settings.kafka)
     subscriber = Subscriber(
@@ -228,37 +254,69 @@ async def _replay(
         clock=clock,
     )
     publisher = Publisher(client, deployment.topic("features"))
+    label_publisher = Publisher(client, deployment.topic("labels"))
+    quality = QualityFollower(deployment.settings, clock=clock)
     finished = asyncio.Event()
-    async with _started(subscriber), _started(publisher):
+    async with _started(subscriber), _started(publisher), _started(label_publisher), _started(quality):
         reading = asyncio.create_task(subscriber.read_until(finished))
         publishing = asyncio.create_task(
-            _publish(rate=options.rate, replay=replay, ledger=ledger, publisher=publisher, clock=clock)
+            _publish(rate=options.rate, replay=replay, ledger=ledger, sinks=(publisher, label_publisher), clock=clock)
         )
+        following = asyncio.create_task(quality.follow())
+
+        def show_all(ledger: Ledger) -> None:
+            if following.done():
+                following.result()
+            ledger.evaluated = quality.latest
+            evaluator.check()
+            show(ledger)
+
         try:
-            await _wait_for_outcomes(ledger, publishing, reading=reading, worker=worker, clock=clock, show=show)
+            await _wait_for_outcomes(ledger, publishing, reading=reading, worker=worker, clock=clock, show=show_all)
+            await cancel_until_done(following)
+            if ledger.complete:
+                await quality.wait_for(ledger.num_labelled(replay.labels_N), check=evaluator.check)
+                ledger.evaluated = quality.latest
             if count and ledger.complete:
                 # Deltas are committed with the outcomes that they count, so all of them are readable.
                 totals = await wait_until_equal(deployment.settings, ledger, clock=clock, check=worker.check)
             if not options.keep:
+                await evaluator.stop()
                 # Draining publishes everything in flight, so that a duplicate would be seen.
                 await worker.stop()
             finished.set()
             await reading
         finally:
-            await cancel_until_done(publishing, reading)
+            await cancel_until_done(publishing, reading, following)
     return totals
 
 
-async def _publish(rate: float | None, replay: Replay, ledger: Ledger, publisher: Publisher, clock: Clock) -> None:
+async def _publish(
+    rate: float | None, replay: Replay, ledger: Ledger, *, sinks: tuple[Publisher, Publisher], clock: Clock
+) -> None:
+    """Publish the events, and beside them the labels when their time has come. sinks: of events, and of labels."""
     pacer = Pacer(rate, clock.monotonic_s())
+    publisher, label_publisher = sinks
+    all_sent = False
 
     def on_sent(sent: int, now_s: float) -> None:
         first = ledger.num_sent
         due_s = now_s if rate is None else [pacer.due_s(index) for index in range(first, sent)]
         ledger.record_sent(first, sent, due_s)
 
-    await send_paced(replay.keys, replay.values, publisher, pacer, sent=0, clock=clock, on_sent=on_sent)
-    await publisher.flush()
+    def event_time_ms() -> int | None:
+        return None if all_sent else replay.times_ms[max(ledger.num_sent - 1, 0)]
+
+    labelling = asyncio.create_task(
+        publish_labels(replay.labels, label_publisher, event_time_ms=event_time_ms, clock=clock)
+    )
+    try:
+        await send_paced(replay.keys, replay.values, publisher, pacer, sent=0, clock=clock, on_sent=on_sent)
+        await publisher.flush()
+        all_sent = True
+        await labelling
+    finally:
+        await cancel_until_done(labelling)
 
 
 async def _wait_for_outcomes(
@@ -291,7 +349,7 @@ async def _wait_for_outcomes(
 
 
 @asynccontextmanager
-async def _started(client: Subscriber | Publisher) -> AsyncIterator[None]:
+async def _started(client: Subscriber | Publisher | QualityFollower) -> AsyncIterator[None]:
     await client.start()
     try:
         yield

@@ -11,11 +11,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.log_lines import READY_LINE
+from forebay.stream.core.log_lines import EVALUATOR_READY_LINE, READY_LINE
 from forebay.stream.embedded.process import tied_to_parent
 
 _PAGE: Final = re.compile(rb"admin page at (https?://[^\s\"]+)")
@@ -27,6 +27,20 @@ _LOG_TAIL_BYTES: Final = 3000
 _ENDED_BY_SIGTERM: Final = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
+class Role(NamedTuple):
+    """What a process is started as. ready_line: the line of its log that says that it is ready."""
+
+    name: str
+    command: str
+    ready_line: str
+    options: tuple[str, ...] = ()
+
+
+WORKER: Final = Role("worker", "run", READY_LINE)
+# Port 0: the configured port belongs to the worker.
+EVALUATOR: Final = Role("evaluator", "evaluate", EVALUATOR_READY_LINE, ("--set", "admin.port=0"))
+
+
 class WorkerProcess:
     """A worker process with a configuration file.
 
@@ -35,6 +49,7 @@ class WorkerProcess:
     die_with_parent: on Linux, kill the worker when this program ends.
     with_aggregator: whether the worker starts an aggregator.
     remedy: advice for the error if the worker fails.
+    role: another role than a worker.
     """
 
     def __init__(
@@ -47,14 +62,16 @@ class WorkerProcess:
         die_with_parent: bool,
         with_aggregator: bool = False,
         remedy: str | None = None,
+        role: Role = WORKER,
     ) -> None:
+        self._role = role
         self._config = config
         self._log = log
         self._environ = dict(environ)
         self._remedy = remedy
         self._clock = clock
         self._die_with_parent = die_with_parent
-        self._options = ["--with-aggregator"] if with_aggregator else []
+        self._options = [*role.options, *(["--with-aggregator"] if with_aggregator else [])]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,7 +83,7 @@ class WorkerProcess:
     def start(self) -> None:
         """Start the process without waiting until it is ready."""
         # -P: the current folder may contain another `forebay`.
-        command = [sys.executable, "-P", "-m", "forebay", "run", "-c", str(self._config), *self._options]
+        command = [sys.executable, "-P", "-m", "forebay", self._role.command, "-c", str(self._config), *self._options]
         if self._die_with_parent:
             command = tied_to_parent(command, os.getpid())
         with self._log.open("wb") as log:
@@ -124,11 +141,13 @@ class WorkerProcess:
         return self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip() or "(nothing)"
 
     def _was_ready(self) -> bool:
-        return READY_LINE.encode() in self._log.read_bytes()
+        return self._role.ready_line.encode() in self._log.read_bytes()
 
     def _error(self, what: str) -> ForebayError:
         return BrokerError(
-            f"the worker {what}; the end of its log:\n{self.log_tail()}", kind="worker_ended", remedy=self._remedy
+            f"the {self._role.name} {what}; the end of its log:\n{self.log_tail()}",
+            kind="worker_ended",
+            remedy=self._remedy,
         )
 
 

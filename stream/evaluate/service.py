@@ -20,6 +20,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.log_lines import EVALUATOR_READY_LINE
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.evaluate.admin import EvaluatorAdmin
 from forebay.stream.evaluate.checkpoint import JoinRules
@@ -52,7 +53,6 @@ from forebay.stream.kafka.producer.transaction import Transaction
 
 log = logging.getLogger("forebay.evaluate")
 
-READY_LINE: Final = "evaluator ready"
 STOP_TIMEOUT_S: Final = 5.0
 
 
@@ -135,7 +135,7 @@ class EvaluatorService:
     async def _announce(self, source: Source, admin: EvaluatorAdmin, evaluator: Evaluator) -> None:
         await source.wait_until_open()
         admin.progress.started = True
-        log.info("%s: partitions %s", READY_LINE, ", ".join(map(str, evaluator.joins.numbers)) or "none")
+        log.info("%s: partitions %s", EVALUATOR_READY_LINE, ", ".join(map(str, evaluator.joins.numbers)) or "none")
 
     async def _find_layout(self, stop: StopRequest) -> Layout:
         """Wait for the cluster, check listeners and permissions, and find the topics."""

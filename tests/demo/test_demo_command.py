@@ -74,6 +74,10 @@ def check(report: dict[str, Any]) -> None:
         report["aggregator"]["equal"] is True and report["aggregator"]["predicted"] == report["outcomes"]["predicted"]
     )
     assert report["aggregator"]["kinds"] == {error["kind"]: error["count"] for error in report["errors"]}
+    (version,) = report["evaluated"]
+    assert report["evaluated_equal"] is True and version["matched"] == report["quality"]["rows"]
+    assert version["accuracy"] == pytest.approx(report["quality"]["accuracy"])
+    assert version["roc_auc"] == pytest.approx(report["quality"]["roc_auc"], abs=0.01)
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["quality"]["roc_auc"] > 0.8
     assert report["quality"]["accuracy"] > report["quality"]["base_accuracy"]
@@ -123,7 +127,9 @@ def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[st
 def test_the_suggested_next_steps_work(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
     lines = [line.strip() for line in kept.splitlines()]
     assert any("Aggregator" in line and "✓ same counts: " in line for line in lines)
-    publish, predictions, dead_letters, errors, status = (line for line in lines if line.startswith("forebay "))
+    publish, predictions, dead_letters, errors, quality, status = (
+        line for line in lines if line.startswith("forebay ")
+    )
 
     def run(line: str, *more: str) -> str:
         _, *arguments = shlex.split(line)
@@ -141,6 +147,7 @@ def test_the_suggested_next_steps_work(kept: str, environ: Mapping[str, str], tm
     everything = predictions.replace("--limit 5", "--timeout 3")
     assert event_id in run(everything)
     assert "missing_value" in run(errors)
+    assert "accuracy" in run(quality)
     assert "ready" in run(status)
     (page,) = (line.split()[0] for line in lines if line.startswith("http"))
     with urllib.request.urlopen(page, timeout=10) as answer:

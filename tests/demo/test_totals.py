@@ -8,6 +8,7 @@ from rich.console import Console
 
 from forebay.stream.aggregate.aggregate_reader import Aggregate
 from forebay.stream.aggregate.delta import CellKey
+from forebay.stream.demo.evaluated import EvaluatedVersion
 from forebay.stream.demo.ledger import Ledger
 from forebay.stream.demo.render import report_text
 from forebay.stream.demo.report import build_report
@@ -44,6 +45,12 @@ def ledger() -> Ledger:
     return book
 
 
+def evaluated(*, matched: int, accuracy: float, version: int = 1) -> EvaluatedVersion:
+    return EvaluatedVersion(
+        model="m", version=version, predictions=3, matched=matched, accuracy=accuracy, roc_auc=None, log_loss=0.69
+    )
+
+
 @pytest.mark.parametrize(
     ("aggregates", "equal"),
     [
@@ -71,9 +78,33 @@ def test_the_sums_of_all_buckets_are_compared_by_kind(aggregates: list[tuple[Cel
     ],
 )
 def test_the_report_shows_whether_the_counts_agree(totals: Totals | None, passed: bool, line: str) -> None:
-    report = build_report(ledger(), np.array([1, 0, 1, -1], dtype=np.int8), totals)
+    counted = ledger()
+    counted.evaluated = (evaluated(matched=3, accuracy=2 / 3),)
+    report = build_report(counted, np.array([1, 0, 1, -1], dtype=np.int8), totals)
     assert report.exact and report.passed is passed
     console = Console(width=120)
     with console.capture() as capture:
         console.print(report_text(report))
     assert line in capture.get() and ("Aggregator" in capture.get()) is (totals is not None)
+
+
+@pytest.mark.parametrize(
+    ("versions", "passed"),
+    [
+        ([evaluated(matched=3, accuracy=2 / 3)], True),
+        ([evaluated(matched=2, accuracy=1.0), evaluated(version=2, matched=1, accuracy=0.0)], True),
+        ([evaluated(matched=3, accuracy=1.0)], False),
+        ([evaluated(matched=2, accuracy=1.0)], False),
+        ([], False),
+    ],
+)
+def test_the_report_compares_the_evaluator_with_its_own_figures(versions: list[EvaluatedVersion], passed: bool) -> None:
+    counted = ledger()
+    counted.evaluated = tuple(versions)
+    report = build_report(counted, np.array([1, 0, 1, -1], dtype=np.int8))
+    assert report.passed is passed
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(report_text(report))
+    for version in versions:
+        assert f"{'✓' if passed else '✗'} {version.line()}" in capture.get()
