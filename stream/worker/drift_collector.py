@@ -179,7 +179,7 @@ class DriftCollector:
 
     def _write_if_over(self) -> None:
         window_start = self._window_of(self._clock.wall_ms())
-        if window_start > self._window_start:
+        if window_start != self._window_start:  # earlier if the clock was set back
             self.write()
             self._window_start = window_start
 

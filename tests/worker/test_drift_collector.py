@@ -86,6 +86,18 @@ def test_a_window_becomes_a_record_with_the_rows_of_all_partitions() -> None:
     assert (rig.sink.records[1].number, rig.sink.records[1].counts.rows) == (2, 1)
 
 
+def test_a_clock_that_is_set_back_ends_the_window() -> None:
+    rig = Rig()
+    rig.clock.advance(86_400)
+    rig.predict(1)
+    rig.clock.now_ms -= 86_400_000
+    rig.predict(2, 3)
+    rig.clock.advance(60)
+    rig.predict(4)
+    windows = [(record.counts.key.window_start - JULY, record.counts.rows) for record in rig.sink.records]
+    assert windows == [(86_400_000, 1), (0, 2)]
+
+
 def test_versions_are_counted_apart_and_forgotten_when_they_have_no_rows() -> None:
     rig = Rig()
     rig.predict(1, 2)
