@@ -117,6 +117,8 @@ class DriftCollector:
             version.counter.see(num_rows)
             return
         self._write_if_over()
+        # It may have been forgotten just now, if it had no rows in the window that ended.
+        self._versions[result.model] = version
         version.counter.see(num_rows)
         x_BF = result.batch.features()
         if x_BF.shape != (num_rows, version.width):
