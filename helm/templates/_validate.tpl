@@ -42,7 +42,7 @@
 
 {{- /* The short form and the list of models. Forebay would refuse them too, but only when the pods start. */ -}}
 {{- if $v.config.models -}}
-{{- range $section, $settings := dict "model" (pick ($v.config.model | default dict) "name" "version") "window" ($v.config.window | default dict) -}}
+{{- range $section, $settings := dict "model" (pick ($v.config.model | default dict) "name" "version") "window" ($v.config.window | default dict) "decision" ($v.config.decision | default dict) -}}
 {{- range $key, $value := $settings -}}
 {{- if not (kindIs "invalid" $value) -}}
 {{- fail (printf "config.%s.%s cannot be set together with config.models; move it to an entry of config.models" $section $key) -}}

@@ -108,6 +108,7 @@ def test_any_value_is_preserved(helm: Helm, tmp_path: Path) -> None:
         "model": {"version": 999_999_999},
         "input": {"topics": ["a", "b.c"], "from_timestamp": "2026-01-31T00:00:00Z"},
         "batch": {"max_batch_size": None},
+        "decision": {"threshold": 0.25, "routes": [{"topic": "high", "label": 1}, {"topic": "b", "label": "x"}]},
         "aggregate": {
             "alerts": [{"name": nasty[:90], "count": 1_000_000}, {"name": "b", "rate": 0.5, "kind": "not_json"}]
         },
@@ -119,6 +120,8 @@ def test_any_value_is_preserved(helm: Helm, tmp_path: Path) -> None:
     assert settings.limits.max_dead_letter_ratio == 1e-07
     assert settings.model.version == 999_999_999
     assert settings.input.topics == ("a", "b.c") and settings.input.from_timestamp == 1_769_817_600_000
+    assert settings.decision.threshold == 0.25
+    assert [(route.topic, route.label) for route in settings.decision.routes] == [("high", 1), ("b", "x")]
     assert settings.batch.max_batch_size == Settings().batch.max_batch_size
     assert [(one.name, one.count, one.rate) for one in settings.aggregate.alerts] == [
         (nasty[:90], 1_000_000, None),

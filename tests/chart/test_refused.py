@@ -58,6 +58,7 @@ TOGETHER = {
     "config.models[0].name=a,config.model.name=b": "config.model.name cannot be set together with config.models; move it",
     "config.models[0].name=a,config.model.version=3": "config.model.version cannot be set together with config.models",
     "config.models[0].name=a,config.window.kind=session": "config.window.kind cannot be set together with config.models",
+    "config.models[0].name=a,config.decision.review_from=0": "config.decision.review_from cannot be set together",
     "config.models[0].name=a,config.models[1].name=a": "config.models contains a twice; events choose a model by its name",
     "config.admin.port=1": "config.admin.port is set by the chart; use service.port",
 }
