@@ -57,7 +57,7 @@ hidden_dims = [32]
 
 [training]
 epochs = {epochs}
-batch_size = 4096
+batch_size = 16384
 fit_rows = {fit_rows}
 
 [register]
@@ -156,8 +156,8 @@ def train(recipe: Path, folder: Path, limit_mib: int) -> dict[str, object]:
 
 @click.command()
 @click.option("--gb", default=2.0, show_default=True, help="Size of the file.")
-@click.option("--mib", default=400, show_default=True, help="Memory that may be used beyond that of the libraries.")
-@click.option("--fit-rows", default=1_000_000, show_default=True, help="Rows that the preparation is fitted to.")
+@click.option("--mib", default=600, show_default=True, help="Memory that may be used beyond that of the libraries.")
+@click.option("--fit-rows", default=200_000, show_default=True, help="Rows that the preparation is fitted to.")
 @click.option("--epochs", default=1, show_default=True)
 @click.option("--architecture", type=click.Choice(["logistic", "mlp"]), default="mlp", show_default=True)
 @click.option(
