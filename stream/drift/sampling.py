@@ -1,7 +1,7 @@
 """The choice of the rows that are counted: whole micro-batches, or every n-th row of large ones.
 
-Each row of a micro-batch is equally likely to be counted, whatever its partition or value. While the load changes, rows of
-a busy second are less likely to be counted than those of a quiet one.
+All rows of a second are equally likely to be counted, whatever their partition, value or micro-batch. While the load changes,
+rows of a busy second are less likely to be counted than those of a quiet one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_VALUES_PER_STEP: Final = 16_384
-"""Values that are counted in one step, which takes a fraction of a millisecond."""
+"""Values that are counted in one step under load, which takes a fraction of a millisecond."""
 MAX_VALUES_PER_S: Final = 200_000
 """Values of all columns that are counted in a second, so that models with many columns do not cost more."""
 MIN_ROWS_PER_STEP: Final = 16
+BURST: Final = 1.5
+"""How far a second may exceed the limit, which only holds on average: while more rows arrive than in the second before."""
 
 
 class RowSampler:
@@ -45,10 +47,11 @@ class RowSampler:
         self._measure(num_rows, now_s)
         if not num_rows:
             return None
-        step = -(-num_rows // self._rows_per_step)
+        # Every step-th row of a share of the micro-batches: a row's probability does not depend on the size of its own.
+        step = min(-(-num_rows // self._rows_per_step), int(1 / self._probability))
         if self._random() >= self._probability * step:
             return None
-        self._tokens = min(self._max_rows, self._tokens + (now_s - self._refilled_s) * self._limit)
+        self._tokens = min(self._max_rows, self._tokens + (now_s - self._refilled_s) * BURST * self._limit)
         self._refilled_s = now_s
         if self._tokens <= 0:
             return None
