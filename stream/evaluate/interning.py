@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -13,9 +13,15 @@ Codes = npt.NDArray[np.uint32]
 
 
 class Interner(Generic[Value]):
-    """Gives each distinct value a code: 0, 1, 2 and on."""
+    """Gives each distinct value a code: 0, 1, 2 and on.
 
-    def __init__(self, values: Iterable[Value] = ()) -> None:
+    values: those that have the first codes.
+    max_values: with as many values, all further ones have the code of the last of the first ones; None for no limit.
+    """
+
+    def __init__(self, values: Sequence[Value] = (), *, max_values: int | None = None) -> None:
+        self._max_values = max_values
+        self._overflow = len(values) - 1
         self._codes: dict[Value, int] = {}
         self.values: list[Value] = []
         for value in values:
@@ -28,6 +34,8 @@ class Interner(Generic[Value]):
         """Return the code of a value."""
         found = self._codes.get(value)
         if found is None:
+            if len(self.values) == self._max_values:
+                return self._overflow
             found = self._codes[value] = len(self.values)
             self.values.append(value)
         return found

@@ -22,6 +22,11 @@ _FALSE: Final = 1
 _TRUE: Final = 2
 _FIRST_TEXT: Final = np.uint32(3)
 
+MAX_TEXTS: Final = 1 << 18
+"""Different texts that are kept, more than a model can have classes. All others are not possible labels."""
+
+_OTHER_TEXT: Final = ""
+
 
 class Values(NamedTuple):
     """Values of labels. codes_B: 0 for a number, else of false, true or a text; numbers_B: 0 if it is not a number."""
@@ -42,7 +47,7 @@ class ValueTable:
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self._texts: Interner[str] = Interner()
+        self._texts: Interner[str] = Interner([_OTHER_TEXT], max_values=MAX_TEXTS)
 
     def columns(self, values: Sequence[LabelValue]) -> Values:
         """Return values as columns."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,11 @@ from forebay.stream.evaluate.waiting_predictions import Layout
 from forebay.stream.experiments.paired_sums import PairedSums
 from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.wire import LabelCounts
+
+MAX_MODELS: Final = 10_000
+"""Different names of models that labels can have. Labels with further ones are counted together, and have no predictions."""
+
+_OTHER_MODELS: Final = "others"
 
 
 class JoinInputs(NamedTuple):
@@ -85,7 +90,7 @@ class PartitionJoin:
         self.max_waiting = max_waiting
         self._rules = rules
         self._values = ValueTable(resolve)
-        self._models: Interner[str] = Interner([""])
+        self._models: Interner[str] = Interner(["", _OTHER_MODELS], max_values=MAX_MODELS)
         self._label_slices = SliceSets()
         self._tally = LabelTally(self._models, rules.window_ms)
         groups: Groups[ModelRef] = Groups()

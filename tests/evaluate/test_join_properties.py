@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from tests.evaluate.reference import (
 )
 
 RULES = JoinRules(horizon_ms=20, early_ms=8, window_ms=16, slices=("s",))
+PATIENT_LABELS = JoinRules(horizon_ms=5, early_ms=60, window_ms=16)
 DISTINCT = JoinRules(horizon_ms=20, early_ms=8, window_ms=1)
 EARLY = JoinRules(horizon_ms=20, early_ms=1000, window_ms=16)
 UNLIMITED = 1 << 20
@@ -42,7 +43,7 @@ SHADOW_STEPS = [
     ("restart",),
 ]
 
-HASHES = st.integers(0, 5).map(lambda number: number * 3_000_000_000_000_000_000)
+HASHES = st.integers(0, 3).map(lambda number: number * 3_000_000_000_000_000_000)
 VALUES: st.SearchStrategy[LabelValue] = st.sampled_from(
     [0, 1, 2, True, False, "yes", "no", "wrong", "nan", "?", 2.5, -1]
 )
@@ -58,7 +59,7 @@ def histories(draw: st.DrawFn, *, distinct_times: bool = False) -> tuple[list[Pr
     labels: list[Label] = []
     time, offset = 100, 0
     times = set()
-    for _ in range(draw(st.integers(0, 25))):
+    for _ in range(draw(st.integers(6, 24))):
         time, offset = time + draw(step), offset + draw(st.integers(1, 3))
         while distinct_times and time in times:
             time += 1
@@ -72,7 +73,7 @@ def histories(draw: st.DrawFn, *, distinct_times: bool = False) -> tuple[list[Pr
             )
         )
     time, offset = 100 + draw(st.integers(-15, 15)), 0
-    for _ in range(draw(st.integers(0, 25))):
+    for _ in range(draw(st.integers(6, 24))):
         time, offset = time + draw(step), offset + draw(st.integers(1, 3))
         model = draw(st.sampled_from([None, None, None, "a", "c", "unknown"]))
         labels.append(Label(offset, draw(HASHES), time, value=draw(VALUES), model=model, slices=draw(LABEL_SETS)))
@@ -81,14 +82,15 @@ def histories(draw: st.DrawFn, *, distinct_times: bool = False) -> tuple[list[Pr
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["read_predictions", "read_labels"]), st.integers(0, 8)),
+        st.tuples(st.sampled_from(["read_predictions", "read_labels"]), st.integers(1, 6)),
         st.sampled_from([("commit",), ("commit",), ("restart",)]),
     ),
-    max_size=25,
+    min_size=8,
+    max_size=30,
 )
 
 
-def run(driver: Driver, steps: list[tuple[Any, ...]], check: Callable[[], None]) -> None:
+def run(driver: Driver, steps: Sequence[tuple[Any, ...]], check: Callable[[], None]) -> None:
     for name, *arguments in steps:
         if getattr(driver, name)(*arguments):
             check()
@@ -105,17 +107,63 @@ def counted_labels(counts: dict[QualityKey, LabelCounts]) -> dict[QualityKey, La
 
 
 @settings(max_examples=60, deadline=None)
-@given(histories(), STEPS)
-def test_commits_add_up_to_the_definition(history: tuple[list[Prediction], list[Label]], steps: list[Any]) -> None:
-    driver = Driver(*history, RULES, max_waiting=UNLIMITED)
+@given(histories(), STEPS, st.sampled_from([RULES, RULES, PATIENT_LABELS]))
+def test_commits_add_up_to_the_definition(
+    history: tuple[list[Prediction], list[Label]], steps: list[tuple[Any, ...]], rules: JoinRules
+) -> None:
+    check_steps(history, steps, rules)
+
+
+def check_steps(
+    history: tuple[Sequence[Prediction], Sequence[Label]], steps: list[tuple[Any, ...]], rules: JoinRules
+) -> Reference:
+    """Run the steps and compare every commit with the definition; return what is counted at the end."""
+    driver = Driver(*history, rules, max_waiting=UNLIMITED)
 
     def check() -> None:
-        expected = Reference(*driver.read_committed(), RULES)
+        expected = Reference(*driver.read_committed(), rules)
         assert counted(driver.sums) == counted(expected.sums)
         assert counted_labels(driver.label_counts) == counted_labels(expected.labels)
 
     run(driver, steps, check)
     assert driver.read_committed() == tuple(map(list, history))
+    return Reference(*driver.read_committed(), rules)
+
+
+def predicted(offset: int, hash_value: int, time: int) -> Prediction:
+    return Prediction(offset, hash_value, time, ref=BINARY, scores=(0.75,), block=0)
+
+
+READ = [("read_predictions", 1), ("read_labels", 1)]
+
+
+def test_a_correction_after_a_restart_replaces_a_label_that_no_longer_waits() -> None:
+    predictions = [predicted(0, 1, 100), predicted(1, 2, 118)]
+    labels = [Label(0, 1, 100, "yes"), Label(1, 1, 101, "no")]
+    steps = [*READ, ("read_predictions", 1), ("commit",), ("restart",)]
+    expected = check_steps((predictions, labels), steps, RULES)
+    assert [settled.all_values for settled in expected.settled] == [(1.0, 0.0), ()]
+
+
+def test_a_label_that_was_used_by_a_prediction_of_the_past_is_not_counted_as_used_again() -> None:
+    predictions = [predicted(0, 1, 100), predicted(1, 1, 101)]
+    labels = [Label(0, 1, 100, "yes"), Label(1, 9, 120, "no")]
+    steps = [*READ, ("read_labels", 1), ("commit",), ("restart",)]
+    expected = check_steps((predictions, labels), steps, PATIENT_LABELS)
+    assert [settled.all_values for settled in expected.settled] == [(1.0,), (1.0,)]
+    assert sum(counts.used for counts in expected.labels.values()) == 1
+
+
+def test_rows_that_are_read_again_in_another_order_are_not_counted_again() -> None:
+    predictions = [predicted(offset, offset % 3, 100 + offset) for offset in range(12)]
+    labels = [Label(offset, offset % 3, 100 + offset, "yes" if offset % 2 else "no") for offset in range(12)]
+    committed = [("read_predictions", 6), ("read_labels", 6), ("commit",), ("restart",)]
+    for later in (
+        [("read_labels", 12), ("read_predictions", 3), ("commit",), ("read_predictions", 9)],
+        [("read_predictions", 12), ("read_labels", 3), ("commit",), ("read_labels", 9)],
+        [("read_predictions", 2), ("restart",), ("read_labels", 12), ("restart",)],
+    ):
+        check_steps((predictions, labels), [*committed, *later, ("commit",), ("restart",)], RULES)
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,7 +202,7 @@ def shadow_histories(draw: st.DrawFn) -> tuple[list[Shadow], list[Label]]:
     step = st.integers(-6, 9)
     shadows: list[Shadow] = []
     time, offset = 100, 0
-    for _ in range(draw(st.integers(1, 25))):
+    for _ in range(draw(st.integers(6, 24))):
         offset += draw(st.integers(1, 3))
         if shadows and draw(st.integers(0, 3)) == 0:
             shadows.append(replace(draw(st.sampled_from(shadows)), offset=offset))
@@ -169,7 +217,7 @@ def shadow_histories(draw: st.DrawFn) -> tuple[list[Shadow], list[Label]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(shadow_histories(), st.lists(st.sampled_from(SHADOW_STEPS), max_size=25))
+@given(shadow_histories(), st.lists(st.sampled_from(SHADOW_STEPS), min_size=8, max_size=30))
 def test_shadows_are_compared_once(history: tuple[list[Shadow], list[Label]], steps: list[tuple[Any, ...]]) -> None:
     shadows, labels = history
     driver = Driver([], labels, EARLY, max_waiting=UNLIMITED, shadows=shadows)
