@@ -167,6 +167,7 @@ class PartitionJoin:
         maxima = self._shadows.maxima(
             [columns.offsets_B for columns in polled], [columns.times_B for columns in polled], next_offset
         )
+        batches: list[Batch] = []
         for columns, maxima_B in zip(polled, maxima, strict=False):
             served = _scores(columns.task, columns.served_scores_BO)
             batch = Batch(
@@ -180,13 +181,13 @@ class PartitionJoin:
                 scores_BO=np.hstack([served, _scores(columns.task, columns.shadow_scores_BO)]),
                 classes_BC=np.stack([columns.served_classes_B, columns.shadow_classes_B], axis=1),
             )
-            chosen = first_rows(batch, self._shadows.segments(batch.layout), self._rules.horizon_ms)
-            self._shadows.add(
-                [batch.part(chosen)],
-                self._labels,
-                label_time_ms=self._label_position.maximum_ms,
-                expired_before_ms=expired_before_ms,
-            )
+            batches.append(batch.part(first_rows(batch, self._shadows.segments(batch.layout), self._rules.horizon_ms)))
+        self._shadows.add(
+            batches,
+            self._labels,
+            label_time_ms=self._label_position.maximum_ms,
+            expired_before_ms=expired_before_ms,
+        )
         self._advance()
 
     def add_labels(self, columns: LabelColumns, *, next_offset: int) -> None:

@@ -60,6 +60,23 @@ class Batch:
         return replace(self, **columns)
 
 
+def combined(batches: Sequence[Batch]) -> list[Batch]:
+    """Return one batch for each layout, in offset order.
+
+    The segments of a layout must follow each other in the partition, because predictions are evicted up to an offset.
+    """
+    by_layout: dict[Layout, list[Batch]] = {}
+    for batch in batches:
+        by_layout.setdefault(batch.layout, []).append(batch)
+    return [parts[0] if len(parts) == 1 else _joined(parts) for parts in by_layout.values()]
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    names = [name for name in Batch.__slots__ if name != "layout"]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **columns).part(np.argsort(columns["offsets_B"], kind="stable"))
+
+
 class PredictionInput(Generic[Ref]):
     """Holds the predictions of one partition that wait, and pairs them with labels.
 
@@ -149,7 +166,7 @@ class PredictionInput(Generic[Ref]):
     ) -> None:
         """Add predictions and pair them with the labels that wait."""
         old, new = [], []
-        for batch in batches:
+        for batch in combined(batches):
             num_old = int(np.searchsorted(batch.offsets_B, self._committed))
             num_evicted = int(np.searchsorted(batch.offsets_B, self._floors.get(batch.layout.text, 0)))
             old.append((batch.part(slice(num_evicted, num_old)), True))

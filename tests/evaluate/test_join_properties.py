@@ -106,7 +106,7 @@ def counted_labels(counts: dict[QualityKey, LabelCounts]) -> dict[QualityKey, La
     return {key: value for key, value in counts.items() if not value.is_empty}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(), STEPS, st.sampled_from([RULES, RULES, PATIENT_LABELS]))
 def test_commits_add_up_to_the_definition(
     history: tuple[list[Prediction], list[Label]], steps: list[tuple[Any, ...]], rules: JoinRules
@@ -166,7 +166,7 @@ def test_rows_that_are_read_again_in_another_order_are_not_counted_again() -> No
         check_steps((predictions, labels), [*committed, *later, ("commit",), ("restart",)], RULES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(histories(distinct_times=True), STEPS, st.integers(1, 12))
 def test_each_prediction_is_matched_or_evicted_or_unmatched(
     history: tuple[list[Prediction], list[Label]], steps: list[Any], max_waiting: int
