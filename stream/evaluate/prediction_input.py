@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def combined(batches: Sequence[Batch]) -> list[Batch]:
 
 def _joined(parts: Sequence[Batch]) -> Batch:
     names = [name for name in Batch.__slots__ if name != "layout"]
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return replace(parts[0], **columns).part(np.argsort(columns["offsets_B"], kind="stable"))
 
 
