@@ -61,7 +61,7 @@ async def prepare_topics(settings: Settings) -> tuple[Layout, tuple[str, ...]]:
 async def _require_kept_revisions(settings: Settings) -> None:
     """Raise BrokerError if the topic of rollouts loses records, by which canaries are judged and revisions written.
 
-    A topic that does not exist yet is no error here: the judge waits for it.
+    A topic may be missing here: the judge waits for it.
     """
     (wanted,) = (topic for topic in plan_topics(settings) if topic.spec is ROLLOUTS)
     states = await describe_topics(settings.kafka, [wanted.name])

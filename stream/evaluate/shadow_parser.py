@@ -18,7 +18,7 @@ from forebay.stream.rollouts.shadow_prediction import PredictedSide, ShadowPair,
 
 
 class ParsedShadows(NamedTuple):
-    """Shadow pairs of one partition in one poll, each in offset order. Pairs of which a side failed are left out."""
+    """Shadow pairs of one partition in one poll, each in offset order. Pairs with a side that failed are left out."""
 
     columns: list[ShadowColumns]
     refused: list[Refusal]

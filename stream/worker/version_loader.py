@@ -67,7 +67,7 @@ class LoadedVersion:
 class VersionLoader:
     """Loads versions of models, one at a time. Rollouts and shadows share it.
 
-    A version that is waited for does not hold up the others.
+    A version that is still missing does not hold up the others.
     """
 
     def __init__(self, tools: LoadTools, *, retry_s: float = RETRY_S, timeout_s: float = LOAD_S) -> None:

@@ -102,7 +102,7 @@ async def test_a_newer_revision_ends_the_wait_for_a_version_that_is_missing_but_
         rig.versions.waiting = {2} if is_missing else set()
         current = topic.append(canary_at(None))
         await rig.follow(2)
-        del rig.versions.gates[2]  # whoever begins now need not wait
+        del rig.versions.gates[2]  # a load that begins now need not wait
         topic.append(canary_at(current, weight=60))
         await rig.follow()
         assert rig.switch.numbers == ([2] if is_missing else [])
