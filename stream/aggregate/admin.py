@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer
+from forebay.stream.aggregate.alert_state import RuleKey
 from forebay.stream.aggregate.drift_monitor import DriftMonitor
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import cancel_until_done
@@ -71,6 +73,9 @@ class AggregatorAdmin:
         self.heartbeat = Heartbeat()
         self.rollouts = JudgeStatus()
         self._judges = settings.rollouts.enabled
+        self._rules = {rule.name: rule for rule in settings.aggregate.alerts}
+        self.firing: Callable[[], Iterable[RuleKey]] = tuple
+        """Returns what alert rules fire for; set once they are evaluated."""
         self._drift: DriftMonitor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._server: AdminServer | None = None
@@ -118,6 +123,7 @@ class AggregatorAdmin:
         self._store.set(c.READY, int(self.readiness().ok))
         self._store.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
         self._store.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
+        self._store.replace(c.ALERTS_FIRING, self._firing_by_rule())
         if self._judges:
             verdicts = self.rollouts.verdicts
             self._store.set_total(c.ROLLOUT_JUDGE_ERRORS, self.rollouts.num_errors)
@@ -134,6 +140,10 @@ class AggregatorAdmin:
     async def _drift_page(self, _request: web.Request) -> web.Response:
         assert self._drift is not None
         return json_response(self._drift.to_dict())
+
+    def _firing_by_rule(self) -> Counter[tuple[str, ...]]:
+        rules = [(key, self._rules[key.rule]) for key in self.firing() if key.rule in self._rules]
+        return Counter((rule.name, rule.category.value, rule.severity.value, key.model or "") for key, rule in rules)
 
     async def _rollouts(self, _request: web.Request) -> web.Response:
         return json_response(

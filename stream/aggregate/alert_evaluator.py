@@ -53,12 +53,19 @@ class AlertEvaluator:
         """The topic that the rules are about."""
         return self._source.topic
 
+    def firing(self) -> list[RuleKey]:
+        """Return what alerts fire for now; empty if another process evaluates the rules."""
+        if self._follower is None:
+            return []
+        own = self._source.rule_names
+        return [key for key, state in self._states.items() if state.alert_id is not None and key.rule in own]
+
     async def evaluate(self, *, active: bool) -> None:
         """Evaluate all rules once and publish their alerts. Raises BrokerError.
 
         active: False if another process evaluates the rules; it reads the published alerts when it begins.
         """
-        if not active or not self._source.is_needed:
+        if not active or not self._source.rule_names:
             await self.stop()
             return
         if self._follower is None:

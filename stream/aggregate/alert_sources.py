@@ -33,8 +33,8 @@ class AlertSource(Protocol):
     def topic(self) -> str: ...
 
     @property
-    def is_needed(self) -> bool:
-        """Whether there are rules."""
+    def rule_names(self) -> frozenset[str]:
+        """The names of the rules; empty if there is nothing to evaluate."""
 
     def begin(self, now_ms: int) -> int:
         """Forget all records, and return the time from which they have to be read."""
@@ -56,9 +56,9 @@ class FailureSource:
         self._horizon_ms = max((rule.horizon_ms for rule in self._rules), default=STEP_MS)
 
     @property
-    def is_needed(self) -> bool:
-        """Whether there are rules."""
-        return bool(self._rules)
+    def rule_names(self) -> frozenset[str]:
+        """The names of the rules; empty if there is nothing to evaluate."""
+        return frozenset(rule.name for rule in self._rules)
 
     def begin(self, now_ms: int) -> int:
         """Forget all records, and return the time from which they have to be read."""
@@ -87,9 +87,9 @@ class PerformanceSource:
         self._horizon_ms = longest_ms + KEEP_QUIET_MS
 
     @property
-    def is_needed(self) -> bool:
-        """Whether there are rules."""
-        return bool(self._rules)
+    def rule_names(self) -> frozenset[str]:
+        """The names of the rules; empty if there is nothing to evaluate."""
+        return frozenset(rule.name for rule in self._rules)
 
     def begin(self, now_ms: int) -> int:
         """Forget all records, and return the time from which they have to be read."""
@@ -119,9 +119,9 @@ class QualitySource:
         self._keep_ms = longest_ms + (horizon_s + 3 * window_s) * 1000
 
     @property
-    def is_needed(self) -> bool:
-        """Whether there are rules."""
-        return bool(self._rules)
+    def rule_names(self) -> frozenset[str]:
+        """The names of the rules; empty if there is nothing to evaluate."""
+        return frozenset(rule.name for rule in self._rules)
 
     def begin(self, now_ms: int) -> int:
         """Forget all records, and return the time from which they have to be read."""
@@ -150,9 +150,9 @@ class DriftSource:
         self._horizon_ms = longest_ms + 4 * (thresholds.windows + 1) * window_s * 1000
 
     @property
-    def is_needed(self) -> bool:
-        """Whether there are rules."""
-        return bool(self._rules)
+    def rule_names(self) -> frozenset[str]:
+        """The names of the rules; empty if there is nothing to evaluate."""
+        return frozenset(rule.name for rule in self._rules)
 
     def begin(self, now_ms: int) -> int:
         """Forget all records, and return the time from which they have to be read."""

@@ -91,7 +91,7 @@ def build_metric_sources(settings: Settings, *, deltas: str) -> Sequence[AlertSo
             window_s=drift.window_s,
         ),
     ]
-    return [source for source in sources if source.is_needed]
+    return [source for source in sources if source.rule_names]
 
 
 def build_failure_source(settings: Settings, *, aggregates: str) -> FailureSource:

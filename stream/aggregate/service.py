@@ -78,6 +78,7 @@ class Aggregator:
                 log.info("probes and metrics at %s", url)
             async with self._webhook() as webhook:
                 evaluator, *metric_evaluators = self._evaluators(layout, aggregation, webhook)
+                admin.firing = lambda: (key for each in (evaluator, *metric_evaluators) for key in each.firing())
                 judge = self._judge(layout, aggregation, webhook)
                 started = asyncio.create_task(aggregation.start())
                 try:

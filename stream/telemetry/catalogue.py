@@ -291,6 +291,13 @@ ROLLOUT_VERDICT: Final = Gauge(
     "judges has it",
     (*_MODEL, "verdict"),
 )
+ALERTS_FIRING: Final = Gauge(
+    "forebay.alerts.firing",
+    "{alert}",
+    "Firing alerts of a rule in aggregate.alerts, by the model that they are about (empty for a worker). Only the aggregator "
+    "that evaluates the rules has it",
+    ("rule", "category", "severity", "model"),
+)
 ROLLOUT_EVENTS_NEEDED: Final = Gauge(
     "forebay.rollout.events_needed",
     "{event}",

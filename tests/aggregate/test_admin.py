@@ -8,7 +8,9 @@ import pytest
 from aiohttp import ClientSession
 
 from forebay.stream.aggregate.admin import AggregatorAdmin
-from forebay.stream.config.sections import AdminSection, RolloutsSection, Settings
+from forebay.stream.aggregate.alert_state import RuleKey
+from forebay.stream.config.alert_rule import AlertRule
+from forebay.stream.config.sections import AdminSection, AggregateSection, RolloutsSection, Settings
 from forebay.stream.rollouts.checks import Check
 from forebay.stream.rollouts.judge import Decision, Verdict
 from tests.core.build import ManualClock
@@ -68,3 +70,28 @@ async def test_verdicts_are_at_rollouts_and_in_the_metrics(enabled: bool) -> Non
                 assert "forebay_rollout_verdict{" not in await response.text()
     finally:
         await admin.stop()
+
+
+async def test_firing_alerts_are_counted_by_rule_and_model() -> None:
+    rules = (
+        AlertRule(name="worse", category="quality", metric="accuracy", below=0.8, severity="critical"),
+        AlertRule(name="full", category="resource", metric="worker_memory_mb", above=900),
+    )
+    settings = Settings(admin=AdminSection(port=0), aggregate=AggregateSection(alerts=rules))
+    admin = AggregatorAdmin(settings, Counting(), clock=ManualClock())
+    admin.firing = lambda: [
+        RuleKey("worse", "fraud", 4, "country=DE"),
+        RuleKey("worse", "fraud", 4, "country=FR"),
+        RuleKey("full", None, None, "worker-1"),
+        RuleKey("removed from the configuration", "fraud"),
+    ]
+    url = await admin.start()
+    try:
+        async with ClientSession(url) as session, session.get("/metrics") as response:
+            lines = [line for line in (await response.text()).splitlines() if line.startswith("forebay_alerts_firing")]
+    finally:
+        await admin.stop()
+    assert sorted(lines) == [
+        'forebay_alerts_firing{category="quality",model="fraud",rule="worse",severity="critical"} 2.0',
+        'forebay_alerts_firing{category="resource",model="",rule="full",severity="warning"} 1.0',
+    ]
