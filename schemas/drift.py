@@ -84,9 +84,16 @@ def _column() -> Schema:
         "expected_unseen": {**share, "description": "The share of training rows with an unknown category."},
         "expected_outside": {**share, "description": "The largest share of training rows that can be out of range."},
     }
+    optional: Schema = {
+        "sum": {"type": "number", "description": "The sum of the finite numbers."},
+        "expected_mean": {
+            "type": ["number", "null"],
+            "description": "The mean of the training rows; null if it is unknown.",
+        },
+    }
     return {
         "type": "object",
         "description": "One column. Rows that are in no bin are missing or unseen.",
         "required": list(properties),
-        "properties": properties,
+        "properties": {**properties, **optional},
     }

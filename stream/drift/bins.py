@@ -49,6 +49,7 @@ class ColumnBins:
     labels: the names of their bins.
     expected: the share of each bin in the reference, of the rows that are in bins; None if it is unknown.
     expected_missing, expected_unseen, expected_outside: shares of all rows of the reference, or upper bounds of them.
+    expected_mean: of the numbers; None if it is unknown or means nothing, as for buckets of texts.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ColumnBins:
     expected_missing: float = 0.0
     expected_unseen: float = 0.0
     expected_outside: float = 0.0
+    expected_mean: float | None = None
 
     @property
     def is_coded(self) -> bool:
@@ -147,6 +149,7 @@ def number_bins(
         expected=None if shares is None else tuple(shares.tolist()),
         expected_missing=reference.missing / max(1, reference.rows),
         expected_outside=outside,
+        expected_mean=reference.mean if has_range else None,
     )
 
 

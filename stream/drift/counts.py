@@ -36,9 +36,11 @@ class ColumnCounts:
     """The counts of one column, with the shares that the reference has.
 
     counts_C: of the rows in each bin. below, above: of those, the rows that are out of range.
+    total: the sum of the finite numbers.
     missing: rows without a value. unseen: rows with a category that the model does not know.
     expected_C: the reference's share of each bin; None if it is unknown.
     expected_missing, expected_unseen, expected_outside: the reference's shares of all rows.
+    expected_mean: the reference's mean; None if it is unknown.
     """
 
     name: str
@@ -48,10 +50,12 @@ class ColumnCounts:
     unseen: int = 0
     below: int = 0
     above: int = 0
+    total: float = 0.0
     expected_C: NDArray[np.float64] | None = None
     expected_missing: float = 0.0
     expected_unseen: float = 0.0
     expected_outside: float = 0.0
+    expected_mean: float | None = None
 
     @classmethod
     def of(cls, bins: ColumnBins) -> ColumnCounts:
@@ -64,12 +68,19 @@ class ColumnCounts:
             expected_missing=bins.expected_missing,
             expected_unseen=bins.expected_unseen,
             expected_outside=bins.expected_outside,
+            expected_mean=bins.expected_mean,
         )
 
     @property
     def rows(self) -> int:
         """The number of rows."""
         return int(self.counts_C.sum()) + self.missing + self.unseen
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the numbers; None without any, and where the reference has none."""
+        count = int(self.counts_C.sum())
+        return self.total / count if count and self.expected_mean is not None else None
 
     def fits(self, other: ColumnCounts) -> bool:
         """Return whether both count the same column in the same number of bins."""
@@ -82,6 +93,7 @@ class ColumnCounts:
         self.unseen += other.unseen
         self.below += other.below
         self.above += other.above
+        self.total += other.total
 
 
 @dataclass(slots=True)

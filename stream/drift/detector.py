@@ -261,6 +261,8 @@ class Detector:
                         level=level,
                         kind=FindingKind.SKEW if streak.is_skew else FindingKind.DRIFT,
                         windows=streak.warn,
+                        mean=column.mean,
+                        expected_mean=column.expected_mean,
                     )
                 )
         return findings

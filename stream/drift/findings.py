@@ -42,6 +42,7 @@ class DriftFinding:
     key: of the last window.
     value, expected: in that window, and in the training.
     windows: the number of windows in a row that are at least at the level WARN.
+    mean, expected_mean: of the column, in that window and in the training; None if they are unknown.
     """
 
     key: DriftKey
@@ -53,6 +54,8 @@ class DriftFinding:
     level: Level
     kind: FindingKind
     windows: int
+    mean: float | None = None
+    expected_mean: float | None = None
 
     @property
     def model(self) -> str:
@@ -74,6 +77,12 @@ class DriftFinding:
         """The line without the model version."""
         what = f"{_NOUNS[self.column_kind]} {self.column}"
         detail = _DESCRIPTIONS[self.measure].format(value=self.value, expected=self.expected)
+        if (
+            self.measure in (Measure.PSI, Measure.OUT_OF_RANGE)
+            and self.mean is not None
+            and self.expected_mean is not None
+        ):
+            detail += f", mean {self.mean:.3g} instead of {self.expected_mean:.3g}"
         skew = "since the first windows of the version"
         since = skew if self.kind is FindingKind.SKEW else f"{quantity(self.windows, 'window')} in a row"
         return f"{what}: {detail} ({since})"
@@ -90,5 +99,7 @@ class DriftFinding:
             "level": self.level.value,
             "kind": self.kind.value,
             "windows": self.windows,
+            "mean": self.mean,
+            "expected_mean": self.expected_mean,
             "text": self.text,
         }

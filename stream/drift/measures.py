@@ -70,6 +70,7 @@ class ColumnMeasures:
     """What is known about a column in a window.
 
     compared: the measures with thresholds, those that are known.
+    mean, expected_mean: of numbers, in the window and in the training; None if unknown.
     jensen_shannon, kolmogorov_smirnov: for information; None without a reference, and the second one for categories.
     """
 
@@ -79,6 +80,8 @@ class ColumnMeasures:
     compared: tuple[Measurement, ...]
     jensen_shannon: float | None = None
     kolmogorov_smirnov: float | None = None
+    mean: float | None = None
+    expected_mean: float | None = None
 
     @property
     def level(self) -> Level | None:
@@ -99,6 +102,8 @@ class ColumnMeasures:
             **{measure.value: self.value(measure) for measure in Measure},
             "jensen_shannon": self.jensen_shannon,
             "kolmogorov_smirnov": self.kolmogorov_smirnov,
+            "mean": self.mean,
+            "expected_mean": self.expected_mean,
             "level": None if self.level is None else self.level.value,
         }
 
@@ -129,6 +134,8 @@ def measure_column(column: ColumnCounts, recent: ColumnCounts | None, thresholds
         tuple(compared),
         jensen_shannon=js,
         kolmogorov_smirnov=ks,
+        mean=column.mean,
+        expected_mean=column.expected_mean,
     )
 
 

@@ -91,12 +91,14 @@ class _NumberCounter:
         self._below_N = np.zeros(num_columns, np.int64)
         self._above_N = np.zeros(num_columns, np.int64)
         self._missing_N = np.zeros(num_columns, np.int64)
+        self._total_N = np.zeros(num_columns)
 
     def add(self, x_BF: FloatMatrix) -> None:
         if not self._columns:
             return
         if self._indices != list(range(x_BF.shape[1])):
             x_BF = x_BF[:, self._indices]
+        self._total_N += np.add.reduce(x_BF, axis=0, dtype=np.float64, where=np.isfinite(x_BF))
         self._missing_N += np.count_nonzero(x_BF != x_BF, axis=0)
         self._below_N += np.count_nonzero(x_BF < self._low_N, axis=0)
         self._above_N += np.count_nonzero(x_BF >= self._high_N, axis=0)
@@ -111,6 +113,7 @@ class _NumberCounter:
         for number, column in enumerate(self._columns):
             counts = ColumnCounts.of(column)
             counts.missing = int(self._missing_N[number])
+            counts.total = float(self._total_N[number])
             counts.below, counts.above = int(self._below_N[number]), int(self._above_N[number])
             counts.counts_C = self._counts_NC[number, : column.num_bins].copy()
             counts.counts_C[0] -= counts.missing

@@ -36,6 +36,8 @@ class _Column(msgspec.Struct, frozen=True):
     expected_missing: float
     expected_unseen: float
     expected_outside: float
+    sum: float = 0.0
+    expected_mean: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.counts) <= MAX_DRIFT_BINS:
@@ -110,6 +112,8 @@ def _column(column: ColumnCounts) -> dict[str, Any]:
         "expected_missing": round(column.expected_missing, _DIGITS),
         "expected_unseen": round(column.expected_unseen, _DIGITS),
         "expected_outside": round(column.expected_outside, _DIGITS),
+        "sum": column.total,
+        "expected_mean": column.expected_mean,
     }
 
 
@@ -133,6 +137,8 @@ def decode_drift(value: bytes | None) -> DriftRecord:
             expected_missing=column.expected_missing,
             expected_unseen=column.expected_unseen,
             expected_outside=column.expected_outside,
+            total=column.sum,
+            expected_mean=column.expected_mean,
         )
         for column in record.columns
     ]

@@ -115,6 +115,7 @@ def test_a_unit_error_in_the_first_window_is_skew_of_that_column() -> None:
     assert {(one.column, one.level, one.kind) for one in findings} == {("x4", Level.ALARM, FindingKind.SKEW)}
     assert {one.measure for one in findings} == {Measure.PSI, Measure.OUT_OF_RANGE}
     assert "flights version 1: feature x4: PSI" in findings[0].text
+    assert ", mean 1e+04 instead of 10 (since" in findings[0].text
     findings = traffic.run(5, thousandfold)
     assert {one.kind for one in findings} == {FindingKind.SKEW}
     assert traffic.run(1) == []

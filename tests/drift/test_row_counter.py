@@ -36,6 +36,8 @@ def test_counts_are_those_of_each_value() -> None:
         assert column.counts_C.tolist() == np.bincount(places, minlength=bins.num_bins).tolist()
         assert column.missing == len(values) - len(present)
         assert (column.below, column.above) == ((present < bins.low).sum(), (present >= bins.high).sum())
+    assert counts.columns[1].total == pytest.approx(np.nansum(x_NF[:, 1], dtype=np.float64))
+    assert np.isfinite(counts.columns[0].total), "infinity is left out"
     assert (counts.columns[0].below, counts.columns[0].above) == (2, 2)
     colour = counts.columns[3]
     codes = x_NF[:, 3]
