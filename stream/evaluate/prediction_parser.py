@@ -156,7 +156,8 @@ class PredictionParser:
             rows.slices = [rows.slices[index] for index in good] if rows.slices else []
             scores_BO = _score_matrix(rows.scores)
             assert scores_BO is not None
-        task = Task.REGRESSION if not group.has_class else Task.BINARY if group.num_scores == 1 else Task.CLASSES
+        # A model of two classes may give the score of each; the join takes that of class 1.
+        task = Task.REGRESSION if not group.has_class else Task.BINARY if group.num_scores <= 2 else Task.CLASSES
         return PredictionColumns(
             ref=ModelRef(group.model, group.version),
             task=task,

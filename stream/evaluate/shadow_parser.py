@@ -109,7 +109,7 @@ def _kind(side: PredictedSide) -> tuple[Task, int] | None:
         return Task.REGRESSION, count
     if not 0 <= side.class_index < max(2, count):
         return None
-    return (Task.BINARY if count == 1 else Task.CLASSES), count
+    return (Task.BINARY if count <= 2 else Task.CLASSES), count
 
 
 def _scores(sides: Sequence[PredictedSide]) -> Scores:

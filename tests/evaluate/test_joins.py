@@ -157,3 +157,13 @@ def test_shadows_are_paired_with_labels_once() -> None:
     assert (int(paired.n_matched.sum()), paired.right.only_shadow) == (1, 1), "a repeat is ignored"
     assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 1, L0: 1, shadows: 4}
     assert joins.refusals.counts == {("shadow-predictions", "malformed"): 1}
+
+
+@pytest.mark.parametrize("scores", [[0.75], [0.25, 0.75], [0.1, 0.2, 0.7]])
+def test_models_of_classes_with_any_number_of_scores_are_counted(scores: list[float]) -> None:
+    joins = new_joins()
+    joins.restore(NONE)
+    poll(joins, {P0: [prediction(0, **{"prediction": scores, "class": 1})], L0: [label(0)]})
+    ((sums, _),) = joins.take().sums.values()
+    assert (sums.predictions, sums.matched, sums.invalid_pairs) == (1, 1, 0)
+    assert sums.num_classes == max(2, len(scores))

@@ -39,7 +39,7 @@ def test_predictions_are_divided_by_version_and_stay_in_offset_order() -> None:
         prediction(5),
         prediction(6, version=4),
         prediction(7),
-        prediction(8, model="other", prediction=[0.1, 0.9]),
+        prediction(8, model="other", prediction=[0.1, 0.2, 0.7]),
     ]
     columns, refused = prediction_parser().parse(records)
     assert not refused
