@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition
@@ -22,14 +22,20 @@ class TopicFollower:
         extent = await self._reader.offset_ranges(since_ms=since_ms)
         self._read_to = {partition: offsets.start for partition, offsets in extent.items()}
 
-    async def read_new(self) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
-        """Yield the committed records that were not read yet, by partition. Raises BrokerError."""
+    async def read_new(
+        self, *, on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> AsyncIterator[tuple[TopicPartition, Sequence[Record]]]:
+        """Yield the committed records that were not read yet, by partition. Raises BrokerError.
+
+        on_progress: receives the number of offsets read and their total.
+        """
         extent = await self._reader.offset_ranges()
         unread = {
             partition: range(max(self._read_to.get(partition, offsets.start), offsets.start), offsets.stop)
             for partition, offsets in extent.items()
         }
-        async for partition_records in self._reader.within({tp: offsets for tp, offsets in unread.items() if offsets}):
+        ranges = {tp: offsets for tp, offsets in unread.items() if offsets}
+        async for partition_records in self._reader.within(ranges, on_progress=on_progress):
             yield partition_records
         self._read_to.update({partition: offsets.stop for partition, offsets in unread.items()})
 

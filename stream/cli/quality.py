@@ -126,6 +126,7 @@ async def _follow(
 
     from forebay.schemas.topics import QUALITY, topic_name
     from forebay.stream.aggregate.topic_follower import TopicFollower
+    from forebay.stream.cli.dlq_reading import bar
     from forebay.stream.config.moment import parse_moment
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.core.clock import SystemClock
@@ -147,11 +148,14 @@ async def _follow(
         await follower.start(since_ms=max(0, since_ms() - earlier_ms - _LATE_START_MS))
         while True:
             raise_if_cancelled()  # an interrupt
-            async for _partition, records in follower.read_new():
-                for record in records:
-                    view.read(record.value)
+            with bar(topic, quiet=interval_s is not None) as progress:
+                async for _partition, records in follower.read_new(on_progress=progress):
+                    for record in records:
+                        view.read(record.value, key=record.key)
             # Windows that began before the first record that was read are incomplete.
-            start = since_ms()
+            start, newest = since_ms(), view.newest_window()
+            if newest is not None and newest > start:  # otherwise its time is shown
+                view.forget(start - earlier_ms)
             report = quality_report(view, since_ms=start, from_ms=start - earlier_ms, random=np.random.default_rng(0))
             show(report, view)
             if interval_s is None:

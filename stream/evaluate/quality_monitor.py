@@ -69,7 +69,7 @@ class QualityMonitor:
         }
         async for partition, records in reader.within({key: offsets for key, offsets in unread.items() if offsets}):
             for record in records:
-                self.view.read(record.value)
+                self.view.read(record.value, key=record.key)
             # At once: after an error, reading continues behind what was added.
             self._read_to[partition] = records[-1].offset + 1
         self._read_to.update({partition: offsets.stop for partition, offsets in extent.items()})

@@ -36,8 +36,13 @@ class QualityView:
         self.rejected = 0
         self.last_error = ""
 
-    def read(self, value: bytes | None) -> None:
-        """Add a record's value; count it as rejected if it is not a quality record."""
+    def read(self, value: bytes | None, *, key: bytes | None = None) -> None:
+        """Add a record's value; count it as rejected if it is not a quality record.
+
+        key: of the record, if it is known: what is not wanted is then skipped without parsing, such as hundreds of slices.
+        """
+        if key is not None and (subject := _subject_of(key)) is not None and not self._wanted(subject):
+            return
         try:
             self.add(decode_quality(value))
         except DataError as error:
@@ -112,3 +117,11 @@ class QualityView:
                 del self._windows[subject]
         for model, counts in self._labels.items():
             self._labels[model] = {start: count for start, count in counts.items() if start > first}
+
+
+def _subject_of(key: bytes) -> Subject | None:
+    """Return what a record's key is about; None for counts of labels, and for other keys."""
+    model, *rest = key.decode(errors="replace").split("|", 3)
+    if len(rest) != 3 or len(rest[0]) > 9 or not rest[0].isdecimal() or int(rest[0]) == 0:
+        return None
+    return Subject(model, int(rest[0]), rest[2])

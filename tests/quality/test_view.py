@@ -63,6 +63,27 @@ def test_only_wanted_subjects_are_kept() -> None:
     assert view.subjects() == [Subject("churn", 2)]
 
 
+@pytest.mark.parametrize(
+    ("key", "is_parsed"),
+    [
+        (b"churn|1|0|", True),
+        (b"churn|1|0|country=DE", False),
+        (b"churn|1|0|country=a|b", False),
+        (b"churn|0|0|", True),
+        (b"|0|0|", True),
+        (b"churn|x|0|a", True),
+        (b"churn|" + b"1" * 5000 + b"|0|a", True),
+        (b"\xff", True),
+        (b"", True),
+        (None, True),
+    ],
+)
+def test_what_is_not_wanted_is_not_parsed(key: bytes | None, is_parsed: bool) -> None:
+    view = QualityView(wanted=lambda subject: not subject.slice)
+    view.read(b"not a record", key=key)
+    assert view.rejected == is_parsed
+
+
 def test_a_record_that_cannot_be_added_is_counted_with_its_reason() -> None:
     view = labelled_view(1)
     view.read(b"{}")
