@@ -9,6 +9,7 @@ from forebay.schemas.failures import FAILURES, GOOD_KINDS, FailureKind, Outcome,
 from forebay.schemas.shapes import Schema, count, or_null, schema, text
 
 DELTA_FORMAT: Final = 1
+ABSTENTION_REASONS: Final = ("score_in_band", "low_confidence")
 MAX_SAMPLE_IDS: Final = 5
 _DIGITS: Final = "^[0-9]+$"
 
@@ -74,12 +75,27 @@ def prediction() -> Schema:
                     "maximum": 1,
                     "description": "The probability of the class in `class`; null for regression.",
                 },
-                "class": or_null(count("The index of the most probable class; null for regression.")),
+                "class": or_null(
+                    count(
+                        "The index of the class: the most probable one, or for two classes the one by the threshold (of the "
+                        "first of decision.segments that fits, else decision.threshold, else that of the model version, else "
+                        "0.5); null for regression."
+                    )
+                ),
                 "label": or_null(text("The name of that class; null if the model does not name its classes.")),
                 "source": source,
                 "window": window,
                 "slices": slices,
+                "decision": {
+                    "const": "abstain",
+                    "description": "Only on the topic review: the model abstains, and people decide.",
+                },
+                "reason": {
+                    "enum": list(ABSTENTION_REASONS),
+                    "description": "Only with decision: why the model abstains.",
+                },
             },
+            "dependentRequired": {"decision": ["reason"]},
         },
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from forebay.schemas.outputs import ABSTENTION_REASONS
+
 PREDICT: Final = 0
 """The prediction goes to the topic predictions."""
 IN_BAND: Final = 1
@@ -13,5 +15,5 @@ LOW_CONFIDENCE: Final = 2
 FIRST_ROUTE: Final = 3
 """The prediction goes to the topic of the first route, with the next code to that of the second, and so on."""
 
-ABSTENTIONS: Final = {IN_BAND: "score_in_band", LOW_CONFIDENCE: "low_confidence"}
+ABSTENTIONS: Final = dict(zip((IN_BAND, LOW_CONFIDENCE), ABSTENTION_REASONS, strict=True))
 """The reasons of abstentions, as predictions state them, by code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,9 @@ from tests.eventtime.build import plan, poll, stage
 A, B = b"a", b"b"
 
 
-def emitter(*, max_bytes: int = 10_000, late: bool = True, partitions: int = 2) -> WindowEmitter:
+def emitter(
+    *, max_bytes: int = 10_000, late: bool = True, partitions: int = 2, destinations: Sequence[OutputTopic] = ()
+) -> WindowEmitter:
     return WindowEmitter(
         PredictionEncoder(model="m", version=3, labels=(), num_classes=0),
         model="m",
@@ -39,6 +42,7 @@ def emitter(*, max_bytes: int = 10_000, late: bool = True, partitions: int = 2) 
         ),
         placer=Placer({"features": 2}, len),
         worker="w",
+        destinations=destinations,
     )
 
 
@@ -241,3 +245,19 @@ def test_each_unreadable_record_has_an_outcome() -> None:
     assert emission.ledger.unbalanced() == {}
     assert emission.ledger.passed[P1] == len(EVENTS) + 5 and emission.positions[P1] == 60
     assert sum(names.ERROR_COUNT in headers for *_, headers in sent(emission, "dead-letters")) == 1
+
+
+def test_decided_windows_are_in_their_topics_and_counted_once() -> None:
+    topics = [OutputTopic(name, 2, 10_000) for name in ("predictions", "review", "review", "high")]
+    result = replace(finish(batch_of(polled(*EVENTS))), decisions_B=np.array([2, 3], np.uint8))
+    emission = emitter(destinations=topics).emit([result])
+    assert sent(emission, "predictions") == []
+    ((place, key, value, _),) = sent(emission, "review")
+    document = orjson.loads(value or b"")
+    Draft202012Validator(definitions()["prediction"]).validate(document)
+    assert (place, key, document["decision"], document["reason"]) == (1, A, "abstain", "low_confidence")
+    ((place, key, value, _),) = sent(emission, "high")
+    assert (place, key) == (1, B) and "decision" not in orjson.loads(value or b"")
+    assert emission.ledger.outcomes[Outcome.WINDOW_PREDICTED] == 2 and not emission.ledger.unbalanced()
+    kinds = {key.kind: delta.count for key, delta in emission.ledger.deltas.items() if key.outcome.of_window}
+    assert kinds == {"window_predicted": 1, "abstained": 1}
