@@ -18,7 +18,7 @@ IMAGE_ARGS ?=
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-evaluate test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-evaluate test-experiments test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz check bench chart dist image clean constraints
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-evaluate: .venv/.ready-dev ## Join labels with predictions while evaluators
 test-rollouts: .venv/.ready-dev ## Judge good and bad versions; roll out and back 50 times while workers are killed; takes 20 minutes
 	@$(BIN)/python -m tests.worker.judged_rollouts
 	@$(BIN)/python -m tests.exactness.rollouts $(ARGS)
+
+test-experiments: .venv/.ready-dev ## Simulate 1,000 comparisons of equal versions, and find bad canaries and shadows; takes 6 minutes
+	@$(BIN)/python -m tests.experiments.proof $(ARGS)
 
 test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and groups and print a report; takes 10 minutes
 	@$(BIN)/python -m tests.faults.report $(ARGS)
