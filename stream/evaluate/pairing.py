@@ -5,7 +5,7 @@ Shapes: B = rows that are looked up, N = rows that are searched, M = pairs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from forebay.stream.evaluate.columns import Hashes, Integers
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+
+_HASHES_OF_PREFIX: Final = 8
 
 
 class Matches(NamedTuple):
@@ -26,9 +28,39 @@ class Matches(NamedTuple):
         raise TypeError("use len(matches.rows_M)")
 
 
-def find(hashes_B: Hashes, sorted_N: Hashes) -> Matches:
-    """Return all pairs of equal hashes."""
-    low_B = np.searchsorted(sorted_N, hashes_B)
+class PrefixIndex:
+    """Where the hashes with each prefix begin, for sorted hashes that are too many for the processor's caches.
+
+    A search then reads two places in memory instead of one for each halving. Takes about half a byte a hash.
+    """
+
+    def __init__(self, sorted_N: Hashes) -> None:
+        bits = max(1, (len(sorted_N) // _HASHES_OF_PREFIX).bit_length())
+        self._shift = np.uint64(64 - bits)
+        self._starts = np.zeros((1 << bits) + 1, np.uint32)
+        np.cumsum(np.bincount((sorted_N >> self._shift).astype(np.int64), minlength=1 << bits), out=self._starts[1:])
+
+    @property
+    def num_bytes(self) -> int:
+        """Size in memory."""
+        return self._starts.nbytes
+
+    def search(self, hashes_B: Hashes, sorted_N: Hashes) -> Integers:
+        """Return where each hash is or would be inserted, as `numpy.searchsorted`."""
+        prefixes_B = (hashes_B >> self._shift).astype(np.int64)
+        low_B, high_B = self._starts[prefixes_B].astype(np.int64), self._starts[prefixes_B + 1].astype(np.int64)
+        for _ in range(int((high_B - low_B).max(initial=0)).bit_length()):
+            middle_B = (low_B + high_B) >> 1
+            is_less_B = sorted_N[np.minimum(middle_B, len(sorted_N) - 1)] < hashes_B
+            is_open_B = low_B < high_B
+            low_B = np.where(is_open_B & is_less_B, middle_B + 1, low_B)
+            high_B = np.where(is_open_B & ~is_less_B, middle_B, high_B)
+        return low_B
+
+
+def find(hashes_B: Hashes, sorted_N: Hashes, index: PrefixIndex | None = None) -> Matches:
+    """Return all pairs of equal hashes. index: of the sorted hashes; None if there are few."""
+    low_B = np.searchsorted(sorted_N, hashes_B) if index is None else index.search(hashes_B, sorted_N)
     rows = np.flatnonzero(sorted_N[np.minimum(low_B, len(sorted_N) - 1)] == hashes_B) if len(sorted_N) else low_B[:0]
     low = low_B[rows]
     following = np.minimum(low + 1, len(sorted_N) - 1)

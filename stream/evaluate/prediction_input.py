@@ -228,7 +228,7 @@ class PredictionInput(Generic[Ref]):
                 self._pair_with_labels(layout, [s for s in store.segments if s.is_old == is_old], labels)
 
     def _pair_with_labels(self, layout: Layout, segments: Sequence[Segment], labels: LabelSegment) -> None:
-        found = [(segment, find(labels.rows.hashes_N, segment.hashes_N)) for segment in segments]
+        found = [(segment, find(labels.rows.hashes_N, segment.hashes_N, segment.index)) for segment in segments]
         found = [(segment, matches) for segment, matches in found if len(matches.rows_M)]
         if not found:
             return

@@ -18,12 +18,13 @@ import numpy.typing as npt
 from forebay.stream.evaluate.checkpoint import Mark
 from forebay.stream.evaluate.columns import Hashes, Integers, Scores
 from forebay.stream.evaluate.interning import Codes
-from forebay.stream.evaluate.pairing import Floats
+from forebay.stream.evaluate.pairing import Floats, PrefixIndex
 from forebay.stream.quality.keys import Task
 
 Column = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
 
+INDEXED_ROWS: Final = 1 << 15
 _NO_CLASS: Final = -1
 
 
@@ -99,6 +100,7 @@ class Segment:
     latest_ms: the largest time.
     labels_from: a position of the labels; the labels that these predictions have are not before it.
     is_old: whether they are before the offset that was committed when the partition was assigned.
+    index: of the hashes; None if they are few.
     """
 
     hashes_N: Hashes
@@ -118,14 +120,16 @@ class Segment:
     maximum_ms: int
     is_old: bool
     labels_from: Mark | None = None
+    index: PrefixIndex | None = None
 
     def __len__(self) -> int:
         return len(self.hashes_N)
 
     @property
     def num_bytes(self) -> int:
-        """Size of all columns."""
-        return sum(column.nbytes for column in self.columns() if column is not None)
+        """Size of all columns and the index."""
+        index = 0 if self.index is None else self.index.num_bytes
+        return index + sum(column.nbytes for column in self.columns() if column is not None)
 
     def columns(self) -> tuple[Column | None, ...]:
         """Return all columns."""
@@ -232,8 +236,9 @@ def merged(left: Segment, right: Segment, *, expired_before_ms: int) -> Segment 
         maxima = joined([_rebased(c, part, base_ms) for c, part in zip(columns, (left, right), strict=True)])
     marks = [part.labels_from for part in (left, right) if part.labels_from is not None]
     times = joined([_rebased(part.times_N, part, base_ms) for part in (left, right)])
+    hashes = hashes[order]
     return Segment(
-        hashes_N=hashes[order],
+        hashes_N=hashes,
         base_ms=base_ms,
         times_N=times,
         groups_N=joined([left.groups_N, right.groups_N]),
@@ -250,6 +255,7 @@ def merged(left: Segment, right: Segment, *, expired_before_ms: int) -> Segment 
         maximum_ms=max(left.maximum_ms, right.maximum_ms),
         is_old=left.is_old,
         labels_from=min(marks, default=None),
+        index=PrefixIndex(hashes) if len(hashes) >= INDEXED_ROWS else None,
     )
 
 
