@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Literal, cast
 
@@ -48,12 +48,16 @@ class Calibration:
     slope: float = 1.0
     intercept: float = 0.0
     temperature: float = 1.0
+    _xy: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_xy", (np.array(self.x, np.float64), np.array(self.y, np.float64)))
 
     def apply(self, scores_BO: FloatArray) -> FloatArray:
         """Return the calibrated scores, in new memory. NaN stays NaN."""
         p_BO = scores_BO.astype(np.float64)
         if self.method == "isotonic":
-            calibrated_BO = np.interp(p_BO, self.x, self.y)
+            calibrated_BO = np.interp(p_BO, *self._xy)
         elif self.method == "platt":
             calibrated_BO = _sigmoid(self.slope * logit(p_BO) + self.intercept)
         else:
