@@ -16,38 +16,6 @@ _DIGITS: Final = "^[0-9]+$"
 
 def prediction() -> Schema:
     """Return the schema of the value of a prediction."""
-    source: Schema = {
-        "type": "object",
-        "description": "The event's record; for a window, the record of its first event.",
-        "required": ["topic", "partition", "offset", "timestamp"],
-        "properties": {
-            "topic": text("The input topic, prefix included."),
-            "partition": count("The partition of the input topic."),
-            "offset": count("The offset in the partition."),
-            "timestamp": _window_time("The event's own timestamp; for a window, its start"),
-        },
-    }
-    window: Schema = {
-        "type": "object",
-        "description": "Only if a window of events was predicted, not one event. The id is then "
-        "key|start|end, source is the record of the window's first event, and source.timestamp is the window's start.",
-        "required": ["key", "start", "end", "events", "dropped"],
-        "properties": {
-            "key": text("The key of the window's events; bytes that are not UTF-8 are written as \\xNN."),
-            "start": _window_time("The start of the window"),
-            "end": _window_time("The end of the window, exclusive"),
-            "events": count("The number of events in the window.", 1),
-            "dropped": count("The number of further events that were dropped because the window was full."),
-        },
-    }
-    slices: Schema = {
-        "type": "object",
-        "maxProperties": 4,
-        "additionalProperties": {"type": "string"},
-        "description": "Only if evaluate.slices names features of the model: the value of each, by which quality is also "
-        "counted. A category: its text, or other for an unknown one that the model has a code for. A number: q1 to q4, the "
-        "quarter of the training values that it is in. missing: no value.",
-    }
     return schema(
         "prediction",
         "Prediction",
@@ -83,9 +51,9 @@ def prediction() -> Schema:
                     )
                 ),
                 "label": or_null(text("The name of that class; null if the model does not name its classes.")),
-                "source": source,
-                "window": window,
-                "slices": slices,
+                "source": _event_source(),
+                "window": _predicted_window(),
+                "slices": _slices(),
                 "decision": {
                     "const": "abstain",
                     "description": "Only on the topic review: the model abstains, and people decide.",
@@ -98,6 +66,47 @@ def prediction() -> Schema:
             "dependentRequired": {"decision": ["reason"]},
         },
     )
+
+
+def _event_source() -> Schema:
+    return {
+        "type": "object",
+        "description": "The event's record; for a window, the record of its first event.",
+        "required": ["topic", "partition", "offset", "timestamp"],
+        "properties": {
+            "topic": text("The input topic, prefix included."),
+            "partition": count("The partition of the input topic."),
+            "offset": count("The offset in the partition."),
+            "timestamp": _window_time("The event's own timestamp; for a window, its start"),
+        },
+    }
+
+
+def _predicted_window() -> Schema:
+    return {
+        "type": "object",
+        "description": "Only if a window of events was predicted, not one event. The id is then "
+        "key|start|end, source is the record of the window's first event, and source.timestamp is the window's start.",
+        "required": ["key", "start", "end", "events", "dropped"],
+        "properties": {
+            "key": text("The key of the window's events; bytes that are not UTF-8 are written as \\xNN."),
+            "start": _window_time("The start of the window"),
+            "end": _window_time("The end of the window, exclusive"),
+            "events": count("The number of events in the window.", 1),
+            "dropped": count("The number of further events that were dropped because the window was full."),
+        },
+    }
+
+
+def _slices() -> Schema:
+    return {
+        "type": "object",
+        "maxProperties": 4,
+        "additionalProperties": {"type": "string"},
+        "description": "Only if evaluate.slices names features of the model: the value of each, by which quality is also "
+        "counted. A category: its text, or other for an unknown one that the model has a code for. A number: q1 to q4, the "
+        "quarter of the training values that it is in. missing: no value.",
+    }
 
 
 def _window_time(what: str) -> Schema:

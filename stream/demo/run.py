@@ -117,22 +117,8 @@ async def run_demo(
         if options.bootstrap_servers is not None:
             stack.push_async_callback(delete_topics, settings.kafka, [prefix + spec.name for spec in ALL_TOPICS])
         has_aggregator = find_spec("faust") is not None
-        worker = WorkerProcess(
-            config,
-            folder / "worker.log",
-            environ=without_settings(environ),
-            clock=clock,
-            die_with_parent=not options.keep,
-            with_aggregator=has_aggregator,
-            remedy="if the model is damaged, train it again with `forebay demo --retrain`",
-        )
-        evaluator = WorkerProcess(
-            config,
-            folder / "evaluator.log",
-            environ=without_settings(environ),
-            clock=clock,
-            die_with_parent=not options.keep,
-            role=EVALUATOR,
+        worker, evaluator = _processes(
+            config, folder, environ=environ, clock=clock, keep=options.keep, with_aggregator=has_aggregator
         )
         for process in (worker, evaluator):
             process.start()
@@ -171,6 +157,30 @@ async def run_demo(
             stack.pop_all()
         report = build_report(ledger, replay.labels_N, totals)
     return DemoResult(report, deployment)
+
+
+def _processes(
+    config: Path, folder: Path, *, environ: Mapping[str, str], clock: Clock, keep: bool, with_aggregator: bool
+) -> tuple[WorkerProcess, WorkerProcess]:
+    """Return the worker and the evaluator, without starting them."""
+    worker = WorkerProcess(
+        config,
+        folder / "worker.log",
+        environ=without_settings(environ),
+        clock=clock,
+        die_with_parent=not keep,
+        with_aggregator=with_aggregator,
+        remedy="if the model is damaged, train it again with `forebay demo --retrain`",
+    )
+    evaluator = WorkerProcess(
+        config,
+        folder / "evaluator.log",
+        environ=without_settings(environ),
+        clock=clock,
+        die_with_parent=not keep,
+        role=EVALUATOR,
+    )
+    return worker, evaluator
 
 
 async def _cluster(options: DemoOptions, folder: Path, stack: AsyncExitStack, say: Say) -> tuple[str, str, int | None]:

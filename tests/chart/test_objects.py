@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tarfile
 import tomllib
 from base64 import b64decode
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -389,29 +386,3 @@ def test_notes_show_how_to_publish_subscribe_and_inspect(helm: Helm) -> None:
     windows = notes("config.window.kind=tumbling", "config.window.size_ms=60000")
     assert "is added to a window" in windows and "--wait" not in windows and "helm test" not in windows
     assert "Secrets given as values" in notes("admin.token.value=t")
-
-
-def test_chart_and_project_have_one_version() -> None:
-    chart: dict[str, Any] = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert chart["version"] == chart["appVersion"] == project == version("forebay")
-
-
-def test_the_chart_has_no_files_that_it_does_not_need(helm: Helm, tmp_path: Path) -> None:
-    """The packaged chart is small and contains only the files and folders listed here."""
-    helm.run("package", str(CHART), "-d", str(tmp_path))
-    (package,) = tmp_path.iterdir()
-    with tarfile.open(package) as tar:
-        names = [name.removeprefix("forebay/") for name in tar.getnames()]
-    top = {name.split("/")[0] for name in names}
-    assert top <= {
-        "Chart.yaml",
-        "values.yaml",
-        "values.schema.json",
-        "README.md",
-        "README.md.gotmpl",
-        ".helmignore",
-        "templates",
-        "files",
-    }
-    assert package.stat().st_size < 500_000
