@@ -103,7 +103,8 @@ class EvaluateSection(Section):
         default=100,
         ge=1,
         le=10_000,
-        description="Maximum number of values of a slice in one partition and window. Further values are counted together.",
+        description="Maximum number of values of a slice that an evaluator counts separately. Further values are counted "
+        "together, as other.",
     )
     max_future_s: int = Field(
         default=300,

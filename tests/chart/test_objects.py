@@ -96,25 +96,6 @@ def test_references_lead_somewhere(case: str, helm: Helm) -> None:
         assert ("Service", worker["spec"]["serviceName"]) in made
 
 
-def test_the_evaluator_is_made_if_it_is_enabled(helm: Helm) -> None:
-    assert "Deployment/forebay-evaluator" not in helm.objects("production").kinds()
-    objects = helm.objects("production", "evaluator.enabled=true")
-    evaluator = objects.of("Deployment", "forebay-evaluator")
-    labels = evaluator["spec"]["selector"]["matchLabels"]
-    assert selected(objects, labels) == ["evaluator"]
-    (container,) = evaluator["spec"]["template"]["spec"]["containers"]
-    assert container["args"] == ["evaluate"] and container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert selected(objects, objects.of("Service", "forebay-evaluator")["spec"]["selector"]) == ["evaluator"]
-    monitor = next(one for one in objects if one["kind"] in ("ServiceMonitor", "PodMonitor"))
-    assert monitor["spec"]["selector"]["matchExpressions"][0]["values"] == ["worker", "aggregator", "evaluator"]
-    policy = next(one for one in objects if one["kind"] == "NetworkPolicy")["spec"]
-    assert "evaluator" in selected(objects, policy["podSelector"]["matchLabels"])
-    config = objects.of("ConfigMap", "forebay")["data"]["forebay.toml"]
-    assert "[evaluate]\nenabled = true" in config and "forebay-evaluator" in config
-    with pytest.raises(Refused, match=r"config\.evaluate\.enabled is false"):
-        helm.objects("production", "evaluator.enabled=true,config.evaluate.enabled=false")
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_a_pod_has_time_to_drain(case: str, helm: Helm) -> None:
     objects = helm.objects(case)

@@ -118,6 +118,7 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
 
     worker = start_worker(secure, tmp_path, "worker-user", prefix)
     aggregator = forebay(environment(secure, "aggregator-user", prefix), "aggregate")
+    evaluator = forebay(environment(secure, "evaluator-user", prefix) | {"FOREBAY_ADMIN__PORT": "0"}, "evaluate")
     try:
         async with consumer(secure.bootstrap, f"{prefix}predictions") as reader:
             assert len(await read(reader, 20, timeout_s=PATIENCE_S)) == 20
@@ -139,11 +140,17 @@ async def test_each_role_with_its_own_and_no_more(secure: SecureKafka, tmp_path:
         aggregator.terminate()
         counted, _ = await asyncio.to_thread(aggregator.communicate, timeout=PATIENCE_S)
         assert aggregator.returncode == 0, counted
+        async with consumer(secure.bootstrap, f"{prefix}quality") as reader:
+            assert await read(reader, 1, timeout_s=PATIENCE_S)
+        evaluator.terminate()
+        evaluated, _ = await asyncio.to_thread(evaluator.communicate, timeout=PATIENCE_S)
+        assert evaluator.returncode == 0 and "20 predictions counted" in evaluated, evaluated
     finally:
         worker.kill()
         aggregator.kill()
+        evaluator.kill()
     assert "22 events committed = 20 predicted + 2 rejected" in worker.log
-    for log in (worker.log, counted):
+    for log in (worker.log, counted, evaluated):
         assert "Traceback" not in log and "ERROR" not in log and "not allowed" not in log, log
 
 
@@ -195,6 +202,7 @@ async def test_no_role_starts_without(secure: SecureKafka, tmp_path: Path) -> No
             (Role.WORKER, ("group", "READ"), "not allowed: READ on the group acl"),
             (Role.WORKER, ("transactional-id", "WRITE"), "not allowed: WRITE on the transactional-id forebay-acl-"),
             (Role.AGGREGATOR, ("alerts", "WRITE"), "not allowed: WRITE on the topic alerts"),
+            (Role.EVALUATOR, ("quality", "WRITE"), "not allowed: WRITE on the topic quality"),
             (Role.REPLAY, ("features", "WRITE"), "not allowed: WRITE on the topic features"),
         ]
     ):
@@ -209,6 +217,8 @@ async def test_no_role_starts_without(secure: SecureKafka, tmp_path: Path) -> No
                 workers.append((report, start_worker(secure, tmp_path, user, "")))
             case Role.AGGREGATOR:
                 cases.append((report, forebay(environ, "aggregate")))
+            case Role.EVALUATOR:
+                cases.append((report, forebay(environ, "evaluate")))
             case Role.REPLAY:
                 cases.append((report, forebay(environ, "dlq", "replay", "--yes")))
     for report, worker in workers:
