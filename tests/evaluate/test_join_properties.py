@@ -161,6 +161,7 @@ def test_rows_that_are_read_again_in_another_order_are_not_counted_again() -> No
     for later in (
         [("read_labels", 12), ("read_predictions", 3), ("commit",), ("read_predictions", 9)],
         [("read_predictions", 12), ("read_labels", 3), ("commit",), ("read_labels", 9)],
+        [("read_labels", 3), ("read_predictions", 12), ("read_labels", 9)],
         [("read_predictions", 2), ("restart",), ("read_labels", 12), ("restart",)],
     ):
         check_steps((predictions, labels), [*committed, *later, ("commit",), ("restart",)], RULES)
