@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -86,7 +87,9 @@ class PerformanceSeries:
         minutes = list(self._minutes(subject.model, subject.version, starts))
         events = sum(minute.events for minute in minutes)
         if rule.metric == "throughput":
-            return Sample(events / seconds, events, events)
+            # A model that has just begun to predict is not slow. If a rule names it, it should have predicted before.
+            is_known = rule.model is not None or self._first(subject.model) <= starts.start
+            return Sample(events / seconds, events, events) if is_known else None
         performance = Performance.sum(minute.performance for minute in minutes)
         if performance.rows < rule.min_count:
             return None
@@ -108,6 +111,11 @@ class PerformanceSeries:
         """Return the time since then."""
         del last_step
         return now_ms - since
+
+    def _first(self, model: str) -> float:
+        """Return the first known minute of a model."""
+        starts = [min(minutes) for (name, _), minutes in self._versions.items() if name == model]
+        return min(starts, default=math.inf)
 
     def _minutes(self, model: str, version: int | None, starts: range) -> Iterator[_Minute]:
         for (name, number), minutes in self._versions.items():

@@ -87,6 +87,14 @@ def test_a_named_model_without_any_event_has_no_throughput() -> None:
     assert alerts.look(at(4.1)) == []
 
 
+def test_a_model_that_has_just_begun_to_predict_is_not_slow() -> None:
+    alerts = feed("throughput", below=1)
+    alerts.add([delta(count=10)], at_ms=at(2.5))
+    assert alerts.look(at(2.6)) == []
+    assert alerts.look(at(3.1)) == [], "the first time span has not passed"
+    assert len(alerts.look(at(4.1))) == 1
+
+
 def test_a_model_that_was_taken_away_is_forgotten() -> None:
     alerts = feed("throughput", below=1)
     alerts.add([delta(count=200)], at_ms=at(0.5))

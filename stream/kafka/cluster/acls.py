@@ -113,21 +113,19 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
         (rollouts,) = _names(settings, ROLLOUTS.name)
         own.append(rollouts)
         yield Acl("topic", rollouts, "READ")
-        if settings.rollouts.quality_metric is not None:
-            yield from (Acl("topic", name, "READ") for name in _names(settings, QUALITY.name))
     if settings.aggregate.alerts or settings.rollouts.enabled:
         (alerts,) = _names(settings, ALERTS.name)
         own.append(alerts)
         # After a restart, the alerts that were sent are read.
         yield Acl("topic", alerts, "READ")
-    if settings.drift.enabled:
-        yield from (Acl("topic", name, "READ") for name in _names(settings, DRIFT.name))
     if settings.aggregate.alerts:
         yield Acl("topic", aggregates, "READ")
     categories = {rule.category for rule in settings.aggregate.alerts if rule.metric is not None}
-    for category, spec in ((Category.QUALITY, QUALITY), (Category.DRIFT, DRIFT)):
-        if category in categories:
-            yield Acl("topic", topic_name(settings.topics.prefix, spec.name), "READ")
+    judges_quality = settings.rollouts.enabled and settings.rollouts.quality_metric is not None
+    if judges_quality or Category.QUALITY in categories:
+        yield from (Acl("topic", name, "READ") for name in _names(settings, QUALITY.name))
+    if settings.drift.enabled or Category.DRIFT in categories:
+        yield from (Acl("topic", name, "READ") for name in _names(settings, DRIFT.name))
     yield from (Acl("topic", name, "WRITE") for name in own)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in (deltas, *own))
     yield Acl("group", aggregator_group(settings), "READ")
