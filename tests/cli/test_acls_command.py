@@ -11,7 +11,10 @@ from aiokafka import errors as kafka_errors
 
 from forebay.stream.cli import main
 from forebay.stream.cli.acls import ROLES
+from forebay.stream.config.alert_rule import AlertRule
+from forebay.stream.config.drift_section import DriftSection
 from forebay.stream.config.sections import (
+    AggregateSection,
     DeliverySection,
     KafkaSection,
     ModelEntry,
@@ -110,6 +113,20 @@ def test_rollouts_add_permissions_only_where_they_are_enabled() -> None:
         "WRITE on the topic rollouts",
         "DESCRIBE on the group forebay",
     }
+
+
+def test_rules_about_quality_and_drift_add_their_topics_once() -> None:
+    rules = (
+        AlertRule(name="a", category="quality", metric="accuracy", below=0.8),
+        AlertRule(name="b", category="drift", metric="drift"),
+    )
+    aggregate = AggregateSection(alerts=rules)
+    for settings in (Settings(aggregate=aggregate), Settings(aggregate=aggregate, drift=DriftSection(enabled=True))):
+        acls = [str(acl) for acl in required_acls(Role.AGGREGATOR, settings)]
+        assert len(set(acls)) == len(acls)
+        assert {"READ on the topic quality", "READ on the topic drift"} <= set(acls)
+    failures = Settings(aggregate=AggregateSection(alerts=(AlertRule(name="a", category="quality", count=3),)))
+    assert Acl("topic", "quality", "READ") not in required_acls(Role.AGGREGATOR, failures)
 
 
 @pytest.mark.parametrize(
