@@ -229,3 +229,32 @@ def test_shadows_are_compared_once(history: tuple[list[Shadow], list[Label]], st
         assert found == expected
 
     run(driver, steps, check)
+
+
+def test_evicted_predictions_between_waiting_ones_of_another_layout_stay_evicted_after_a_restart() -> None:
+    number = Prediction(1, 2, 101, ref=VALUE, scores=(0.5,), block=0)
+    driver = Driver(
+        [predicted(0, 1, 100), number, predicted(2, 3, 102)], [Label(0, 3, 102, 1)], DISTINCT, max_waiting=1
+    )
+    driver.read_predictions(3)
+    driver.commit()
+    driver.restart()
+    driver.finish()
+    found = {key.window_start: (sums.predictions, sums.matched, sums.evicted) for key, sums in driver.sums.items()}
+    assert found == {100: (1, 0, 1), 101: (1, 0, 0), 102: (1, 0, 1)}
+
+
+def test_a_label_waits_for_shadows_that_are_read_again_later_than_predictions() -> None:
+    shadows = [Shadow(0, 1, 100, ref=ShadowRef("a", 1, 3), served=0.25, shadow=1.0, block=0)]
+    labels = [Label(0, 1, 100, "yes"), Label(1, 1, 101, "yes")]
+    driver = Driver([predicted(0, 9, 100), predicted(1, 9, 180)], labels, RULES, max_waiting=UNLIMITED, shadows=shadows)
+    driver.read_shadows(1)
+    driver.read_labels(1)
+    driver.read_predictions(2)
+    driver.commit()
+    driver.restart()
+    driver.read_predictions(2)
+    driver.read_labels(1)
+    driver.read_shadows(1)
+    driver.finish()
+    assert [sums.n_matched.sum() for sums in driver.paired.values()] == [1]
