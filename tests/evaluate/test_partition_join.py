@@ -64,3 +64,23 @@ def test_a_prediction_after_its_label_is_joined_if_it_is_early_enough() -> None:
     join.add_predictions([predictions(0, [1, 5, 2], [150, 161, 10], [0.1, 0.9, 0.2])], next_offset=3)
     taken = join.take()
     assert taken.sums[QualityKey("m", 1, 0)][0].matched == 1
+
+
+def test_only_predictions_that_could_still_get_a_label_are_counted_as_evicted() -> None:
+    join = join_of(horizon_ms=1000)
+    join.max_waiting = 3
+    join.add_predictions([predictions(0, [1, 2], [0, 700], [0.1, 0.9])], next_offset=2)
+    join.add_labels(labels(0, [9], [1500], ["yes"]), next_offset=1)
+    join.add_predictions([predictions(2, [3, 4], [1501, 1502], [0.1, 0.9])], next_offset=4)
+    evicted = {key.window_start: sums.evicted for key, (sums, _) in join.take().sums.items() if sums.evicted}
+    assert evicted == {500: 1}
+    assert join.num_waiting_predictions == 2
+
+
+def test_times_are_unknown_before_the_first_rows_and_windows_become_final_with_the_labels() -> None:
+    join = join_of(horizon_ms=1000)
+    assert (join.prediction_time_ms(), join.label_time_ms(), join.final_before_ms()) == (None, None, None)
+    join.add_predictions([predictions(0, [1, 2], [700, 600], [0.1, 0.9])], next_offset=2)
+    join.add_labels(labels(0, [9, 9], [1500, 1400], ["yes", "no"]), next_offset=2)
+    assert (join.prediction_time_ms(), join.label_time_ms(), join.final_before_ms()) == (700, 1500, 500)
+    assert join.num_waiting_labels == 2
