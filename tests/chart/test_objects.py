@@ -13,7 +13,6 @@ import yaml
 from forebay.stream.telemetry.catalogue import CONSUMER_LAG_RECORDS
 from tests.chart.render import CASES, CHART, Helm, Object, Objects, Refused, containers
 
-ROOT = CHART.parent
 SCRAPED: list[Any] = [{"key": "app.kubernetes.io/component", "operator": "In", "values": ["worker", "aggregator"]}]
 
 
