@@ -16,7 +16,7 @@ import numpy.typing as npt
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.evaluate.columns import Integers, Scores
 from forebay.stream.evaluate.groups import Groups
-from forebay.stream.evaluate.interning import Codes, SliceSets
+from forebay.stream.evaluate.interning import Codes, Interner, SliceSets
 from forebay.stream.evaluate.pairing import Floats
 from forebay.stream.evaluate.waiting_predictions import Column, Layout, Rows
 from forebay.stream.quality.keys import QualityKey, Task
@@ -101,6 +101,7 @@ class PendingQuality:
         self._groups = groups
         self._label_slices = label_slices
         self._new_blocks = new_blocks
+        self._names: Interner[str] = Interner()
         self._pending: dict[tuple[Layout, type[PendingRows]], list[PendingRows]] = {}
         self._num_pending = 0
         self._sums: Sums = {}
@@ -146,7 +147,8 @@ class PendingQuality:
                 # A correction can move a pair from one slice to another, so each has the delay of its own label.
                 signed = signed._replace(delays=signed.label_delays)
                 versions = self._groups.refs_of(signed.groups)
-                for key, at in self._by_slice(signed, versions, self._label_slices, signed.label_slices):
+                own = self._names_in_predictions(signed.groups)
+                for key, at in self._by_slice(signed, versions, self._label_slices, signed.label_slices, own=own):
                     self._add_pairs(key, layout, signed, at)
 
     def _add_pairs(self, key: QualityKey, layout: Layout, rows: PairRows, at: Rows) -> None:
@@ -170,12 +172,33 @@ class PendingQuality:
         yield from self._by_slice(rows, versions, self._groups.slices, self._groups.slices_of(rows.groups))
 
     def _by_slice(
-        self, rows: PendingRows, versions: Integers, slices: SliceSets, sets: Integers
+        self,
+        rows: PendingRows,
+        versions: Integers,
+        slices: SliceSets,
+        sets: Integers,
+        *,
+        own: Integers | None = None,
     ) -> Iterator[tuple[QualityKey, Rows]]:
+        """Yield the rows of each slice. own: codes of names of each row that are left out, because its prediction has them."""
+        names = None if own is None else self._name_codes(slices)
         for texts in slices.table()[sets].T:
-            present = np.flatnonzero(texts >= 0)
+            is_present = texts >= 0
+            if own is not None and names is not None:
+                is_present &= ~(own == names[texts][:, None]).any(axis=1)
+            present = np.flatnonzero(is_present)
             for (version, window, text), chosen in runs(versions[present], rows.windows[present], texts[present]):
                 yield self._key(version, window, slices.texts.values[text]), present[chosen]
+
+    def _names_in_predictions(self, groups: Column) -> Integers:
+        """Return the codes of the names of the slices that predictions carry, [rows, slices]; -1 for none."""
+        slices = self._groups.slices
+        return self._name_codes(slices)[slices.table()[self._groups.slices_of(groups)]]
+
+    def _name_codes(self, slices: SliceSets) -> Integers:
+        """Return the code of the name of each text, and -1 last, for the code -1."""
+        codes = [self._names.code(text.partition("=")[0]) for text in slices.texts.values]
+        return np.array([*codes, -1], np.int64)
 
     def _key(self, version: int, window: int, text: str = "") -> QualityKey:
         ref = self._groups.refs.values[version]

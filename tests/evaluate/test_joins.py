@@ -12,6 +12,7 @@ from forebay.stream.core.records import Committed, TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.joins import Joins, Snapshot
 from forebay.stream.evaluate.shadow_parser import ShadowParser
+from forebay.stream.evaluate.slice_values import SliceValues
 from forebay.stream.evaluate.topic_layout import Layout
 from forebay.stream.experiments.block_sums import BlockSums
 from forebay.stream.experiments.blocks import key_blocks
@@ -28,12 +29,12 @@ P1, L1 = TopicPartition("predictions", 1), TopicPartition("labels", 1)
 NONE = dict.fromkeys((P0, L0, P1, L1))
 
 
-def new_joins(max_waiting: int = 1_000, layout: Layout = LAYOUT) -> Joins:
+def new_joins(max_waiting: int = 1_000, layout: Layout = LAYOUT, slices: SliceValues | None = None) -> Joins:
     return Joins(
         layout,
         RULES,
-        prediction_parser=prediction_parser(),
-        label_parser=label_parser(),
+        prediction_parser=prediction_parser(slices=slices),
+        label_parser=label_parser(slices=slices),
         shadow_parser=ShadowParser("id", max_future_ms=1_000, blocks=key_blocks),
         resolve=lambda _ref, value: None if isinstance(value, str) else float(value),
         max_waiting=max_waiting,
@@ -167,3 +168,14 @@ def test_models_of_classes_with_any_number_of_scores_are_counted(scores: list[fl
     ((sums, _),) = joins.take().sums.values()
     assert (sums.predictions, sums.matched, sums.invalid_pairs) == (1, 1, 0)
     assert sums.num_classes == max(2, len(scores))
+
+
+def test_a_slice_that_the_prediction_carries_is_not_counted_again_for_a_field_of_the_label() -> None:
+    slices = SliceValues(("airport", "vip"), max_values=10)
+    joins = new_joins(slices=slices)
+    joins.restore(NONE)
+    fields = {"airport": "JFK", "vip": True}
+    polled = [prediction(0, slices={"airport": "JFK"}), prediction(1)]
+    poll(joins, {P0: polled, L0: [label(0, fields=fields), label(1, fields=fields)]})
+    found = {key.slice: (sums.predictions, sums.matched) for key, (sums, _) in joins.take().sums.items()}
+    assert found == {"": (2, 2), "airport=JFK": (1, 2), "vip=true": (0, 2)}
