@@ -73,15 +73,20 @@ def estimate(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], *, sp
     """Return the mean over the blocks that have events, of the mean of each.
 
     sums, counts: by block.
-    spread: the largest possible difference of two block means, if there is one. The variance is at least that of one block in
-        all that differs by this much, so that blocks that are all equal so far are not taken for blocks that always are.
+    spread: the largest possible difference of two block means, if there is one.
+
+    The variance is that between blocks, and that of one more block that differs from the mean as much as the one that differs
+    most, or by `spread`. Blocks that differ a lot but are rare have often not been seen yet, and blocks that are all equal so
+    far need not always be.
     """
     filled = counts > 0
     number = int(filled.sum())
     if number < 2:
         return Estimate(float(sums.sum() / max(1, counts.sum())), 0.0, number)
     means = sums[filled] / counts[filled]
-    return Estimate(float(means.mean()), float(means.var(ddof=1)) / number + (spread / number) ** 2, number)
+    mean = float(means.mean())
+    largest = max(spread, float(np.abs(means - mean).max()))
+    return Estimate(mean, float(means.var(ddof=1)) / number + (largest / number) ** 2, number)
 
 
 def best_rho(information: float, alpha: float) -> float:

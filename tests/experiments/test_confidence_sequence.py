@@ -33,7 +33,7 @@ def test_the_interval_is_that_of_ville_for_independent_blocks() -> None:
     values = np.random.default_rng(5).exponential(1.0, 1000)
     sequence = ville.AsymptoticCS(alpha=0.05, t_opt=500).update(values)
     # ville counts time in observations, this module in 1 / variance: rho differs by the variance of one observation.
-    found = estimate(values, np.ones(1000, np.int64))
+    found = Estimate(float(values.mean()), float(values.var(ddof=1)) / 1000, 1000)
     rho = best_rho(500, 0.05) / values.var(ddof=1)
     assert interval(found, alpha=0.05, rho=rho) == pytest.approx(sequence.interval(), rel=1e-3)
 
@@ -42,7 +42,7 @@ def test_the_estimate_is_the_mean_of_the_means_of_blocks() -> None:
     found = estimate(np.array([6.0, 0.0, 1.0, 4.0]), np.array([3, 0, 1, 2]))
     assert found.num_blocks == 3
     assert found.mean == pytest.approx((2 + 1 + 2) / 3)
-    assert found.variance == pytest.approx(np.var([2, 1, 2], ddof=1) / 3)
+    assert found.variance == pytest.approx(np.var([2, 1, 2], ddof=1) / 3 + ((5 / 3 - 1) / 3) ** 2)
 
 
 def test_blocks_that_are_all_equal_are_not_certain() -> None:
