@@ -39,16 +39,12 @@ HEAD: Final = f"""\
 """
 
 RULE: Final = """\
-# Alert rules: any number, each with a name and a count or rate of failures, or a metric. docs/alerts.md lists the keys.
+# Alert rules: any number, each with a name, and a count or rate of failures, or a metric such as latency_p99_ms with
+# above = 250, of category "performance". docs/alerts.md lists the keys.
 # [[aggregate.alerts]]
 # name = "too many bad events"
 # rate = 0.05
 # severity = "critical"
-# [[aggregate.alerts]]
-# name = "slow"
-# category = "performance"
-# metric = "latency_p99_ms"
-# above = 250
 """
 
 
