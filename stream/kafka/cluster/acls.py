@@ -77,7 +77,8 @@ def required_acls(role: Role, settings: Settings) -> tuple[Acl, ...]:
         Role.REPLAY: _replay,
         Role.ROLLOUTS: _rollouts,
     }
-    return tuple(acls[role](settings))
+    # Two settings may need the same one.
+    return tuple(dict.fromkeys(acls[role](settings)))
 
 
 def _worker(settings: Settings) -> Iterator[Acl]:
