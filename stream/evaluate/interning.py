@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Value = TypeVar("Value", bound=Hashable)
 Codes = npt.NDArray[np.uint32]
+MAX_SLICE_SETS: Final = 100_000
+"""Distinct combinations of slices, about 40 MB. Four slices of 100 values each have a hundred million."""
 
 
 class Interner(Generic[Value]):
@@ -46,11 +48,14 @@ class Interner(Generic[Value]):
 
 
 class SliceSets:
-    """Codes of sets of slices. Code 0 is the empty set."""
+    """Codes of sets of slices. Code 0 is the empty set, and the code of every set beyond the limit.
 
-    def __init__(self) -> None:
+    max_sets: the limit.
+    """
+
+    def __init__(self, *, max_sets: int = MAX_SLICE_SETS) -> None:
         self.texts: Interner[str] = Interner()
-        self._sets: Interner[tuple[int, ...]] = Interner([()])
+        self._sets: Interner[tuple[int, ...]] = Interner([()], max_values=max_sets)
         self._table_SK: npt.NDArray[np.int64] = np.zeros((1, 0), np.int64)
 
     def codes(self, slices: Iterable[Iterable[str]] | None, count: int) -> Codes:

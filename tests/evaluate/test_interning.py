@@ -18,3 +18,10 @@ def test_sets_of_slices_have_a_table_of_their_texts() -> None:
     names = [[slices.texts.values[text] for text in row if text >= 0] for row in slices.table()[codes].tolist()]
     assert names == [["a=1", "b=2"], [], ["a=1"], ["a=1", "b=2"]]
     assert slices.codes(None, 2).tolist() == [0, 0]
+
+
+def test_sets_of_slices_beyond_the_limit_are_empty() -> None:
+    slices = SliceSets(max_sets=3)
+    codes = slices.codes([["a=1"], ["a=2"], ["a=3"], ["a=1"]], 4)
+    assert codes.tolist() == [1, 2, 0, 1]
+    assert slices.table().shape == (3, 1)
