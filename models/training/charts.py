@@ -49,8 +49,8 @@ def line_chart(title: str, series: Mapping[str, Points], *, x_label: str, y_labe
                 left, top = place(x, y).split(",")
                 parts.append(f'<circle cx="{left}" cy="{top}" r="2.5" fill="{colour}"/>')
         parts.append(
-            f'<text x="{_WIDTH - _RIGHT}" y="{_TOP + 14 + 16 * number}" text-anchor="end" '
-            f'style="fill:{colour}">{escape(name)}</text>'
+            f'<text x="{_WIDTH - _RIGHT}" y="{_TOP + 14 + 16 * number}" text-anchor="end">'
+            f'<tspan fill="{colour}">{escape(name)}</tspan></text>'
         )
     return _svg(title, _WIDTH, _HEIGHT, "".join(parts))
 
