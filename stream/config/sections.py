@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from forebay.schemas.topics import PREDICTIONS, topic_name
+from forebay.schemas.topics import PREDICTIONS, REVIEW, topic_name
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
 from forebay.stream.config.decision_section import DecisionSection as DecisionSection
@@ -344,6 +344,10 @@ class Settings(Section):
         return tuple(
             dict.fromkeys(route.topic for served in self.models_to_serve() for route in served.decision.routes)
         )
+
+    def topics_beside_predictions(self) -> tuple[str, ...]:
+        """Return all topics besides predictions that have predictions, also abstentions, without the prefix."""
+        return (*self.routed_topics(), *((REVIEW.name,) if self.has_review_topic() else ()))
 
     def prediction_topics(self) -> tuple[str, ...]:
         """Return the full names of all topics with predictions that subscribers act on: predictions, and those of routes.

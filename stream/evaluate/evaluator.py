@@ -106,6 +106,7 @@ class Evaluator:
         )
         # Until the next await, positions are those after the records that were polled.
         epoch, positions = self._source.epoch, self._source.positions()
+        at_end = self._partitions_at_end()
         if epoch is None or positions is None:
             await asyncio.sleep(0)
             return
@@ -114,9 +115,14 @@ class Evaluator:
             await asyncio.to_thread(self._names.load, missing)
             if self._source.epoch != epoch:
                 return  # they will be read again
-        self.joins.add(parsed, {TopicPartition(*partition): at for partition, at in positions.items()})
+        own_positions = {TopicPartition(*partition): at for partition, at in positions.items()}
+        self.joins.add(parsed, own_positions, at_end=at_end)
         self.totals.records += sum(map(len, polled.values()))
         await asyncio.sleep(0)
+
+    def _partitions_at_end(self) -> frozenset[TopicPartition]:
+        """Return the partitions of predictions that were read to their end, if there are several topics."""
+        return frozenset(filter(self._source.is_at_end, self.joins.partitions_that_may_be_idle()))
 
     def _topics_to_read(self) -> frozenset[str] | None:
         """Return the topic to read alone, if too much of the other waits in memory; None for all.

@@ -124,6 +124,7 @@ class Joins:
                     TopicPartition(self._layout.predictions, number),
                     TopicPartition(self._layout.labels, number),
                     None if shadows is None else TopicPartition(shadows, number),
+                    routed=tuple(TopicPartition(topic, number) for topic in self._layout.routed),
                 ),
                 self._rules,
                 resolve=self._resolve,
@@ -171,7 +172,7 @@ class Joins:
                 continue
             partition = TopicPartition(*partition)
             next_offsets[partition] = records[-1].offset + 1
-            if partition.topic == self._layout.predictions:
+            if partition.topic in self._layout.prediction_topics():
                 predictions[partition] = self._prediction_parser.parse(records)
             elif partition.topic == self._layout.labels:
                 labels[partition] = self._label_parser.parse(records)
@@ -179,8 +180,16 @@ class Joins:
                 shadows[partition] = self._shadow_parser.parse(records)
         return Parsed(predictions, labels, shadows, next_offsets)
 
-    def add(self, parsed: Parsed, positions: Mapping[TopicPartition, int]) -> None:
+    def add(
+        self,
+        parsed: Parsed,
+        positions: Mapping[TopicPartition, int],
+        *,
+        at_end: Collection[TopicPartition] = (),
+    ) -> None:
         """Join what was parsed, and advance to the positions, which may be after the last records.
+
+        at_end: partitions that were read to their end, with what was parsed.
 
         Partitions without a join, because they were revoked meanwhile, are ignored.
         """
@@ -189,7 +198,8 @@ class Joins:
             join = self._joins.get(partition.partition)
             if join is not None:
                 self.refusals.record(partition, self._new(partition, predictions.refused))
-                join.add_predictions(predictions.columns, next_offset=parsed.next_offsets[partition])
+                next_offset = parsed.next_offsets[partition]
+                join.add_predictions(predictions.columns, next_offset=next_offset, partition=partition)
         for partition, shadows in parsed.shadows.items():
             join = self._joins.get(partition.partition)
             if join is not None:
@@ -204,6 +214,8 @@ class Joins:
                 join.add_labels(labels.columns, next_offset=parsed.next_offsets[partition])
         self._positions.update(parsed.next_offsets)
         self._advance(positions)
+        for join in self._joins.values():
+            join.drop_labels(at_end)
 
     def _new(self, partition: TopicPartition, refused: Sequence[Refusal]) -> list[Refusal]:
         """Return the refusals that were not counted before the committed offset."""
@@ -217,8 +229,8 @@ class Joins:
             if join is None or position <= self._positions.get(partition, -1):
                 continue
             self._positions[partition] = position
-            if partition.topic == self._layout.predictions:
-                join.add_predictions([], next_offset=position)
+            if partition.topic in self._layout.prediction_topics():
+                join.add_predictions([], next_offset=position, partition=partition)
             elif partition.topic == self._layout.labels:
                 join.add_labels(self._label_parser.parse([]).columns, next_offset=position)
             else:
@@ -253,7 +265,7 @@ class Joins:
         return snapshot
 
     def topics_behind(self) -> frozenset[str] | None:
-        """Return the topics to read alone, because more than half of what may wait is of the other; None for both."""
+        """Return the topics to read alone, because more than half of what may wait is of the others; None for all."""
         half = self._max_waiting // 2
         if self.num_waiting_predictions > half:
             return frozenset({self._layout.labels})
@@ -264,6 +276,10 @@ class Joins:
     def partitions_of(self, topics: Collection[str]) -> list[TopicPartition]:
         """Return the assigned partitions of topics."""
         return [TopicPartition(topic, number) for topic in topics for number in self._joins]
+
+    def partitions_that_may_be_idle(self) -> list[TopicPartition]:
+        """Return the assigned partitions of predictions, if there are several topics of them."""
+        return self.partitions_of(self._layout.prediction_topics()) if self._layout.routed else []
 
     # ---- figures
 

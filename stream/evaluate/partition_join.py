@@ -1,16 +1,21 @@
-"""The join of one partition of predictions with the same partition of labels.
+"""The join of a partition of labels with the same partitions of the topics that have predictions.
 
 Let the maximum of a row be the largest event time of its partition up to and including it. A prediction and a label with equal
 join hashes are a pair if the label's maximum is at most the prediction's time + horizon, and the prediction's maximum at most
 the label's maximum + early. The valid label with the highest offset counts. So what is counted depends only on how far each
 partition was read, not on the order between them.
 
+Labels wait until every partition of predictions has passed their maximum + early. One without records would keep all of them,
+so a partition that its reader has read to the end (`drop_labels`) counts as at most `early` behind the
+furthest one. Only a prediction that comes later than this can lose a label: on a topic together with the others, it would have
+been too late for it.
+
 Restarts: `checkpoint` says from where each partition must be read again, and what was committed before is not counted again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -26,7 +31,7 @@ from forebay.stream.evaluate.label_tally import LabelTally
 from forebay.stream.evaluate.label_values import Resolve, ValueTable
 from forebay.stream.evaluate.pending_paired import PairedKey, PendingPaired
 from forebay.stream.evaluate.pending_quality import BlockCounter, PendingQuality, Sums
-from forebay.stream.evaluate.prediction_input import Batch, PredictionInput
+from forebay.stream.evaluate.prediction_input import Batch, PredictionInput, limit
 from forebay.stream.evaluate.settlement import JoinParts
 from forebay.stream.evaluate.shadow_repeats import first_rows
 from forebay.stream.evaluate.waiting_labels import LabelRows, LabelSegment, WaitingLabels
@@ -42,11 +47,16 @@ _OTHER_MODELS: Final = "others"
 
 
 class JoinInputs(NamedTuple):
-    """The partitions that are joined. shadows: None if there are no shadows."""
+    """The partitions that are joined.
+
+    shadows: None if there are no shadows.
+    routed: further partitions with predictions.
+    """
 
     predictions: TopicPartition
     labels: TopicPartition
     shadows: TopicPartition | None = None
+    routed: tuple[TopicPartition, ...] = ()
 
 
 @dataclass(slots=True)
@@ -97,11 +107,21 @@ class PartitionJoin:
         self._groups = groups
         self._quality = PendingQuality(groups, self._label_slices, new_blocks)
         parts = JoinParts(rules, self._values, self._models)
-        self._predictions = PredictionInput(parts, groups, self._quality, model_ref=lambda ref: ref, tally=self._tally)
+        self._predictions = {
+            partition: PredictionInput(
+                partition, parts, groups, self._quality, model_ref=lambda ref: ref, tally=self._tally
+            )
+            for partition in (inputs.predictions, *inputs.routed)
+        }
         self._shadow_groups: Groups[ShadowRef] = Groups()
         self._paired = PendingPaired(self._shadow_groups)
         self._shadows: PredictionInput[ShadowRef] = PredictionInput(
-            parts, self._shadow_groups, self._paired, model_ref=lambda ref: ref.served_ref, tally=None
+            inputs.shadows or TopicPartition("", 0),
+            parts,
+            self._shadow_groups,
+            self._paired,
+            model_ref=lambda ref: ref.served_ref,
+            tally=None,
         )
         self._labels = WaitingLabels(max_segment=1 << 20)
         self._label_position = Mark(0)
@@ -115,7 +135,7 @@ class PartitionJoin:
         Must be called before anything is added. Raises BrokerError for a state of a later version or of other rules.
         """
         states = {}
-        for partition in self._partitions():
+        for partition in (self.inputs.labels, *self._waiting()):
             offset = committed.get(partition)
             states[partition] = None if offset is None else decode(partition, offset, self._rules)
         labels = states[self.inputs.labels]
@@ -129,12 +149,16 @@ class PartitionJoin:
         self._advance()
         return {partition: None if state is None else state.kept_from.offset for partition, state in states.items()}
 
-    def _partitions(self) -> list[TopicPartition]:
-        return [partition for partition in self.inputs if partition is not None]
+    def add_predictions(
+        self, polled: Sequence[PredictionColumns], *, next_offset: int, partition: TopicPartition | None = None
+    ) -> None:
+        """Add the predictions of a poll of one partition, of all versions.
 
-    def add_predictions(self, polled: Sequence[PredictionColumns], *, next_offset: int) -> None:
-        """Add the predictions of a poll, of all versions. next_offset: the offset after the poll's last record."""
-        maxima = self._predictions.maxima(
+        next_offset: the offset after the poll's last record.
+        partition: default: `inputs.predictions`.
+        """
+        waiting = self._predictions[partition or self.inputs.predictions]
+        maxima = waiting.maxima(
             [columns.offsets_B for columns in polled], [columns.times_B for columns in polled], next_offset
         )
         batches: list[Batch] = []
@@ -153,12 +177,19 @@ class PartitionJoin:
                     classes_BC=columns.classes_B[:, None],
                 )
             )
-        self._predictions.add(
+        # After a restart, first those that were counted of all partitions: a label that one of them used is counted as used.
+        hold_new = not all(each.is_restored for each in self._predictions.values())
+        label_time_ms, expired_before_ms = self._label_position.maximum_ms, self._expired_before_ms
+        waiting.add(
             batches,
             self._labels,
-            label_time_ms=self._label_position.maximum_ms,
-            expired_before_ms=self._expired_before_ms,
+            label_time_ms=label_time_ms,
+            expired_before_ms=expired_before_ms,
+            hold_new=hold_new,
         )
+        if not hold_new:
+            for each in self._predictions.values():
+                each.release(self._labels, label_time_ms=label_time_ms, expired_before_ms=expired_before_ms)
         self._advance()
 
     def add_shadow_pairs(self, polled: Sequence[ShadowColumns], *, next_offset: int) -> None:
@@ -225,15 +256,26 @@ class PartitionJoin:
             self._tally.add("labels", rows.models_N, rows.times_N)
         first, maximum_ms = Mark(int(rows.offsets_N[0]), int(rows.maxima_N[0])), int(rows.maxima_N[-1])
         segment = LabelSegment(rows.sorted(), first, maximum_ms, is_old)
-        for waiting in self._waiting().values():
-            waiting.pair(segment)
-        self._labels.add(segment, expired_before_ms=self._labels_expired_before_ms)
+        # Old predictions first: a label that an old prediction used is counted as used already.
+        for of_old in (True, False):
+            for waiting in self._waiting().values():
+                waiting.pair(segment, is_old=of_old)
+        self._labels.add(segment, expired_before_ms=self._labels_expired_before_ms())
+
+    def drop_labels(self, at_end: Collection[TopicPartition]) -> None:
+        """Drop labels that wait only for partitions of predictions that were read to their end, and are far behind.
+
+        at_end: these partitions; everything that was polled of them must have been added.
+        """
+        if self.inputs.routed and self._is_restored:
+            self._labels.expire(self._labels_expired_before_ms(at_end))
 
     def _advance(self) -> None:
         """Drop what can have no pair any more, and end the restoration where it is complete."""
-        self._labels.expire(self._labels_expired_before_ms)
+        self._labels.expire(self._labels_expired_before_ms())
         passed_ms = self._label_position.maximum_ms + self._rules.early_ms
-        self._predictions.expire(before_ms=self._expired_before_ms, passed_ms=passed_ms)
+        for predictions in self._predictions.values():
+            predictions.expire(before_ms=self._expired_before_ms, passed_ms=passed_ms)
         self._shadows.expire(before_ms=self._shadows_expired_before_ms, passed_ms=passed_ms)
         if not self._is_restored:
             self._is_restored = self._label_position.offset >= self._committed_labels and all(
@@ -245,13 +287,13 @@ class PartitionJoin:
                 waiting.finish_restoring()
             for segment in self._labels.segments:
                 segment.is_old = False
-        self._predictions.limit(self.max_waiting, expired_before_ms=self._expired_before_ms)
-        self._shadows.limit(self.max_waiting, expired_before_ms=self._expired_before_ms)
+        limit(tuple(self._predictions.values()), self.max_waiting, expired_before_ms=self._expired_before_ms)
+        limit((self._shadows,), self.max_waiting, expired_before_ms=self._expired_before_ms)
         self.num_labels_evicted += self._labels.evict(self.max_waiting)
 
     def _waiting(self) -> dict[TopicPartition, PredictionInput[ModelRef] | PredictionInput[ShadowRef]]:
         waiting: dict[TopicPartition, PredictionInput[ModelRef] | PredictionInput[ShadowRef]]
-        waiting = {self.inputs.predictions: self._predictions}
+        waiting = {**self._predictions}
         if self.inputs.shadows is not None:
             waiting[self.inputs.shadows] = self._shadows
         return waiting
@@ -265,13 +307,19 @@ class PartitionJoin:
         """The time before which shadow pairs are not needed any more, neither for labels nor to recognise repeats."""
         return min(self._label_position.maximum_ms, self._shadows.maximum_ms) - self._rules.horizon_ms
 
-    @property
-    def _labels_expired_before_ms(self) -> int:
-        """The maximum before which labels are not needed any more.
+    def _labels_expired_before_ms(self, at_end: Collection[TopicPartition] = ()) -> int:
+        """Return the maximum before which labels are not needed any more. at_end: see `drop_labels`.
 
         Shadows may be idle, so that labels wait for them only for a limited time, except after a restart.
         """
-        early_ms, time_ms = self._rules.early_ms, self._predictions.maximum_ms
+        early_ms, inputs = self._rules.early_ms, self._predictions.values()
+        if any(waiting.holds_rows for waiting in inputs):
+            return NO_TIME
+        idle_ms = max(waiting.maximum_ms for waiting in inputs) - early_ms
+        time_ms = min(
+            max(waiting.maximum_ms, idle_ms) if waiting.partition in at_end else waiting.maximum_ms
+            for waiting in inputs
+        )
         if self.inputs.shadows is not None:
             shadow_ms = self._shadows.maximum_ms
             time_ms = min(time_ms, max(shadow_ms, time_ms - early_ms) if self._is_restored else shadow_ms)
@@ -285,17 +333,17 @@ class PartitionJoin:
     @property
     def num_waiting_predictions(self) -> int:
         """Predictions in memory, with or without a label."""
-        return len(self._predictions)
+        return sum(map(len, self._predictions.values()))
 
     @property
     def num_bytes(self) -> int:
         """Size of the columns of the waiting predictions and shadow pairs."""
-        return self._predictions.num_bytes + self._shadows.num_bytes
+        return sum(waiting.num_bytes for waiting in self._waiting().values())
 
     @property
     def num_segments(self) -> int:
         """Number of segments of waiting predictions and shadow pairs."""
-        return self._predictions.num_segments + self._shadows.num_segments
+        return sum(waiting.num_segments for waiting in self._waiting().values())
 
     @property
     def num_waiting_shadow_pairs(self) -> int:
@@ -309,7 +357,8 @@ class PartitionJoin:
 
     def prediction_time_ms(self) -> int | None:
         """Return the largest event time of the predictions; None before the first one."""
-        return None if self._predictions.maximum_ms == NO_TIME else self._predictions.maximum_ms
+        time_ms = max(waiting.maximum_ms for waiting in self._predictions.values())
+        return None if time_ms == NO_TIME else time_ms
 
     def label_time_ms(self) -> int | None:
         """Return the largest event time of the labels; None before the first one."""
@@ -329,14 +378,14 @@ class PartitionJoin:
         """Return the offsets to commit with what was taken, with their metadata; empty until the join is restored."""
         if not self._is_restored:
             return {}
-        used_by = [segment.used_by for segment in self._labels.segments if segment.used_by is not None]
         marks = [segment.first for segment in self._labels.segments]
         for waiting in self._waiting().values():
             marks += waiting.labels_from()
         labels = InputState(self._label_position.offset, min([*marks, self._label_position]))
-        states = {self.inputs.predictions: self._predictions.state(used_by), self.inputs.labels: labels}
-        if self.inputs.shadows is not None:
-            states[self.inputs.shadows] = self._shadows.state(())
+        states = {self.inputs.labels: labels}
+        for partition, waiting in self._waiting().items():
+            used_by = [seg.used_by[partition] for seg in self._labels.segments if partition in seg.used_by]
+            states[partition] = waiting.state(used_by)
         return {partition: encode(state, self._rules) for partition, state in states.items()}
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.records import TopicPartition
 from forebay.stream.evaluate.checkpoint import NO_TIME, InputState, Mark
 from forebay.stream.evaluate.columns import Blocks, Hashes, Integers, Scores
 from forebay.stream.evaluate.groups import Groups
@@ -80,6 +82,7 @@ def _joined(parts: Sequence[Batch]) -> Batch:
 class PredictionInput(Generic[Ref]):
     """Holds the predictions of one partition that wait, and pairs them with labels.
 
+    partition: which one.
     sink: counts predictions and pairs.
     tally: counts labels; None if this input does not count them.
     model_ref: returns the version whose classes the labels name.
@@ -89,6 +92,7 @@ class PredictionInput(Generic[Ref]):
 
     def __init__(
         self,
+        partition: TopicPartition,
         parts: JoinParts,
         groups: Groups[Ref],
         sink: Sink,
@@ -96,6 +100,7 @@ class PredictionInput(Generic[Ref]):
         model_ref: Callable[[Ref], ModelRef],
         tally: LabelTally | None,
     ) -> None:
+        self.partition = partition
         self._parts = parts
         self._sink = sink
         self._tally = tally
@@ -104,6 +109,7 @@ class PredictionInput(Generic[Ref]):
         self._floors: dict[str, int] = {}
         self._max_segment = MAX_SEGMENT_ROWS
         self._committed = 0
+        self._held: list[Batch] = []
         self.position = 0
         self.maximum_ms = NO_TIME
 
@@ -130,7 +136,7 @@ class PredictionInput(Generic[Ref]):
         self._committed, self._floors = state.committed, dict(state.floors)
         self.position, self.maximum_ms = state.kept_from
 
-    def state(self, marks: Sequence[Mark]) -> InputState:
+    def state(self, marks: Sequence[Mark] = ()) -> InputState:
         """Return the state at this position. marks: of rows that others still need."""
         own = [segment.first for _, segment in self._segments()]
         kept_from = min([*own, *marks, Mark(self.position, self.maximum_ms)])
@@ -161,20 +167,43 @@ class PredictionInput(Generic[Ref]):
         self.maximum_ms = int(maxima[order[-1]])
         return np.split(maxima, np.cumsum([len(offset) for offset in offsets])[:-1])
 
+    @property
+    def holds_rows(self) -> bool:
+        """Whether rows are held back."""
+        return bool(self._held)
+
     def add(
-        self, batches: Sequence[Batch], labels: WaitingLabels, *, label_time_ms: int, expired_before_ms: int
+        self,
+        batches: Sequence[Batch],
+        labels: WaitingLabels,
+        *,
+        label_time_ms: int,
+        expired_before_ms: int,
+        hold_new: bool = False,
     ) -> None:
-        """Add predictions and pair them with the labels that wait."""
+        """Add predictions and pair them with the labels that wait.
+
+        hold_new: hold those back that are not old, until `release`.
+        """
         old, new = [], []
         for batch in combined(batches):
             num_old = int(np.searchsorted(batch.offsets_B, self._committed))
             num_evicted = int(np.searchsorted(batch.offsets_B, self._floors.get(batch.layout.text, 0)))
             old.append((batch.part(slice(num_evicted, num_old)), True))
             new.append((batch.part(slice(max(num_old, num_evicted), None)), False))
+        if hold_new:
+            self._held += [batch for batch, _ in new if len(batch.hashes_B)]
+            new = []
         for batch, is_old in (*old, *new):
             if len(batch.hashes_B):
                 passed_ms = label_time_ms + self._parts.rules.early_ms
                 self._add(batch, labels, is_old=is_old, passed_ms=passed_ms, expired_before_ms=expired_before_ms)
+
+    def release(self, labels: WaitingLabels, *, label_time_ms: int, expired_before_ms: int) -> None:
+        """Add the rows that were held back."""
+        if self._held:
+            held, self._held = self._held, []
+            self.add(held, labels, label_time_ms=label_time_ms, expired_before_ms=expired_before_ms)
 
     def _add(
         self, batch: Batch, labels: WaitingLabels, *, is_old: bool, passed_ms: int, expired_before_ms: int
@@ -220,12 +249,10 @@ class PredictionInput(Generic[Ref]):
         for (waiting, matches), valid in zip(found, np.split(valid_M, np.cumsum(counts)[:-1]), strict=True):
             self._set_used(waiting, matches.positions_M[valid], segment)
 
-    def pair(self, labels: LabelSegment) -> None:
-        """Pair labels that arrived with the predictions that wait."""
-        # Old predictions first: a label that an old prediction used is counted as used already.
-        for is_old in (True, False):
-            for layout, store in self._stores.items():
-                self._pair_with_labels(layout, [s for s in store.segments if s.is_old == is_old], labels)
+    def pair(self, labels: LabelSegment, *, is_old: bool) -> None:
+        """Pair labels that arrived with the predictions that wait, either the old or the new ones."""
+        for layout, store in self._stores.items():
+            self._pair_with_labels(layout, [s for s in store.segments if s.is_old == is_old], labels)
 
     def _pair_with_labels(self, layout: Layout, segments: Sequence[Segment], labels: LabelSegment) -> None:
         found = [(segment, find(labels.rows.hashes_N, segment.hashes_N, segment.index)) for segment in segments]
@@ -244,7 +271,7 @@ class PredictionInput(Generic[Ref]):
         positions = np.unique(positions)
         positions = positions[~labels.rows.is_used_N[positions]]
         if len(positions):
-            labels.set_used(positions, segment.first)
+            labels.set_used(positions, self.partition, segment.first)
             if not (labels.is_old and segment.is_old):
                 self._tally.add("used", labels.rows.models_N[positions], labels.rows.times_N[positions])
 
@@ -258,19 +285,33 @@ class PredictionInput(Generic[Ref]):
         for _, segment in self._segments():
             segment.is_old = False
 
-    def limit(self, max_rows: int, *, expired_before_ms: int) -> None:
-        """Evict the oldest predictions above a number of rows; count those that have no label and could still get one."""
+    def set_limit(self, max_rows: int) -> None:
+        """Limit the size of segments, which are evicted as a whole, for a number of rows."""
         self._max_segment = max(1, min(MAX_SEGMENT_ROWS, max_rows // SEGMENTS_OF_LIMIT))
         for store in self._stores.values():
             store.max_segment = self._max_segment
-        total, window_ms = len(self), self._parts.rules.window_ms
-        while total > max_rows:
-            _, layout = min(
-                (store.segments[0].first, layout) for layout, store in self._stores.items() if store.segments
-            )
-            segment = self._stores[layout].evict_first()
-            total -= len(segment)
-            times = segment.times(slice(None))
-            evicted = np.flatnonzero(np.isnan(segment.labels(slice(None))) & (times >= expired_before_ms))
-            rows = EvictedRows(segment.groups_N[evicted], times[evicted] // window_ms * window_ms)
-            self._sink.add(layout, rows)
+
+    @property
+    def first(self) -> Mark | None:
+        """The position of the oldest prediction that waits; None if none does."""
+        return min((segment.first for _, segment in self._segments()), default=None)
+
+    def evict_first(self, *, expired_before_ms: int) -> int:
+        """Evict the oldest predictions and return their number; count those that have no label and could still get one."""
+        _, layout = min((store.segments[0].first, layout) for layout, store in self._stores.items() if store.segments)
+        segment, window_ms = self._stores[layout].evict_first(), self._parts.rules.window_ms
+        times = segment.times(slice(None))
+        evicted = np.flatnonzero(np.isnan(segment.labels(slice(None))) & (times >= expired_before_ms))
+        self._sink.add(layout, EvictedRows(segment.groups_N[evicted], times[evicted] // window_ms * window_ms))
+        return len(segment)
+
+
+def limit(inputs: Sequence[PredictionInput[Ref]], max_rows: int, *, expired_before_ms: int) -> None:
+    """Evict the oldest predictions above a number of rows: by offset, and by event time between inputs."""
+    for waiting in inputs:
+        waiting.set_limit(max_rows)
+    total = sum(map(len, inputs))
+    while total > max_rows:
+        firsts = ((waiting.first, waiting) for waiting in inputs)
+        _, oldest = min(((first.maximum_ms, at) for first, at in firsts if first is not None), key=itemgetter(0))
+        total -= oldest.evict_first(expired_before_ms=expired_before_ms)

@@ -12,7 +12,6 @@ from forebay.schemas.topics import (
     LABELS,
     PREDICTIONS,
     QUALITY,
-    REVIEW,
     SHADOW_PREDICTIONS,
     TopicSpec,
     partitions_of,
@@ -44,6 +43,7 @@ class Layout:
     shadow_predictions: None if rollouts are not enabled, or if its partitions do not match those of predictions.
     num_partitions: of predictions, and so of labels.
     max_batch_bytes: the size limit of a record batch.
+    routed: the topics besides predictions that have predictions.
     """
 
     predictions: str
@@ -52,18 +52,29 @@ class Layout:
     quality: OutputTopic
     num_partitions: int
     max_batch_bytes: int
+    routed: tuple[str, ...] = ()
+
+    def prediction_topics(self) -> tuple[str, ...]:
+        """Return the names of all topics with predictions."""
+        return (self.predictions, *self.routed)
 
     def inputs(self) -> dict[str, int]:
         """Return the number of partitions of each input topic."""
-        names = (self.predictions, self.labels, self.shadow_predictions)
+        names = (*self.prediction_topics(), self.labels, self.shadow_predictions)
         return {name: self.num_partitions for name in names if name is not None}
+
+
+def routed_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the topics besides predictions that have predictions."""
+    return tuple(topic_name(settings.topics.prefix, name) for name in settings.topics_beside_predictions())
 
 
 def topic_names(settings: Settings) -> tuple[str, ...]:
     """Return the names of all topics that the evaluator reads or writes. Raises ConfigError for an invalid name."""
     names = (PREDICTIONS.name, settings.evaluate.labels_topic, QUALITY.name)
     shadows = (SHADOW_PREDICTIONS.name,) if settings.rollouts.enabled else ()
-    return tuple(topic_name(settings.topics.prefix, name) for name in (*names, *shadows))
+    routed = settings.topics_beside_predictions()
+    return tuple(topic_name(settings.topics.prefix, name) for name in (*names, *routed, *shadows))
 
 
 def plan_evaluator_topics(settings: Settings, *, num_predictions: int | None = None) -> tuple[WantedTopic, ...]:
@@ -100,19 +111,6 @@ def _sizes(spec: TopicSpec, settings: Settings) -> dict[str, str]:
     return {MAX_MESSAGE_BYTES: str(wanted)} if spec is QUALITY and wanted > BROKER_MAX_MESSAGE_BYTES else {}
 
 
-def _check_routes(settings: Settings, predictions: TopicState) -> Iterator[Finding]:
-    """Yield a warning if some predictions are on other topics, so that the measured quality leaves them out."""
-    elsewhere = (*settings.routed_topics(), *((REVIEW.name,) if settings.has_review_topic() else ()))
-    if elsewhere:
-        yield Finding(
-            "warning",
-            predictions.name,
-            "routes",
-            message=f"the evaluator reads this topic only: predictions on {', '.join(elsewhere)} are not part of the quality",
-            remedy="read the quality as that of what is on this topic, or leave decision.routes out",
-        )
-
-
 def find_problems(
     settings: Settings, wanted: Sequence[WantedTopic], states: Mapping[str, TopicState]
 ) -> tuple[Finding, ...]:
@@ -121,7 +119,7 @@ def find_problems(
     states: of `topic_names`.
     """
     predictions = states[topic_name(settings.topics.prefix, PREDICTIONS.name)]
-    findings: list[Finding] = [*_check_routes(settings, predictions)]
+    findings: list[Finding] = []
     for topic in wanted:
         state = states[topic.name]
         if state.status == "missing":
@@ -145,7 +143,36 @@ def find_problems(
             if topic.spec is LABELS and predictions.status == "present":
                 findings += _check_partitions(state, predictions)
     findings += _check_replay(settings, predictions)
+    for name in routed_names(settings):
+        findings += _check_routed(settings, states[name], predictions)
     return by_severity(findings)
+
+
+def _check_routed(settings: Settings, routed: TopicState, predictions: TopicState) -> Iterator[Finding]:
+    """Yield an error if a topic with predictions cannot be joined with the labels."""
+    if routed.status != "present":
+        missing = routed.status == "missing"
+        yield Finding(
+            severity="error",
+            topic=routed.name,
+            kind=routed.status,
+            message="there is no such topic; workers and `forebay evaluate` need it"
+            if missing
+            else "this user may not describe the topic",
+            remedy="run `forebay topics create`" if missing else "allow the evaluator's user to describe and read it",
+        )
+        return
+    yield from _check_replay(settings, routed)
+    if predictions.status == "present" and routed.num_partitions != predictions.num_partitions:
+        yield Finding(
+            severity="error",
+            topic=routed.name,
+            kind="partition_counts",
+            message=f"has {routed.num_partitions} partitions, {predictions.name} has {predictions.num_partitions}: predictions "
+            "would not be in the partition of their labels",
+            remedy=f"stop the workers, delete {routed.name} and create it with {predictions.num_partitions} partitions "
+            "(`forebay topics create`), or name another topic in decision.routes",
+        )
 
 
 def _check_partitions(labels: TopicState, predictions: TopicState) -> Iterator[Finding]:
@@ -252,4 +279,5 @@ def layout_of(settings: Settings, states: Mapping[str, TopicState]) -> Layout:
         quality=OutputTopic(quality.name, quality.num_partitions, limit),
         num_partitions=predictions.num_partitions,
         max_batch_bytes=limit,
+        routed=routed_names(settings),
     )

@@ -5,12 +5,13 @@ Shapes: N = rows of a segment, sorted by hash and then by offset.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from forebay.stream.core.records import TopicPartition
 from forebay.stream.evaluate.checkpoint import Mark
 from forebay.stream.evaluate.columns import Hashes, Integers
 from forebay.stream.evaluate.interning import Codes
@@ -64,7 +65,7 @@ class LabelSegment:
 
     first: the position of the first one.
     maximum_ms: the largest of `maxima_N`.
-    used_by: the position of a prediction up to which none of these labels was used; None if no label was.
+    used_by: by partition of predictions, the position of one up to which none of these labels was used.
     is_old: whether they are before the offset that was committed when the partition was assigned.
     """
 
@@ -72,12 +73,12 @@ class LabelSegment:
     first: Mark
     maximum_ms: int
     is_old: bool
-    used_by: Mark | None = None
+    used_by: dict[TopicPartition, Mark] = field(default_factory=dict)
 
-    def set_used(self, positions: npt.NDArray[np.intp], first: Mark) -> None:
+    def set_used(self, positions: npt.NDArray[np.intp], partition: TopicPartition, first: Mark) -> None:
         """Record that rows were used. first: the position of a prediction that is not after those that used them."""
         self.rows.is_used_N[positions] = True
-        self.used_by = first if self.used_by is None else min(self.used_by, first)
+        self.used_by[partition] = min(first, self.used_by.get(partition, first))
 
 
 class WaitingLabels:
@@ -130,5 +131,7 @@ def _merged(left: LabelSegment, right: LabelSegment, expired_before_ms: int) -> 
         rows = rows.take(np.flatnonzero(rows.maxima_N >= expired_before_ms))
     if not rows.num_rows:
         return []
-    used_by = min((mark for mark in (left.used_by, right.used_by) if mark is not None), default=None)
+    used_by = dict(left.used_by)
+    for partition, mark in right.used_by.items():
+        used_by[partition] = min(mark, used_by.get(partition, mark))
     return [LabelSegment(rows.sorted(), left.first, right.maximum_ms, is_old=left.is_old, used_by=used_by)]

@@ -19,6 +19,8 @@ from tests.evaluate.reference import TASKS, Label, Prediction, Shadow, resolve
 
 PREDICTIONS, LABELS = TopicPartition("predictions", 0), TopicPartition("labels", 0)
 SHADOWS = TopicPartition("shadow-predictions", 0)
+TOPICS = (PREDICTIONS, TopicPartition("high", 0), TopicPartition("review", 0))
+"""The partitions of predictions, by `Prediction.topic`."""
 
 
 class Driver:
@@ -32,10 +34,12 @@ class Driver:
         *,
         max_waiting: int,
         shadows: Sequence[Shadow] = (),
+        num_topics: int = 1,
     ) -> None:
         self.predictions, self.labels, self.shadows = predictions, labels, shadows
         self._rules, self._max_waiting = rules, max_waiting
-        self._committed: dict[TopicPartition, Committed | None] = {PREDICTIONS: None, LABELS: None, SHADOWS: None}
+        self._committed: dict[TopicPartition, Committed | None] = dict.fromkeys((*TOPICS, LABELS, SHADOWS))
+        self._topics = TOPICS[:num_topics]
         self.sums: dict[QualityKey, QualitySums] = {}
         self.label_counts: dict[QualityKey, LabelCounts] = {}
         self.paired: dict[PairedKey, PairedSums] = {}
@@ -45,17 +49,20 @@ class Driver:
     def restart(self) -> None:
         """Forget everything that was not committed."""
         self.join = PartitionJoin(
-            JoinInputs(PREDICTIONS, LABELS, SHADOWS if self.shadows else None),
+            JoinInputs(PREDICTIONS, LABELS, SHADOWS if self.shadows else None, routed=self._topics[1:]),
             self._rules,
             resolve=resolve,
             max_waiting=self._max_waiting,
         )
         positions = self.join.restore(self._committed)
-        self._prediction_position, self._label_position = positions[PREDICTIONS] or 0, positions[LABELS] or 0
+        self._prediction_positions = [positions[partition] or 0 for partition in self._topics]
+        self._label_position = positions[LABELS] or 0
         self._shadow_position = positions.get(SHADOWS) or 0
 
-    def read_predictions(self, count: int) -> None:
-        rows = [p for p in self.predictions if p.offset >= self._prediction_position][:count]
+    def read_predictions(self, count: int, topic: int = 0) -> None:
+        topic %= len(self._topics)
+        position = self._prediction_positions[topic]
+        rows = [p for p in self.predictions if p.topic == topic and p.offset >= position][:count]
         columns = []
         for ref in {p.ref: None for p in rows}:
             own = [p for p in rows if p.ref == ref]
@@ -72,8 +79,18 @@ class Driver:
                     slices=[p.slices for p in own],
                 )
             )
-        self._prediction_position = rows[-1].offset + 1 if rows else self._prediction_position
-        self.join.add_predictions(columns, next_offset=self._prediction_position)
+        position = self._prediction_positions[topic] = rows[-1].offset + 1 if rows else position
+        self.join.add_predictions(columns, next_offset=position, partition=self._topics[topic])
+
+    def drop_labels(self) -> None:
+        """Let labels not wait for topics whose predictions were all read."""
+        ends = [max((p.offset + 1 for p in self.predictions if p.topic == topic), default=0) for topic in range(3)]
+        at_end = [
+            partition
+            for partition, end, position in zip(self._topics, ends, self._prediction_positions, strict=False)
+            if position >= end
+        ]
+        self.join.drop_labels(at_end)
 
     def read_labels(self, count: int) -> None:
         rows = [label for label in self.labels if label.offset >= self._label_position][:count]
@@ -139,7 +156,7 @@ class Driver:
     def read_committed(self) -> tuple[list[Prediction], list[Label]]:
         """Return the rows before the committed offsets."""
         return (
-            [p for p in self.predictions if p.offset < self._end(PREDICTIONS)],
+            [p for p in self.predictions if p.offset < self._end(TOPICS[p.topic])],
             [label for label in self.labels if label.offset < self._end(LABELS)],
         )
 
@@ -153,7 +170,8 @@ class Driver:
 
     def finish(self) -> None:
         """Read everything and commit."""
-        self.read_predictions(1 << 30)
+        for topic in range(len(self._topics)):
+            self.read_predictions(1 << 30, topic)
         self.read_labels(1 << 30)
         if self.shadows:
             self.read_shadows(1 << 30)

@@ -47,6 +47,7 @@ class Prediction:
     scores: tuple[float, ...]
     block: int
     slices: tuple[str, ...] = ()
+    topic: int = 0
 
     @property
     def predicted(self) -> int:
@@ -91,14 +92,15 @@ class Reference:
         self._window = rules.window_ms
         self.labels: dict[QualityKey, LabelCounts] = {}
         self.settled: list[Settled] = []
-        self._prediction_maxima = list(accumulate((p.time for p in predictions), max))
         self._label_maxima = list(accumulate((label.time for label in labels), max))
         self._labels = labels
         used: set[int] = set()
         for label in labels:
             self._count(label).labels += 1
-        for prediction, maximum in zip(predictions, self._prediction_maxima, strict=True):
-            self.settled.append(self._settle(prediction, maximum, used))
+        for topic in {prediction.topic for prediction in predictions}:
+            own = [prediction for prediction in predictions if prediction.topic == topic]
+            for prediction, maximum in zip(own, accumulate((p.time for p in own), max), strict=True):
+                self.settled.append(self._settle(prediction, maximum, used))
         for label in labels:
             self._count(label).used += label.offset in used
         self.sums = self._sums()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from forebay.stream.evaluate.class_names import ClassNames
 from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.evaluator import Evaluator
 from forebay.stream.evaluate.quality_records import QualityRecords
-from tests.evaluate.records import label, prediction
-from tests.evaluate.test_joins import L0, P0, new_joins
+from forebay.stream.evaluate.topic_layout import Layout
+from tests.evaluate.records import NOW_MS, label, prediction
+from tests.evaluate.test_joins import L0, LAYOUT, P0, new_joins
 
 EPOCH = Epoch(1, "member", None, 1)
 
@@ -29,6 +31,7 @@ class Cluster:
     """A source, a transaction and a producer in one, which write down what is asked of them.
 
     fail_with: the errors of the next commits.
+    behind: topics that were not read to their end.
     """
 
     def __init__(self) -> None:
@@ -39,6 +42,7 @@ class Cluster:
         self.written: list[bytes | None] = []
         self.fail_with: list[Exception] = []
         self.hangs = False
+        self.behind: tuple[str, ...] = ()
         self._pending: list[bytes | None] = []
         self._positions: dict[TopicPartition, int] = {}
 
@@ -53,8 +57,8 @@ class Cluster:
     def positions(self) -> Mapping[TopicPartition, int]:
         return self._positions
 
-    def is_at_end(self, _partition: TopicPartition) -> bool:
-        return True
+    def is_at_end(self, partition: TopicPartition) -> bool:
+        return partition.topic not in self.behind
 
     async def rewind(self) -> None:
         self.calls.append("rewind")
@@ -106,13 +110,15 @@ class Cluster:
         return None
 
 
-def evaluator_on(cluster: Cluster, *, revoke_timeout_s: float = 5.0, commit_timeout_s: float = 5.0) -> Evaluator:
-    clock, joins = SystemClock(), new_joins()
+def evaluator_on(
+    cluster: Cluster, *, revoke_timeout_s: float = 5.0, commit_timeout_s: float = 5.0, layout: Layout = LAYOUT
+) -> Evaluator:
+    clock, joins = SystemClock(), new_joins(layout=layout)
     names = ClassNames(lambda _ref: (), clock=clock)
     evaluator = Evaluator(joins, names, clock=clock, commit_interval_s=0.0, revoke_timeout_s=revoke_timeout_s)
     records = QualityRecords(OutputTopic("quality", 4, 1_000_000), window_s=3_600, horizon_ms=1, worker="me")
     evaluator.connect(cluster, Committer(records, cluster, cluster, clock=clock, timeout_s=commit_timeout_s), cluster)
-    joins.restore(dict.fromkeys((P0, L0)))
+    joins.restore(dict.fromkeys(TopicPartition(topic, 0) for topic in layout.inputs()))
     return evaluator
 
 
@@ -208,3 +214,14 @@ async def test_records_are_dropped_if_the_epoch_ends_while_names_are_loaded() ->
     cluster.epoch = EPOCH
     await evaluator.commit()
     assert not evaluator.totals.predictions
+
+
+@pytest.mark.parametrize(("behind", "waiting"), [((), 0), (("review",), 1)])
+async def test_labels_do_not_wait_for_a_topic_that_was_read_to_its_end(behind: tuple[str, ...], waiting: int) -> None:
+    cluster = Cluster()
+    cluster.behind = behind
+    evaluator = evaluator_on(cluster, layout=replace(LAYOUT, routed=("review",)))
+    source = {"topic": "features", "partition": 0, "offset": 0, "timestamp": NOW_MS}
+    cluster.polls = [{P0: [prediction(0, source=source)], L0: [label(0, timestamp=NOW_MS - 600_000)]}]
+    await run_until_read(evaluator, cluster)
+    assert evaluator.joins.num_waiting_labels == waiting

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,9 +81,17 @@ def histories(draw: st.DrawFn, *, distinct_times: bool = False) -> tuple[list[Pr
     return predictions, labels
 
 
+TOPICS = st.integers(1, 3).flatmap(lambda count: st.lists(st.integers(0, count - 1), min_size=24, max_size=24))
+
+
+def on_topics(predictions: Sequence[Prediction], topics: Sequence[int]) -> list[Prediction]:
+    return [replace(prediction, topic=topic) for prediction, topic in zip(predictions, topics, strict=False)]
+
+
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["read_predictions", "read_labels"]), st.integers(1, 6)),
+        st.tuples(st.just("read_predictions"), st.integers(1, 6), st.integers(0, 2)),
+        st.tuples(st.just("read_labels"), st.integers(1, 6)),
         st.sampled_from([("commit",), ("commit",), ("restart",)]),
     ),
     min_size=8,
@@ -114,11 +123,39 @@ def test_commits_add_up_to_the_definition(
     check_steps(history, steps, rules)
 
 
+ROUTED_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("read_predictions"), st.integers(1, 6), st.integers(0, 2)),
+        st.tuples(st.just("read_labels"), st.integers(1, 6)),
+        st.sampled_from([("commit",), ("commit",), ("restart",), ("drop_labels",)]),
+    ),
+    min_size=8,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    histories(),
+    TOPICS,
+    ROUTED_STEPS,
+    st.sampled_from([RULES, RULES, PATIENT_LABELS]),
+)
+def test_predictions_on_several_topics_are_counted_alike(
+    history: tuple[list[Prediction], list[Label]],
+    topics: list[int],
+    steps: list[tuple[Any, ...]],
+    rules: JoinRules,
+) -> None:
+    check_steps((on_topics(history[0], topics), history[1]), steps, rules)
+
+
 def check_steps(
     history: tuple[Sequence[Prediction], Sequence[Label]], steps: list[tuple[Any, ...]], rules: JoinRules
 ) -> Reference:
     """Run the steps and compare every commit with the definition; return what is counted at the end."""
-    driver = Driver(*history, rules, max_waiting=UNLIMITED)
+    num_topics = 1 + max((prediction.topic for prediction in history[0]), default=0)
+    driver = Driver(*history, rules, max_waiting=UNLIMITED, num_topics=num_topics)
 
     def check() -> None:
         expected = Reference(*driver.read_committed(), rules)
@@ -130,8 +167,8 @@ def check_steps(
     return Reference(*driver.read_committed(), rules)
 
 
-def predicted(offset: int, hash_value: int, time: int) -> Prediction:
-    return Prediction(offset, hash_value, time, ref=BINARY, scores=(0.75,), block=0)
+def predicted(offset: int, hash_value: int, time: int, *, topic: int = 0) -> Prediction:
+    return Prediction(offset, hash_value, time, ref=BINARY, scores=(0.75,), block=0, topic=topic)
 
 
 READ = [("read_predictions", 1), ("read_labels", 1)]
@@ -154,6 +191,42 @@ def test_a_label_that_was_used_by_a_prediction_of_the_past_is_not_counted_as_use
     assert sum(counts.used for counts in expected.labels.values()) == 1
 
 
+def num_used(expected: Reference) -> int:
+    return sum(counts.used for counts in expected.labels.values())
+
+
+@pytest.mark.parametrize("later", [("labels", "new", "old"), ("new", "old", "labels"), ("old", "new", "labels")])
+@pytest.mark.parametrize(("old", "new"), [(0, 1), (1, 0)])
+def test_a_label_that_is_used_on_another_topic_after_a_restart_is_counted_as_used_once(
+    later: Sequence[str], old: int, new: int
+) -> None:
+    predictions = [predicted(0, 1, 100, topic=old), predicted(0, 1, 101, topic=new)]
+    reads: dict[str, tuple[Any, ...]] = {
+        "old": ("read_predictions", 1, old),
+        "new": ("read_predictions", 1, new),
+        "labels": ("read_labels", 1),
+    }
+    steps = [reads["old"], reads["labels"], ("commit",), ("restart",), *map(reads.__getitem__, later)]
+    expected = check_steps((predictions, [Label(0, 1, 100, "yes")]), steps, RULES)
+    assert [settled.value for settled in expected.settled] == [1.0, 1.0] and num_used(expected) == 1
+
+
+@pytest.mark.parametrize("old", [0, 1])
+def test_a_label_that_a_prediction_of_the_past_used_on_another_topic_is_not_counted_as_used_again(old: int) -> None:
+    predictions = [predicted(0, 1, 100, topic=old), predicted(0, 1, 101, topic=1 - old)]
+    labels = [Label(0, 1, 100, "yes"), Label(1, 9, 120, "no")]
+    steps = [("read_predictions", 1, old), ("read_labels", 1), ("read_labels", 1), ("commit",), ("restart",)]
+    assert num_used(check_steps((predictions, labels), steps, PATIENT_LABELS)) == 1
+
+
+def test_a_label_waits_for_predictions_that_are_held_back_after_a_restart() -> None:
+    predictions = [predicted(0, 5, 130), predicted(0, 1, 100, topic=1), predicted(1, 6, 150, topic=1)]
+    before = [("read_predictions", 1, 0), ("read_labels", 1), ("commit",), ("restart",)]
+    steps = [*before, ("read_labels", 1), ("read_predictions", 2, 1), ("read_predictions", 1, 0)]
+    expected = check_steps((predictions, [Label(0, 1, 100, "yes")]), steps, RULES)
+    assert num_used(expected) == 1
+
+
 def test_rows_that_are_read_again_in_another_order_are_not_counted_again() -> None:
     predictions = [predicted(offset, offset % 3, 100 + offset) for offset in range(12)]
     labels = [Label(offset, offset % 3, 100 + offset, "yes" if offset % 2 else "no") for offset in range(12)]
@@ -168,12 +241,12 @@ def test_rows_that_are_read_again_in_another_order_are_not_counted_again() -> No
 
 
 @settings(max_examples=40, deadline=None)
-@given(histories(distinct_times=True), STEPS, st.integers(1, 12))
+@given(histories(distinct_times=True), TOPICS, STEPS, st.integers(1, 12))
 def test_each_prediction_is_matched_or_evicted_or_unmatched(
-    history: tuple[list[Prediction], list[Label]], steps: list[Any], max_waiting: int
+    history: tuple[list[Prediction], list[Label]], topics: list[int], steps: list[Any], max_waiting: int
 ) -> None:
     # Each window has one prediction at most, so that the sums of a key show what happened to it.
-    driver = Driver(*history, DISTINCT, max_waiting=max_waiting)
+    driver = Driver(on_topics(history[0], topics), history[1], DISTINCT, max_waiting=max_waiting, num_topics=3)
 
     def check() -> None:
         expected = Reference(*driver.read_committed(), DISTINCT)

@@ -137,6 +137,30 @@ def test_the_process_evicts_beyond_its_limit_and_says_so() -> None:
     assert sums.predictions == 422 and sums.evicted == 422 - joins.num_waiting_predictions
 
 
+def test_predictions_of_routes_are_joined_with_the_same_labels() -> None:
+    joins = new_joins(layout=replace(LAYOUT, routed=("high", "review")))
+    high, review = TopicPartition("high", 0), TopicPartition("review", 0)
+    joins.restore(dict.fromkeys((P0, L0, high, review)))
+    assert joins.partitions_that_may_be_idle() == [P0, high, review]
+    assert new_joins().partitions_that_may_be_idle() == []
+    abstained = prediction(1, decision="abstain", reason="low_confidence")
+    polled = {
+        review: [abstained, Polled(2, b"bad")],
+        high: [prediction(2)],
+        P0: [prediction(0)],
+        L0: [label(1), label(2)],
+    }
+    joins.add(joins.parse(polled), {high: 5})
+    snapshot = joins.take()
+    assert counts(snapshot) == (3, 2)
+    assert {at: committed.offset for at, committed in snapshot.checkpoint.items()} == {P0: 1, L0: 3, high: 5, review: 3}
+    assert joins.refusals.counts == {("review", "not_json"): 1}
+    assert joins.num_waiting_labels == 2
+    late = {P0: [prediction(3, source={"topic": "f", "partition": 0, "offset": 1, "timestamp": NOW_MS + 900})]}
+    joins.add(joins.parse(late), {}, at_end=frozenset({P0, high, review}))
+    assert joins.num_waiting_labels == 2, "early_ms has not passed"
+
+
 def test_the_other_topic_is_read_first_when_much_waits() -> None:
     joins = new_joins(max_waiting=20)
     joins.restore(NONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import TopicPartition
@@ -13,6 +14,7 @@ from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.wire import LabelCounts
 
 PREDICTIONS, LABELS = TopicPartition("predictions", 0), TopicPartition("labels", 0)
+REVIEW = TopicPartition("review", 0)
 CLASSES = {"no": 0.0, "yes": 1.0}
 
 
@@ -84,3 +86,53 @@ def test_times_are_unknown_before_the_first_rows_and_windows_become_final_with_t
     join.add_labels(labels(0, [9, 9], [1500, 1400], ["yes", "no"]), next_offset=2)
     assert (join.prediction_time_ms(), join.label_time_ms(), join.final_before_ms()) == (700, 1500, 500)
     assert join.num_waiting_labels == 2
+
+
+def routed_join(max_waiting: int = 1000) -> PartitionJoin:
+    rules = JoinRules(horizon_ms=1000, early_ms=100, window_ms=500)
+    return PartitionJoin(
+        JoinInputs(PREDICTIONS, LABELS, routed=(REVIEW,)), rules, resolve=resolve, max_waiting=max_waiting
+    )
+
+
+@pytest.mark.parametrize(("time_ms", "waiting"), [(199, 0), (200, 1)])
+def test_a_topic_without_predictions_does_not_keep_labels_for_ever(time_ms: int, waiting: int) -> None:
+    join = routed_join()
+    join.add_labels(labels(0, [1], [time_ms], ["yes"]), next_offset=1)
+    join.add_predictions([predictions(0, [7], [400], [0.1])], next_offset=1)
+    join.drop_labels([PREDICTIONS])
+    assert join.num_waiting_labels == 1, "the other topic may have older predictions"
+    join.drop_labels([PREDICTIONS, REVIEW])
+    assert join.num_waiting_labels == waiting, "it counts as early_ms behind"
+    join.add_predictions([predictions(0, [1], [300], [0.9])], next_offset=1, partition=REVIEW)
+    ((sums, _),) = join.take().sums.values()
+    assert (sums.predictions, sums.matched) == (2, waiting)
+    assert {partition: at.offset for partition, at in join.checkpoint().items()} == {
+        PREDICTIONS: 1,
+        LABELS: 1,
+        REVIEW: 1,
+    }
+
+
+def test_a_state_without_the_further_topics_is_continued() -> None:
+    before = join_of()
+    before.add_predictions([predictions(0, [1], [10], [0.9])], next_offset=1)
+    committed = before.checkpoint()
+    join = routed_join()
+    assert join.restore({**committed, REVIEW: None}) == {PREDICTIONS: 0, LABELS: 0, REVIEW: None}
+    join.add_predictions([predictions(0, [2], [20], [0.9])], next_offset=1, partition=REVIEW)
+    join.add_predictions([predictions(0, [1], [10], [0.9])], next_offset=1)
+    join.add_labels(labels(0, [1, 2], [30, 40], ["yes", "yes"]), next_offset=2)
+    ((sums, _),) = join.take().sums.values()
+    assert (sums.predictions, sums.matched) == (1, 2), "the first prediction is counted already"
+
+
+def test_the_oldest_predictions_of_all_topics_are_evicted() -> None:
+    join = routed_join(max_waiting=3)
+    for offset in range(2):
+        join.add_predictions([predictions(offset, [offset], [1000 + offset], [0.1])], next_offset=offset + 1)
+    for offset in range(2):
+        columns = predictions(offset, [offset + 5], [10 + 600 * offset], [0.1])
+        join.add_predictions([columns], next_offset=offset + 1, partition=REVIEW)
+    evicted = {key.window_start: sums.evicted for key, (sums, _) in join.take().sums.items() if sums.evicted}
+    assert evicted == {0: 1} and join.num_waiting_predictions == 3

@@ -19,6 +19,7 @@ from forebay.stream.evaluate.topic_layout import (
     topic_names,
 )
 from forebay.stream.evaluate.topics import check_evaluator_topics, create_evaluator_topics, find_layout
+from forebay.stream.kafka.cluster.acls import Role, required_acls
 from forebay.stream.kafka.cluster.topic_plan import Finding, TopicState
 from forebay.stream.kafka.cluster.topics import create_topics
 from tests.brokers.clients import create_topic
@@ -45,12 +46,40 @@ def changed(name: str, settings: Settings = SETTINGS, **changes: Any) -> tuple[F
     return find_problems(settings, PLAN, GOOD | {name: replace(GOOD[name], **changes)})
 
 
-def test_predictions_on_other_topics_are_pointed_out() -> None:
-    decision = DecisionSection(min_confidence=0.6, routes=(Route(topic="high", label=1),))
-    settings = Settings(evaluate=EvaluateSection(enabled=True), decision=decision)
-    (finding,) = find_problems(settings, PLAN, GOOD)
-    assert (finding.severity, finding.topic, finding.kind) == ("warning", "predictions", "routes")
-    assert "high, review are not part of the quality" in finding.message
+ROUTED = Settings(
+    evaluate=EvaluateSection(enabled=True),
+    decision=DecisionSection(min_confidence=0.6, routes=(Route(topic="high", label=1),)),
+)
+
+
+def test_topics_of_routes_and_review_are_read_too() -> None:
+    states = GOOD | {name: replace(PREDICTIONS, name=name) for name in ("high", "review")}
+    assert find_problems(ROUTED, PLAN, states) == ()
+    assert set(topic_names(ROUTED)) == {"predictions", "high", "review", "labels", "quality"}
+    layout = layout_of(ROUTED, states)
+    assert layout.routed == ("high", "review")
+    read = {acl.name for acl in required_acls(Role.EVALUATOR, ROUTED) if acl.operation == "READ"}
+    assert read > set(layout.inputs())
+    assert layout.inputs() == dict.fromkeys(("predictions", "high", "review", "labels"), 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"num_partitions": 3}, "partition_counts"),
+        ({"status": "missing"}, "missing"),
+        ({"status": "forbidden"}, "forbidden"),
+        ({"configs": {"retention.ms": "89999999"}}, "retention"),
+    ],
+)
+@pytest.mark.parametrize("name", ["high", "review"])
+def test_a_topic_of_a_route_that_cannot_be_joined_is_an_error(name: str, changes: dict[str, Any], kind: str) -> None:
+    states = GOOD | {other: replace(PREDICTIONS, name=other) for other in ("high", "review")}
+    states[name] = replace(states[name], **changes)
+    (finding,) = find_problems(ROUTED, PLAN, states)
+    assert (finding.severity, finding.topic, finding.kind) == ("error", name, kind) and finding.remedy
+    with pytest.raises(BrokerError, match=f"topic {name}: "):
+        require_joinable(PREDICTIONS, (finding,))
 
 
 def kinds(findings: tuple[Finding, ...]) -> list[tuple[str, str, str]]:

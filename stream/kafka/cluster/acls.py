@@ -133,7 +133,7 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
 
 
 def _evaluator(settings: Settings) -> Iterator[Acl]:
-    read = _names(settings, PREDICTIONS.name, settings.evaluate.labels_topic)
+    read = _names(settings, PREDICTIONS.name, *settings.topics_beside_predictions(), settings.evaluate.labels_topic)
     if settings.rollouts.enabled:
         read += _names(settings, SHADOW_PREDICTIONS.name)
     (quality,) = _names(settings, QUALITY.name)
