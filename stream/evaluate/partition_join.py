@@ -6,9 +6,8 @@ the label's maximum + early. The valid label with the highest offset counts. So 
 partition was read, not on the order between them.
 
 Labels wait until every partition of predictions has passed their maximum + early. One without records would keep all of them,
-so a partition that its reader has read to the end (`drop_labels`) counts as at most `early` behind the
-furthest one. Only a prediction that comes later than this can lose a label: on a topic together with the others, it would have
-been too late for it.
+so a partition that its reader has read to the end (`drop_labels`) counts as at most `early` behind the furthest one. Only a
+prediction that comes later than this can lose a label: on a topic together with the others, it would have been too late for it.
 
 Restarts: `checkpoint` says from where each partition must be read again, and what was committed before is not counted again.
 """
