@@ -19,6 +19,9 @@ _NAMES = (
     "rollout",
     "rollout-switch",
     "shadow-prediction",
+    "label",
+    "quality",
+    "drift",
     "outcome-delta",
     "error-aggregate",
     "alert",
@@ -43,8 +46,8 @@ def command(source: ConfigSource, name: str | None, show_examples: bool, asyncap
     """Print the format of records that Forebay reads and writes, as JSON Schema (2020-12).
 
     NAME is event (its value in JSON), event-f32 (the headers of an event with raw floats), prediction, dead-letter or
-    late-event (its headers), rollout, rollout-switch, outcome-delta, error-aggregate, alert or aggregator-changelog. Without
-    NAME, all schemas are listed.
+    late-event (its headers), rollout, rollout-switch, shadow-prediction, label, quality, drift, outcome-delta, error-aggregate,
+    alert or aggregator-changelog. Without NAME, all schemas are listed.
     """
     if asyncapi:
         if name is not None or show_examples:

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
 from forebay.schemas.aggregates import CATEGORY_METRICS, Category, DriftLevel, Severity
 from forebay.schemas.failures import FailureKind
@@ -18,6 +17,15 @@ from forebay.stream.config.values import Allowed, Mistake, Mistakes, allowed
 _MAX_NAME: Final = 100
 _MINUTE_S: Final = 60
 _DAY_S: Final = 86_400
+
+
+class _KeyError(ValueError):
+    """A key whose value does not fit the rule's other keys. key: None if no single key is at fault."""
+
+    def __init__(self, key: str | None, verdict: str) -> None:
+        super().__init__(verdict)
+        self.key = key
+        self.verdict = verdict
 
 
 class AlertRule(BaseModel):
@@ -125,10 +133,10 @@ class AlertRule(BaseModel):
             resolve_below=self.resolve_below,
         )
         if (fault := first_fault(keys)) is not None:
-            raise PydanticCustomError("rule_key", "{verdict}", {"key": fault.key, "verdict": fault.verdict})
+            raise _KeyError(fault.key, fault.verdict)
         if self.metric is None and self.resolve_below is not None and not 0 <= self.resolve_below <= self.threshold:
             verdict = f"must be at least 0 and at most the threshold, {self.threshold:g}"
-            raise PydanticCustomError("rule_key", "{verdict}", {"key": "resolve_below", "verdict": verdict})
+            raise _KeyError("resolve_below", verdict)
         return self
 
     @property
@@ -208,7 +216,7 @@ def _subject(index: int, table: dict[str, Any]) -> str:
 
 def _mistake(index: int, subject: str, error: Any, table: dict[str, Any]) -> Mistake:
     if not error["loc"]:
-        key, verdict = error["ctx"]["key"], error["ctx"]["verdict"]
+        key, verdict = error["ctx"]["error"].key, error["ctx"]["error"].verdict
         if key is None:
             return Mistake(f"[{index}]", subject, verdict)
         shown = f" = {_shown(table[key])}" if key in table else ""

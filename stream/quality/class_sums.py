@@ -169,10 +169,10 @@ class ClassSums:
     def is_empty(self) -> bool:
         """Whether every sum is zero."""
         return not (
-            self.log_loss or self.brier or self.calibration.any() or any(counts for _, counts in self._histograms())
+            self.log_loss or self.brier or self.calibration.any() or any(counts for _, counts in self.histograms())
         )
 
-    def _histograms(self) -> Iterator[tuple[str, Counts]]:
+    def histograms(self) -> Iterator[tuple[str, Counts]]:
         for name in ("predicted_scores", "hit_scores", "miss_scores", *_BY_CLASS):
             counts = getattr(self, name)
             if counts is not None:
@@ -183,7 +183,7 @@ class ClassSums:
         self.log_loss += other.log_loss
         self.brier += other.brier
         self.calibration += other.calibration
-        for (_, mine), (_, theirs) in zip(self._histograms(), other._histograms(), strict=True):
+        for (_, mine), (_, theirs) in zip(self.histograms(), other.histograms(), strict=True):
             mine.merge(theirs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class ClassSums:
             "log_loss": self.log_loss,
             "brier": self.brier,
             "calibration": {"rows": rows, "confidence": confidence, "hits": hits},
-            **{name: counts.to_dict() for name, counts in self._histograms()},
+            **{name: counts.to_dict() for name, counts in self.histograms()},
         }
 
     @classmethod
@@ -201,7 +201,7 @@ class ClassSums:
         """Return the sums of a document. Raises DataError; place: what they are, for the message."""
         found = cls(num_classes)
         found.log_loss, found.brier = document.log_loss, document.brier
-        for name, counts in list(found._histograms()):
+        for name, counts in list(found.histograms()):
             part = getattr(document, name)
             if part is None:
                 raise DataError(f"{place}: {name} is missing; expected for {num_classes} classes")

@@ -39,14 +39,14 @@ class Counts:
         self._num_pending = 0
 
     def __bool__(self) -> bool:
-        self._sum_up()
+        self.sum_up()
         return bool(len(self._indices))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counts):
             return NotImplemented
-        self._sum_up()
-        other._sum_up()
+        self.sum_up()
+        other.sum_up()
         return (
             self.size == other.size
             and np.array_equal(self._indices, other._indices)
@@ -66,7 +66,7 @@ class Counts:
 
     def merge(self, other: Counts) -> None:
         """Add other counts of the same size."""
-        other._sum_up()
+        other.sum_up()
         self._add(other._indices, other._counts)
 
     def _add(self, indices: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
@@ -75,9 +75,9 @@ class Counts:
         self._pending.append((indices, counts))
         self._num_pending += len(indices)
         if self._num_pending > _MAX_PENDING:
-            self._sum_up()
+            self.sum_up()
 
-    def _sum_up(self) -> None:
+    def sum_up(self) -> None:
         """Add what is pending. The arrays are replaced, never changed: others may hold them."""
         if not self._pending:
             return
@@ -99,24 +99,24 @@ class Counts:
 
     def total(self) -> int:
         """Return the sum of all counts."""
-        self._sum_up()
+        self.sum_up()
         return int(self._counts.sum())
 
     def dense(self) -> npt.NDArray[np.int64]:
         """Return the count of every index."""
-        self._sum_up()
+        self.sum_up()
         dense = np.zeros(self.size, dtype=np.int64)
         dense[self._indices] = self._counts
         return dense
 
     def items(self) -> Mapping[int, int]:
         """Return the counts that are not zero, by index in ascending order."""
-        self._sum_up()
+        self.sum_up()
         return dict(zip(self._indices.tolist(), self._counts.tolist(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
-        self._sum_up()
+        self.sum_up()
         return {"bins": self._indices.tolist(), "counts": self._counts.tolist()}
 
     @classmethod

@@ -23,6 +23,7 @@ OWN = frozenset({"forebay"})
 
 # Modules that need an extra. A folder includes everything in it. All other modules must not need more than the base.
 EXTRA_OF = {
+    "forebay/models/registration/calibrate.py": "training",
     "forebay/models/registration/lightgbm_reader.py": "trees",
     "forebay/models/registration/sklearn_": "trees",
     "forebay/models/registration/xgboost_reader.py": "trees",
