@@ -6,14 +6,14 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from forebay.models.artefacts.signature import Signature
-from forebay.schemas.errors import DataError
+from forebay.schemas.errors import ConfigError, DataError
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Record
 
@@ -38,6 +38,20 @@ class LabelledScores:
         """Return the scores, float32 [N, O], and the classes, int64 [N]."""
         width = len(self.scores[0]) if self.scores else 0
         return np.array(self.scores, np.float32).reshape(-1, width), np.array(self.classes, np.int64)
+
+
+def check_labels_topic(settings: Settings, topic: str) -> None:
+    """Raise ConfigError if a topic is one that Forebay reads events from or writes. topic: the full name."""
+    from forebay.schemas.topics import ALL_TOPICS, LABELS, topic_name
+
+    prefix = settings.topics.prefix
+    own = (*settings.input.topics, *settings.routed_topics(), *(spec.name for spec in ALL_TOPICS if spec is not LABELS))
+    if topic in {topic_name(prefix, name) for name in own}:
+        raise ConfigError(
+            f"{topic} is not a topic of labels: Forebay uses it for something else",
+            kind="calibration",
+            remedy=f"give the topic to which the true classes are published, such as {settings.evaluate.labels_topic}",
+        )
 
 
 def class_of(value: object, signature: Signature) -> int | None:
@@ -128,6 +142,7 @@ class TopicJoin:
     prediction.
 
     max_rows: the largest number of labels.
+    num_refused: records that are no labels. num_malformed: predictions by the version without its scores.
     """
 
     ref: ModelRef
@@ -138,12 +153,16 @@ class TopicJoin:
     scores: dict[str, list[float]] = field(default_factory=dict)
     num_refused: int = 0
     num_predictions: int = 0
+    num_malformed: int = 0
 
     def add_label(self, record: Record) -> None:
         """Add a record of the topic of labels. Raises DataError if there are too many."""
         document = _document(record)
-        if document is None or document.get("model") not in (None, self.ref.name):
-            self.num_refused += document is None
+        # A prediction has a field label, too: the class that was predicted.
+        if document is None or {"prediction", "source"} <= document.keys():
+            self.num_refused += 1
+            return
+        if document.get("model") not in (None, self.ref.name):
             return
         event_id, class_index = document.get("id"), class_of(document.get("label"), self.signature)
         if event_id is None or isinstance(event_id, bool) or class_index is None:
@@ -158,10 +177,20 @@ class TopicJoin:
         document = _document(record)
         if document is None or (document.get("model"), document.get("version")) != self.ref:
             return
-        self.num_predictions += 1
         event_id, scores = document.get("id"), document.get("prediction")
-        if event_id in self.labels and isinstance(scores, list):
+        if not isinstance(event_id, str) or not self._are_scores(scores):
+            self.num_malformed += 1
+            return
+        self.num_predictions += 1
+        if event_id in self.labels:
             self.scores[event_id] = scores
+
+    def _are_scores(self, scores: object) -> TypeGuard[list[float]]:
+        return (
+            isinstance(scores, list)
+            and len(scores) == self.signature.output_dim
+            and all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores)
+        )
 
     def joined(self) -> LabelledScores:
         """Return the predictions that have a label."""

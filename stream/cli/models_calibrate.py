@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from forebay.stream.core.model_ref import ModelRef
 
 _MAX_ROWS: Final = 1_000_000
+
+
+def _number(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Refuse NaN, which is neither below nor above the ends of a range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is not a number between 0 and 1")
+    return value
 
 
 @click.command(
@@ -65,6 +73,7 @@ _MAX_ROWS: Final = 1_000_000
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    callback=_number,
     metavar="NUMBER",
     help="Binary: the smallest probability of class 1, for the new version. [default: decide as the version does]",
 )
@@ -156,7 +165,7 @@ def _from_topics(
     quiet: bool,
 ) -> LabelledScores:
     from forebay.schemas.topics import topic_name
-    from forebay.stream.cli.labelled_scores import TopicJoin, read_labelled_topics
+    from forebay.stream.cli.labelled_scores import TopicJoin, check_labels_topic, read_labelled_topics
     from forebay.stream.config.moment import parse_moment
     from forebay.stream.core.clock import SystemClock
 
@@ -170,10 +179,16 @@ def _from_topics(
         None if since is None else parse_moment("--from", since.removeprefix("-"), now_ms=SystemClock().wall_ms())
     )
     full = topic_name(settings.topics.prefix, topic)
+    check_labels_topic(settings, full)
     join = TopicJoin(ref, signature, full, max_rows)
     run_async(read_labelled_topics(settings, join, since_ms=since_ms, quiet=quiet))
     if join.num_refused:
         echo(f"{full}: ignored {quantity(join.num_refused, 'record')} without the id or class of a label", err=True)
+    if join.num_malformed:
+        echo(
+            f"ignored {quantity(join.num_malformed, 'prediction')} without the scores of {ref.name}@{ref.version}",
+            err=True,
+        )
     found = join.joined()
     if not found.scores:
         raise DataError(

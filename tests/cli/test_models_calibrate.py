@@ -64,6 +64,10 @@ def test_a_file_of_scores_becomes_a_calibrated_version(capsys: pytest.CaptureFix
         ((), "give either --labels FILE or --topic NAME"),
         (("--labels", "a.csv", "--topic", "labels"), "give either --labels FILE or --topic NAME"),
         (("--labels", "a.csv", "--from", "7d"), "--from needs --topic"),
+        (("--topic", "predictions"), "predictions is not a topic of labels"),
+        (("--topic", "features"), "features is not a topic of labels"),
+        (("--topic", "review"), "review is not a topic of labels"),
+        (("--labels", "a.csv", "--threshold", "nan"), "nan is not a number between 0 and 1"),
         (("--labels", "no.csv"), "no.csv: cannot be read"),
         (("--labels", "labels.csv", "--max-rows", "10"), "labels.csv: there are more than 10 labels"),
     ],
@@ -72,7 +76,7 @@ def test_mistakes_are_reported(
     capsys: pytest.CaptureFixture[str], folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     labelled(folder / "labels.csv")
-    assert message in run(capsys, *arguments, status=2 if message.startswith(("give", "--from")) else 1)
+    assert message in run(capsys, *arguments, status=1 if "labels.csv" in arguments or "no.csv" in arguments else 2)
 
 
 @pytest.mark.parametrize(
@@ -109,20 +113,26 @@ def test_topics_are_joined_by_id() -> None:
         record(id=7, label=0, timestamp=1),
         record(id="b", label=1, timestamp=1, model="other"),
         record(id="c", label="maybe", timestamp=1),
+        record(id="a", label="no", prediction=[0.1], source={}),  # a prediction, with the class that was predicted
         FakeRecord(0, b"no JSON"),
         FakeRecord(0, None),
     ):
         join.add_label(label)
-    assert join.num_refused == 3
+    assert join.num_refused == 4
     for prediction in (
         record(id="a", model="m", version=3, prediction=[0.5]),
         record(id="a", model="m", version=3, prediction=[0.75]),  # predicted again
         record(id="7", model="m", version=3, prediction=[0.25]),
         record(id="a", model="m", version=2, prediction=[0.1]),
         record(id="b", model="m", version=3, prediction=[0.1]),
+        record(id="a", model="m", version=3, prediction=[0.1, 0.9]),
+        record(id="a", model="m", version=3, prediction=[[0.5]]),
+        record(id="a", model="m", version=3, prediction=["high"]),
+        record(id=["a"], model="m", version=3, prediction=[0.5]),
         FakeRecord(0, b"[]"),
     ):
         join.add_prediction(prediction)
+    assert (join.num_predictions, join.num_malformed) == (4, 4)
     scores_NO, classes_N = join.joined().arrays()
     assert sorted(zip(scores_NO[:, 0].tolist(), classes_N.tolist(), strict=True)) == [(0.25, 0), (0.75, 1)]
     join.add_label(record(id="x", label=1, timestamp=1))
