@@ -91,6 +91,8 @@ class EvaluatorAdmin:
         joins = self._evaluator.joins
         if not self.progress.started:
             return Verdict(False, ("joining the group",))
+        if (error := self._evaluator.waits_for) is not None:
+            return Verdict(False, (f"{error}; {error.remedy}",), {"partitions": joins.numbers})
         if not joins.is_restored:
             return Verdict(False, ("reading the waiting predictions and labels again",), {"partitions": joins.numbers})
         return Verdict(True, (), {"partitions": joins.numbers})

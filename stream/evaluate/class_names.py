@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from forebay.schemas.errors import ForebayError
+from forebay.schemas.errors import ForebayError, ModelError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.evaluate.columns import LabelValue
@@ -16,12 +16,35 @@ log = logging.getLogger("forebay.evaluate")
 RETRY_S: Final = 60.0
 """How long after a manifest could not be read it is tried again."""
 
+_ABSENT: Final = frozenset({"model_not_found", "version_not_found", "name"})
+"""The kinds of errors of a repository that can be read, and has no such version."""
+
 ReadNames = Callable[[ModelRef], Collection[str]]
 """Returns the names of a version's classes in order, none if they have no names. Raises ForebayError or OSError."""
 
 
+class ClassNamesUnreadable(ModelError):
+    """A label names a class of a version whose manifest cannot be read now.
+
+    ref: the version.
+    """
+
+    default_kind = "class_names_unreadable"
+
+    def __init__(self, ref: ModelRef, reason: str) -> None:
+        super().__init__(
+            f"labels name classes of {ref}, and its manifest cannot be read: {reason}",
+            remedy="check that model.repository of the evaluator leads to the repository and that it may read there; labels "
+            "that give the indices of classes need no repository",
+        )
+        self.ref = ref
+
+
 class ClassNames:
     """Resolves labels. Names are known for the versions that were loaded.
+
+    A version that a readable repository does not have has no names. One whose manifest cannot be read may have some: what a
+    label that names a class means is then unknown, and must not be decided.
 
     read: reads the names; may block, and is called in a thread (`run`).
     """
@@ -31,6 +54,8 @@ class ClassNames:
         self._clock = clock
         self._index_of: dict[ModelRef, Mapping[str, int]] = {}
         self._failed_s: dict[ModelRef, float] = {}
+        self._reasons: dict[ModelRef, str] = {}
+        self._absent: set[ModelRef] = set()
 
     def missing(self, refs: Collection[ModelRef]) -> list[ModelRef]:
         """Return the versions whose names are not known and should be loaded now."""
@@ -45,18 +70,43 @@ class ClassNames:
             try:
                 names = self._read(ref)
             except (ForebayError, OSError) as error:
-                if ref not in self._failed_s:
-                    log.warning("%s: labels cannot name classes, only give their indices: %s", ref, error)
-                self._failed_s[ref] = self._clock.monotonic_s()
+                self._record_failure(ref, error)
                 continue
+            self._failed_s.pop(ref, None)
+            self._absent.discard(ref)
             self._index_of[ref] = {name: index for index, name in enumerate(names)}
             log.info("%s: labels can name the classes %s", ref, ", ".join(names) if names else "(none) by index only")
 
+    def _record_failure(self, ref: ModelRef, error: ForebayError | OSError) -> None:
+        is_absent = isinstance(error, ForebayError) and error.kind in _ABSENT
+        if ref not in self._failed_s or is_absent != (ref in self._absent):
+            effect = "are refused" if is_absent else "cannot be counted until its manifest can be read"
+            log.warning("%s: labels that name classes, instead of giving their indices, %s: %s", ref, effect, error)
+        self._failed_s[ref] = self._clock.monotonic_s()
+        self._reasons[ref] = str(error)
+        if is_absent:
+            self._absent.add(ref)
+        else:
+            self._absent.discard(ref)
+
+    def unreadable(self) -> list[ModelRef]:
+        """Return the versions whose manifests could not be read."""
+        return [ref for ref in self._failed_s if ref not in self._absent]
+
+    def is_readable(self, ref: ModelRef) -> bool:
+        """Return whether it is known which names the classes of a version have, if any."""
+        return ref in self._index_of or ref in self._absent
+
     def resolve(self, ref: ModelRef, value: LabelValue) -> float | None:
-        """Return the index of the class that a label means, or its number; None if it means none."""
-        if isinstance(value, str):
-            return self._index_of.get(ref, {}).get(value)
-        return float(value)
+        """Return the index of the class that a label means, or its number; None if it means none.
+
+        Raises ClassNamesUnreadable if that is unknown.
+        """
+        if not isinstance(value, str):
+            return float(value)
+        if not self.is_readable(ref):
+            raise ClassNamesUnreadable(ref, self._reasons.get(ref, "it was not read yet"))
+        return self._index_of.get(ref, {}).get(value)
 
 
 def manifest_names(repositories: Mapping[str, str]) -> ReadNames:

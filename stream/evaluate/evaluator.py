@@ -4,6 +4,8 @@ assigned         `Joins.restore` begins empty joins and says from where to read;
                  the offset that was committed.
 revoked          what was counted is committed, then all joins are dropped.
 failed commit    the joins are dropped, the producer is replaced, and the partitions are read again.
+names unknown    a label names a class, and the manifest that says which cannot be read: the joins are dropped, nothing is
+                 committed, and once the manifest can be read the partitions are read again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import Committed, Epoch, Record, TopicPartition
-from forebay.stream.evaluate.class_names import ClassNames
+from forebay.stream.evaluate.class_names import ClassNames, ClassNamesUnreadable
 from forebay.stream.evaluate.committer import Committer, FailureLimits
 from forebay.stream.evaluate.joins import Joins, Snapshot
 from forebay.stream.evaluate.totals import Totals
@@ -30,6 +32,8 @@ log = logging.getLogger("forebay.evaluate")
 
 MAX_POLL_RECORDS: Final = 20_000
 MAX_POLL_WAIT_S: Final = 0.5
+NAMES_RETRY_S: Final = 5.0
+"""How long after a manifest that is needed could not be read it is tried again."""
 
 
 class PolledSource(Protocol):
@@ -42,6 +46,8 @@ class PolledSource(Protocol):
     ) -> Mapping[TopicPartition, Sequence[Record]]: ...
     def positions(self) -> Mapping[TopicPartition, int] | None: ...
     def is_at_end(self, partition: TopicPartition) -> bool: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
     async def rewind(self) -> None: ...
     async def rejoin(self) -> None: ...
     async def detach(self) -> None: ...
@@ -53,6 +59,7 @@ class Evaluator:
     totals: what was committed.
     last_step_s: the monotonic time at which the last step began; None before the first.
     is_reconnecting: whether it waits for the cluster.
+    waits_for: why nothing is read, while a manifest that is needed cannot be read; None otherwise.
     """
 
     def __init__(
@@ -76,6 +83,8 @@ class Evaluator:
         self._must_restart = False
         self.last_step_s: float | None = None
         self.is_reconnecting = False
+        self.waits_for: ClassNamesUnreadable | None = None
+        self._next_names_s = 0.0
 
     def connect(self, source: PolledSource, committer: Committer, producer: RecordProducer) -> None:
         """Connect the parts that need this object to be built."""
@@ -101,6 +110,9 @@ class Evaluator:
         self._stopping = True
 
     async def _step(self, *, timeout_s: float) -> None:
+        if self.waits_for is not None:
+            await self._wait_for_names(self.waits_for, timeout_s=timeout_s)
+            return
         polled = await self._source.poll(
             timeout_s=min(timeout_s, MAX_POLL_WAIT_S), max_records=MAX_POLL_RECORDS, topics=self._topics_to_read()
         )
@@ -116,9 +128,38 @@ class Evaluator:
             if self._source.epoch != epoch:
                 return  # they will be read again
         own_positions = {TopicPartition(*partition): at for partition, at in positions.items()}
-        self.joins.add(parsed, own_positions, at_end=at_end)
+        try:
+            self.joins.add(parsed, own_positions, at_end=at_end)
+        except ClassNamesUnreadable as error:
+            self._begin_to_wait(error)
+            return
         self.totals.records += sum(map(len, polled.values()))
         await asyncio.sleep(0)
+
+    def _begin_to_wait(self, error: ClassNamesUnreadable) -> None:
+        """Drop what was counted. Refusing the labels could not be undone: after a restart they may mean classes."""
+        self._drop()
+        self._source.pause()
+        self.waits_for = error
+        self._next_names_s = self._clock.monotonic_s() + NAMES_RETRY_S
+        log.error("%s; nothing is counted until it can be read; %s", error, error.remedy)
+
+    async def _wait_for_names(self, error: ClassNamesUnreadable, *, timeout_s: float) -> None:
+        """Stay in the group, and read everything again once the manifest can be read."""
+        await self._source.poll(timeout_s=min(timeout_s, MAX_POLL_WAIT_S), max_records=MAX_POLL_RECORDS)
+        if self._clock.monotonic_s() < self._next_names_s:
+            await asyncio.sleep(0)
+            return
+        await asyncio.to_thread(self._names.load, {error.ref, *self._names.unreadable()})
+        if not self._names.is_readable(error.ref):
+            self._next_names_s = self._clock.monotonic_s() + NAMES_RETRY_S
+            return
+        log.info("the manifest of %s can be read again", error.ref)
+        self.waits_for = None
+        self._source.resume()
+        if self._source.epoch is not None:
+            self._drop()
+            await self._source.rewind()
 
     def _partitions_at_end(self) -> frozenset[TopicPartition]:
         """Return the partitions of predictions that were read to their end, if there are several topics."""
@@ -139,7 +180,7 @@ class Evaluator:
         """
         async with self._lock:
             epoch = self._source.epoch
-            if epoch is None:
+            if epoch is None or self.waits_for is not None:
                 return
             if self._must_restart:
                 await self._restart()

@@ -15,7 +15,9 @@ from forebay.stream.evaluate.pairing import Floats
 from forebay.stream.quality.keys import Task
 
 Resolve = Callable[[ModelRef, LabelValue], float | None]
-"""Returns the index of the class that a label names, or the value of a regression; None if it is not possible."""
+"""Returns the index of the class that a label names, or the value of a regression; None if it is not possible.
+
+Raises an error if that is unknown now: what was read must then be dropped and read again."""
 
 _NUMBER: Final = 0
 _FALSE: Final = 1
@@ -76,7 +78,7 @@ class ValueTable:
         codes, numbers = codes[order], numbers[order]
         differs[1:] = (codes[1:] != codes[:-1]) | (numbers[1:] != numbers[:-1])
         found = [
-            self._one(ref, code, number)
+            self._one(ref, code, number, task)
             for code, number in zip(codes[differs].tolist(), numbers[differs].tolist(), strict=True)
         ]
         distinct = np.array(found, np.float64)
@@ -87,8 +89,10 @@ class ValueTable:
         resolved[order] = distinct[np.cumsum(differs) - 1]
         return resolved
 
-    def _one(self, ref: ModelRef, code: int, number: float) -> float:
+    def _one(self, ref: ModelRef, code: int, number: float, task: Task) -> float:
         value: LabelValue
+        if task is Task.REGRESSION and code >= _FIRST_TEXT:
+            return float("nan")
         if code == _NUMBER:
             value = int(number) if number.is_integer() else number
         elif code < _FIRST_TEXT:

@@ -81,7 +81,10 @@ class Settlement(Generic[Ref]):
         self._tally = tally
 
     def settle(self, layout: Layout, pairs: Pairs) -> Mask:
-        """Set the labels of predictions and count what changes; return which of the pairs are valid."""
+        """Set the labels of predictions and count what changes; return which of the pairs are valid.
+
+        Raises what `Resolve` raises. Nothing of this join may then be committed.
+        """
         predictions, labels, rules = pairs.predictions, pairs.labels, self._parts.rules
         versions = self._groups.refs_of(predictions.groups_M)
         valid = labels.maxima_N <= predictions.times_M + rules.horizon_ms

@@ -10,7 +10,7 @@ import pytest
 
 from forebay.schemas.errors import ModelError
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.evaluate.class_names import RETRY_S, ClassNames, manifest_names
+from forebay.stream.evaluate.class_names import RETRY_S, ClassNames, ClassNamesUnreadable, manifest_names
 from tests.models.build import publish
 
 REF = ModelRef("late", 3)
@@ -33,7 +33,8 @@ def test_names_numbers_and_truth_values_mean_classes() -> None:
     assert names.missing([REF]) == []
     values = ("late", "on time", "early", 1, 0.5, True, False)
     assert [names.resolve(REF, value) for value in values] == [1.0, 0.0, None, 1.0, 0.5, 1.0, 0.0]
-    assert names.resolve(ModelRef("late", 4), "late") is None
+    with pytest.raises(ClassNamesUnreadable, match="late version 4"):
+        names.resolve(ModelRef("late", 4), "late")
 
 
 def test_a_manifest_that_cannot_be_read_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -52,10 +53,23 @@ def test_a_manifest_that_cannot_be_read_is_logged_once_and_tried_again(caplog: p
         assert names.missing([REF]) == []
         clock.now_s += RETRY_S
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1 and "late version 3: labels cannot name classes" in caplog.text
-    assert names.resolve(REF, "late") is None and names.resolve(REF, 1) == 1.0
+    assert len(warnings) == 1 and "late version 3: labels that name classes" in caplog.text
+    assert names.unreadable() == [REF] and names.resolve(REF, 1) == 1.0
+    with pytest.raises(ClassNamesUnreadable, match="the repository is unreachable") as caught:
+        names.resolve(REF, "late")
+    assert caught.value.ref == REF and caught.value.remedy
     names.load(names.missing([REF]))
-    assert names.resolve(REF, "late") == 1.0
+    assert names.resolve(REF, "late") == 1.0 and names.unreadable() == []
+
+
+def test_a_version_that_a_readable_repository_does_not_have_has_no_names(tmp_path: Path) -> None:
+    publish(tmp_path, "late")
+    names = ClassNames(manifest_names({"": str(tmp_path), "gone": str(tmp_path / "nowhere")}), clock=Clock())
+    absent = [ModelRef("late", 99), ModelRef("unknown", 1), ModelRef("no name", 1)]
+    unreadable = ModelRef("gone", 1)
+    names.load([*absent, unreadable])
+    assert [names.resolve(ref, "yes") for ref in absent] == [None, None, None]
+    assert names.unreadable() == [unreadable]
 
 
 def test_names_come_from_the_manifest(tmp_path: Path) -> None:

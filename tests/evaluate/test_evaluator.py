@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError, ProducerFenced, TopicAuthorizationFailedError
 
-from forebay.schemas.errors import BrokerError
-from forebay.stream.core.clock import SystemClock
+from forebay.schemas.errors import BrokerError, ModelError
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Outgoing, OutputTopic
 from forebay.stream.core.records import Epoch, TopicPartition
-from forebay.stream.evaluate.class_names import ClassNames
+from forebay.stream.evaluate.admin import EvaluatorAdmin
+from forebay.stream.evaluate.class_names import ClassNames, ReadNames
 from forebay.stream.evaluate.committer import Committer
-from forebay.stream.evaluate.evaluator import Evaluator
+from forebay.stream.evaluate.evaluator import NAMES_RETRY_S, Evaluator
 from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.evaluate.topic_layout import Layout
+from tests.core.build import ManualClock
 from tests.evaluate.records import NOW_MS, label, prediction
 from tests.evaluate.test_joins import L0, LAYOUT, P0, new_joins
 
@@ -59,6 +62,12 @@ class Cluster:
 
     def is_at_end(self, partition: TopicPartition) -> bool:
         return partition.topic not in self.behind
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.calls.append("resume")
 
     async def rewind(self) -> None:
         self.calls.append("rewind")
@@ -111,10 +120,17 @@ class Cluster:
 
 
 def evaluator_on(
-    cluster: Cluster, *, revoke_timeout_s: float = 5.0, commit_timeout_s: float = 5.0, layout: Layout = LAYOUT
+    cluster: Cluster,
+    *,
+    revoke_timeout_s: float = 5.0,
+    commit_timeout_s: float = 5.0,
+    layout: Layout = LAYOUT,
+    clock: Clock | None = None,
+    read: ReadNames = lambda _ref: (),
 ) -> Evaluator:
-    clock, joins = SystemClock(), new_joins(layout=layout)
-    names = ClassNames(lambda _ref: (), clock=clock)
+    clock = clock or SystemClock()
+    names = ClassNames(read, clock=clock)
+    joins = new_joins(layout=layout, resolve=names.resolve)
     evaluator = Evaluator(joins, names, clock=clock, commit_interval_s=0.0, revoke_timeout_s=revoke_timeout_s)
     records = QualityRecords(OutputTopic("quality", 4, 1_000_000), window_s=3_600, horizon_ms=1, worker="me")
     evaluator.connect(cluster, Committer(records, cluster, cluster, clock=clock, timeout_s=commit_timeout_s), cluster)
@@ -214,6 +230,42 @@ async def test_records_are_dropped_if_the_epoch_ends_while_names_are_loaded() ->
     cluster.epoch = EPOCH
     await evaluator.commit()
     assert not evaluator.totals.predictions
+
+
+async def test_a_label_whose_class_is_unknown_for_now_is_neither_refused_nor_committed() -> None:
+    """Else a restart would regard it as counted, and a correction would subtract a pair that was never added."""
+    cluster, clock, is_readable = Cluster(), ManualClock(), False
+
+    def read(_ref: ModelRef) -> tuple[str, ...]:
+        if not is_readable:
+            raise ModelError("/models: there is no such model repository", kind="repository_not_found")
+        return ("on time", "late")
+
+    evaluator = evaluator_on(cluster, clock=clock, read=read)
+    admin = EvaluatorAdmin(Settings(), evaluator, clock=clock)
+    admin.progress.started = True
+    polls = [{P0: [prediction(0)]}, {L0: [label(0, label="late")]}]
+    cluster.polls = [*polls]
+    await evaluator._step(timeout_s=0)
+    await evaluator.commit()
+    assert cluster.committed == {P0: 1, L0: 0}
+    await evaluator._step(timeout_s=0)
+    await evaluator.commit()
+    await evaluator._step(timeout_s=0)  # too early to try again
+    assert cluster.committed == {P0: 1, L0: 0} and cluster.calls == ["commit", "pause"]
+    assert not admin.readiness().ok and "/models: there is no such model repository" in str(admin.readiness().reasons)
+    clock.advance(NAMES_RETRY_S)
+    await evaluator._step(timeout_s=0)
+    assert evaluator.waits_for is not None
+    is_readable = True
+    clock.advance(NAMES_RETRY_S)
+    await evaluator._step(timeout_s=0)
+    assert evaluator.waits_for is None and cluster.calls == ["commit", "pause", "resume", "rewind"]
+    cluster.epoch, cluster.polls = EPOCH, [*polls]
+    evaluator.joins.restore(dict.fromkeys((P0, L0)))
+    await run_until_read(evaluator, cluster)
+    assert cluster.committed == {P0: 1, L0: 1} and evaluator.totals.matched[ModelRef("late", 3)] == 1
+    assert admin.readiness().ok
 
 
 @pytest.mark.parametrize(("behind", "waiting"), [((), 0), (("review",), 1)])

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.core.records import Committed, TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.columns import LabelValue
 from forebay.stream.evaluate.joins import Joins, Snapshot
+from forebay.stream.evaluate.label_values import Resolve
 from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.slice_values import SliceValues
 from forebay.stream.evaluate.topic_layout import Layout
@@ -29,14 +32,23 @@ P1, L1 = TopicPartition("predictions", 1), TopicPartition("labels", 1)
 NONE = dict.fromkeys((P0, L0, P1, L1))
 
 
-def new_joins(max_waiting: int = 1_000, layout: Layout = LAYOUT, slices: SliceValues | None = None) -> Joins:
+def numbers_only(_ref: ModelRef, value: LabelValue) -> float | None:
+    return None if isinstance(value, str) else float(value)
+
+
+def new_joins(
+    max_waiting: int = 1_000,
+    layout: Layout = LAYOUT,
+    slices: SliceValues | None = None,
+    resolve: Resolve = numbers_only,
+) -> Joins:
     return Joins(
         layout,
         RULES,
         prediction_parser=prediction_parser(slices=slices),
         label_parser=label_parser(slices=slices),
         shadow_parser=ShadowParser("id", max_future_ms=1_000, blocks=key_blocks),
-        resolve=lambda _ref, value: None if isinstance(value, str) else float(value),
+        resolve=resolve,
         max_waiting=max_waiting,
         new_blocks=BlockSums,
     )
