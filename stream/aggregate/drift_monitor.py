@@ -46,21 +46,30 @@ class DriftMonitor:
         self.error: str | None = None
 
     async def run(self) -> None:
-        """Follow the topic until cancelled. Errors are logged once."""
+        """Follow the topic until cancelled. Errors are logged once, and never end the process."""
         try:
             while True:
                 await asyncio.sleep(INTERVAL_S)
-                try:
-                    await self.update()
-                except ForebayError as error:
-                    if error.message != self.error:
-                        log.warning("cannot follow the drift of models: %s", error.message)
-                    self.error = error.message
-                    await self._close()
-                else:
-                    self.error = None
+                await self.try_update()
         finally:
             await self._close()
+
+    async def try_update(self) -> None:
+        """Read new records and judge. After an error, the next call begins again."""
+        try:
+            await self.update()
+        except ForebayError as error:
+            if error.message != self.error:
+                log.warning("cannot follow the drift of models: %s", error.message)
+            self.error = error.message
+            await self._close()
+        except Exception as error:  # whatever is wrong here must not end the counting of failures
+            if (message := f"{type(error).__name__}: {error}") != self.error:
+                log.exception("the drift of models is not known: judging failed")
+            self.error = message
+            await self._close()
+        else:
+            self.error = None
 
     async def update(self) -> None:
         """Read new records and judge. Raises BrokerError."""

@@ -181,6 +181,11 @@ class Aggregator:
                     log.warning("cannot evaluate the alert rules about %s: %s%s", evaluator.topic, error.message, hint)
                 last_error = error.message
                 await evaluator.stop()
+            except Exception as error:  # whatever is wrong here must not end the counting
+                if (message := f"{type(error).__name__}: {error}") != last_error:
+                    log.exception("alert rules about %s are not evaluated", evaluator.topic)
+                last_error = message
+                await evaluator.stop()
             else:
                 last_error = ""
 

@@ -64,7 +64,7 @@ def share_upper_bound(count: int, total: int, z: float) -> float:
 def _wilson(count: int, total: int, z: float) -> float:
     if total <= 0:
         return 0.0 if z < 0 else 1.0
-    share, square = count / total, z * z / total
+    share, square = min(1.0, max(0.0, count / total)), z * z / total
     root = math.sqrt(share * (1 - share) / total + square / (4 * total))
     return min(1.0, max(0.0, (share + square / 2 + z * root) / (1 + square)))
 

@@ -15,6 +15,15 @@ from forebay.stream.drift.counts import ColumnCounts, DriftCounts, DriftKey
 
 _DIGITS: Final = 8
 
+MAX_ROWS: Final = 1 << 40
+"""Rows of a record. The sums of millions of records still fit into 64 bits."""
+_MAX_VERSION: Final = (1 << 31) - 1
+_MAX_NUMBER: Final = 1 << 53
+_MAX_MS: Final = 10**14
+"""The year 5138: each such time can be shown as a date."""
+_MAX_SUM: Final = 1e100
+"""The numbers are float32 values, so that a sum of MAX_ROWS of them is below 1e51."""
+
 
 class DriftRecord(NamedTuple):
     """A record of the topic. Records of a worker with the same number are copies of one."""
@@ -44,12 +53,20 @@ class _Column(msgspec.Struct, frozen=True):
             raise ValueError(f"column {self.name!r} has {len(self.counts)} counts; allowed are 1 to {MAX_DRIFT_BINS}")
         if min(*self.counts, self.missing, self.unseen, self.below, self.above) < 0:
             raise ValueError(f"column {self.name!r} has a negative count")
+        if self.below + self.above > sum(self.counts):
+            raise ValueError(f"column {self.name!r} has more rows out of range than in its bins")
         if self.expected is not None and len(self.expected) != len(self.counts):
             raise ValueError(
                 f"column {self.name!r} has {len(self.counts)} counts and {len(self.expected)} expected shares"
             )
         if not all(0 <= share <= 1 for share in (*(self.expected or ()), *self._shares())):
             raise ValueError(f"column {self.name!r} has a share that is not from 0 to 1")
+        if not all(abs(number) <= _MAX_SUM for number in (self.sum, self.expected_mean or 0.0)):
+            raise ValueError(f"column {self.name!r} has a sum or a mean beyond {_MAX_SUM:g}")
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts) + self.missing + self.unseen
 
     def _shares(self) -> tuple[float, ...]:
         return self.expected_missing, self.expected_unseen, self.expected_outside
@@ -70,14 +87,21 @@ class _Record(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.format != DRIFT_FORMAT:
             raise ValueError(f"format is {self.format}; this release reads {DRIFT_FORMAT}")
-        if self.version < 1 or not 0 <= self.window_start < self.window_end:
+        if not 1 <= self.version <= _MAX_VERSION or not 0 <= self.window_start < self.window_end <= _MAX_MS:
             raise ValueError("version, window_start or window_end is out of range")
+        if not 0 <= self.number <= _MAX_NUMBER:
+            raise ValueError(f"number is out of range; allowed are 0 to {_MAX_NUMBER}")
         if self.rows < 0 or self.seen < self.rows:
             raise ValueError(
                 f"rows is {self.rows} and seen is {self.seen}; seen includes rows, and neither is negative"
             )
         if len(self.columns) > MAX_DRIFT_COLUMNS:
             raise ValueError(f"there are {len(self.columns)} columns; allowed are {MAX_DRIFT_COLUMNS}")
+        if self.seen > MAX_ROWS:
+            raise ValueError(f"more rows than {MAX_ROWS}")
+        for column in self.columns:
+            if column.rows > self.rows:
+                raise ValueError(f"column {column.name!r} has more rows than the record")
 
 
 _DECODER: Final = msgspec.json.Decoder(_Record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from aiokafka import TopicPartition
 
 from forebay.stream.aggregate.drift_monitor import DriftMonitor
@@ -67,3 +68,18 @@ async def test_the_last_judged_windows_and_findings_are_metrics_of_the_active_pr
         active[0] = False
         await monitor.update()
     assert "forebay_drift_findings{" not in metrics()
+
+
+class FailingMonitor(DriftMonitor):
+    async def update(self) -> None:
+        raise ZeroDivisionError("in judging")
+
+
+async def test_an_error_in_judging_is_logged_once_and_does_not_end_the_process(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monitor = FailingMonitor(Settings(), is_active=lambda: True, clock=ManualClock())
+    for _ in range(2):
+        await monitor.try_update()
+        assert monitor.to_dict()["error"] == "ZeroDivisionError: in judging"
+    assert [record.message for record in caplog.records] == ["the drift of models is not known: judging failed"]

@@ -64,3 +64,8 @@ def test_bounds_of_a_share_solve_the_equation_of_wilson() -> None:
         assert abs(0.15 - bound) == pytest.approx(2.0 * math.sqrt(bound * (1 - bound) / 200))
     assert (share_lower_bound(0, 50, 4.0), share_upper_bound(50, 50, 4.0)) == pytest.approx((0.0, 1.0))
     assert (share_lower_bound(0, 0, 4.0), share_upper_bound(0, 0, 4.0)) == (0.0, 1.0)
+
+
+def test_bounds_of_a_share_are_within_0_and_1_for_any_counts() -> None:
+    for bound in (share_lower_bound, share_upper_bound):
+        assert [0 <= bound(count, 1_000, 4.0) <= 1 for count in (-5, 0, 1_000, 5_000)] == [True] * 4

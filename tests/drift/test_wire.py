@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,12 @@ import orjson
 import pytest
 
 from forebay.schemas.errors import DataError
+from forebay.stream.core.time_format import local_date_time
+from forebay.stream.drift.detector import Detector
+from forebay.stream.drift.measures import DriftThresholds
 from forebay.stream.drift.wire import decode_drift, encode_drift
 from tests.drift.build import COLOURS, CountingWorker, bins_of, key_of, signature_of
+from tests.json_values import changed_documents
 
 
 def encoded() -> tuple[bytes, bytes]:
@@ -65,3 +71,52 @@ def test_a_wrong_column_is_named(change: dict[str, Any], message: str) -> None:
 def test_bytes_that_are_no_json_are_refused(value: bytes | None) -> None:
     with pytest.raises(DataError, match="not a record of drift"):
         decode_drift(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 10**30}, "version, window_start or window_end is out of range"),
+        ({"window_end": 10**30}, "version, window_start or window_end is out of range"),
+        ({"number": -1}, "number is out of range"),
+        ({"rows": 10**400, "seen": 10**400}, "more rows than"),
+        ({"rows": 10}, "'x0' has more rows than the record"),
+    ],
+)
+def test_numbers_that_no_worker_counts_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        decode_drift(json.dumps(orjson.loads(encoded()[1]) | change).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"below": 5_000}, "more rows out of range than in its bins"),
+        ({"missing": 10**400}, "more rows than the record"),
+        ({"counts": [10**30] * 10}, "more rows than the record"),
+        ({"sum": 1e308}, "a sum or a mean beyond 1e\\+100"),
+    ],
+)
+def test_counts_of_a_column_that_no_worker_counts_are_refused(change: dict[str, Any], message: str) -> None:
+    document = orjson.loads(encoded()[1])
+    document["columns"][0] |= change
+    with pytest.raises(DataError, match=f"'x0' has {message}"):
+        decode_drift(json.dumps(document).encode())
+
+
+SMALL: dict[str, Any] = orjson.loads(encoded()[1])
+SMALL["columns"] = SMALL["columns"][1:3]
+
+
+def test_a_record_with_any_value_in_any_place_is_refused_or_can_be_judged_and_shown() -> None:
+    for value in changed_documents(SMALL):
+        detector = Detector(DriftThresholds(windows=1, min_rows=1))
+        for each in (value, orjson.dumps(SMALL | {"worker": "other"})):
+            with suppress(DataError):
+                detector.add(decode_drift(each))
+        detector.advance(10**15)
+        for ref in detector.versions():
+            assert 1 <= ref.version < 2**31
+            orjson.dumps([verdict.to_dict() for verdict in detector.history(ref)])
+            local_date_time(detector.history(ref)[-1].key.window_end)
+        orjson.dumps([finding.to_dict() for finding in detector.findings()])
