@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Final, NamedTuple
 
 from forebay.schemas.errors import BrokerError
@@ -42,7 +42,8 @@ class JoinRules:
     horizon_ms: a label counts until the labels' event time is this much after the prediction.
     early_ms: a label waits until the predictions' event time is this much after that of the labels.
     window_ms: length of the windows of quality.
-    join_by: what the join hashes are of, and slices: their names; only to recognise other settings after a restart.
+    join_by: what the join hashes are of, slices: their names, and max_future_ms: how far ahead of its record a time may be;
+        only to recognise other settings after a restart.
     """
 
     horizon_ms: int
@@ -50,12 +51,12 @@ class JoinRules:
     window_ms: int
     join_by: str = "id"
     slices: tuple[str, ...] = ()
+    max_future_ms: int = 0
 
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that differ if the rules differ."""
-        text = repr((self.horizon_ms, self.early_ms, self.window_ms, self.join_by, self.slices))
-        return f"{zlib.crc32(text.encode()):08x}"
+        return f"{zlib.crc32(repr(astuple(self)).encode()):08x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def decode(partition: TopicPartition, committed: Committed, rules: JoinRules) ->
     if digest != rules.digest and not state.is_empty:
         raise BrokerError(
             f"{_name(partition)}: predictions and labels wait that were read with other settings of the section "
-            "[evaluate]: join_by, horizon_s, early_s, window_s or slices",
+            "[evaluate]: join_by, horizon_s, early_s, window_s, max_future_s or slices",
             kind="evaluate_config_changed",
             remedy="set them as they were, or use another evaluate.group_id",
         )

@@ -157,6 +157,7 @@ class EvaluatorService:
                 window_ms=section.window_s * 1000,
                 join_by=section.join_by,
                 slices=section.slices,
+                max_future_ms=section.max_future_s * 1000,
             ),
             prediction_parser=PredictionParser(
                 section.join_by, slices=slices, max_future_ms=section.max_future_s * 1000, blocks=key_blocks

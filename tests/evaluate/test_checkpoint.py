@@ -52,7 +52,14 @@ def test_a_state_of_a_later_version_is_refused_with_a_remedy(metadata: str) -> N
 
 @pytest.mark.parametrize(
     "change",
-    [{"horizon_ms": 1}, {"early_ms": 1}, {"window_ms": 1}, {"join_by": "position"}, {"slices": ("plan",)}],
+    [
+        {"horizon_ms": 1},
+        {"early_ms": 1},
+        {"window_ms": 1},
+        {"join_by": "position"},
+        {"slices": ("plan",)},
+        {"max_future_ms": 1},
+    ],
 )
 def test_other_settings_are_refused_while_something_waits(change: dict[str, object]) -> None:
     other = replace(RULES, **change)  # type: ignore[arg-type]
