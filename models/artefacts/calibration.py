@@ -39,7 +39,7 @@ class Calibration:
     platt (binary): the logit of the score times `slope` plus `intercept`, through the sigmoid.
     temperature (several classes): the logarithms of the scores divided by `temperature`, through softmax.
 
-    All are monotone, so the order of scores stays. Computed in float64.
+    None reverses the order of two scores; isotonic can make them equal. Computed in float64.
     """
 
     method: CalibrationMethod

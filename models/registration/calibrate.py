@@ -38,6 +38,9 @@ HOLD_OUT: Final = 0.2
 """The share of the labelled predictions that the calibration is tested on."""
 MIN_LABELS: Final = 100
 MIN_OF_CLASS: Final = 10
+MIN_SPREAD: Final = 0.05
+"""The least standard deviation of calibrated scores, as a part of the mean of the score or of 1 minus it, the smaller one.
+With less they are nearly constant."""
 NUM_BINS: Final = 15
 """The bins of equal width of the expected calibration error."""
 
@@ -92,7 +95,7 @@ def calibrate(
     classes_N: the index of the true class of each.
     method: None for isotonic (binary) or temperature (several classes).
     threshold: frozen into the new version; None to decide as the version does, if it has one.
-    force: publish also if the log loss of the held-out predictions gets worse.
+    force: publish also if the log loss of the held-out predictions gets worse, or the labels do not agree with the scores.
 
     Raises ModelError if the version cannot be calibrated, or not with these labels.
     """
@@ -106,6 +109,8 @@ def calibrate(
     order_N = np.random.default_rng(0).permutation(len(classes_N))
     is_test_N[order_N[: int(len(classes_N) * HOLD_OUT)]] = True
     calibration = fit_calibration(chosen, scores_NO[~is_test_N], classes_N[~is_test_N], place)
+    if not force:
+        _check_agreement(calibration, scores_NO, classes_N, place)
     tested_NO, truth_N = scores_NO[is_test_N], classes_N[is_test_N]
     before = calibration_metrics(tested_NO, truth_N)
     after = calibration_metrics(calibration.apply(tested_NO), truth_N)
@@ -162,6 +167,29 @@ def fit_calibration(method: CalibrationMethod, scores_NO: FloatArray, classes_N:
     if len(curve.X_thresholds_) > MAX_KNOTS:
         raise _error(f"{place}: the curve has {len(curve.X_thresholds_)} points; allowed are {MAX_KNOTS}", "use platt")
     return Calibration(method, tuple(map(float, curve.X_thresholds_)), tuple(map(float, curve.y_thresholds_)))
+
+
+def _check_agreement(calibration: Calibration, scores_NO: FloatArray, classes_N: Classes, place: str) -> None:
+    """Raise ModelError if the labels do not agree with the scores, so that calibrated scores would be constant or nearly so."""
+    found = ""
+    if calibration.method != "temperature":
+        from sklearn.metrics import roc_auc_score
+
+        auc = float(roc_auc_score(classes_N, scores_NO[:, 0]))
+        found = f"events with higher scores are not more often of class 1 (ROC AUC {auc:.3f})" if auc <= 0.5 else ""
+    if not found:
+        calibrated_NO = calibration.apply(scores_NO).astype(np.float64)
+        mean_O = calibrated_NO.mean(axis=0)
+        smaller_O = np.maximum(np.minimum(mean_O, 1 - mean_O), _EPSILON)
+        spread = float(np.max(calibrated_NO.std(axis=0) / smaller_O))
+        if spread < MIN_SPREAD:
+            found = f"the calibrated scores would be nearly the same for all events (spread {spread:.3f}; least {MIN_SPREAD})"
+    if found:
+        raise _error(
+            f"{place}: the labels do not agree with the scores: {found}",
+            "check that the labels belong to these predictions, and that their classes are not exchanged. "
+            "--force publishes it nevertheless",
+        )
 
 
 def calibration_metrics(scores_NO: FloatArray, classes_N: Classes) -> CalibrationMetrics:
@@ -275,7 +303,7 @@ def _draft(stored: StoredVersion, calibration: Calibration, created_at: datetime
 
 
 def _threshold(manifest: Manifest, calibration: Calibration) -> float | None:
-    """Return the calibrated threshold of the version, with which the classes stay as they are."""
+    """Return the calibrated threshold of the version. Classes stay, except of scores that become equal to it: class 1."""
     if manifest.threshold is None:
         return None
     mapped = float(calibration.apply(np.array([[manifest.threshold]], dtype=np.float32))[0, 0])

@@ -142,7 +142,7 @@ class TopicJoin:
     prediction.
 
     max_rows: the largest number of labels.
-    num_refused: records that are no labels. num_malformed: predictions by the version without its scores.
+    num_refused: records other than labels. num_malformed: predictions by the version without its scores.
     """
 
     ref: ModelRef

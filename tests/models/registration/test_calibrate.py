@@ -156,6 +156,35 @@ def test_what_gets_worse_is_published_only_by_force(repository: Path) -> None:
     assert result.directory == repository / "m" / "2" and result.after.log_loss > result.before.log_loss
 
 
+def test_labels_that_do_not_agree_with_the_scores_are_published_only_by_force(repository: Path) -> None:
+    scores_NO, classes_N = overconfident()
+    with pytest.raises(ModelError, match=r"higher scores are not more often of class 1 \(ROC AUC 0.1"):
+        run(repository, scores_NO, 1 - classes_N)
+    same_NO = np.where(np.arange(len(classes_N)) == classes_N.argmax(), 0.6, 0.5).astype(np.float32)[:, None]
+    with pytest.raises(ModelError, match=r"nearly the same for all events \(spread 0.0"):
+        run(repository, same_NO, classes_N)
+    assert not (repository / "m" / "2").exists()
+    result = run(repository, scores_NO, 1 - classes_N, force=True)
+    assert len(set(result.calibration.y)) <= 4
+
+
+def test_scores_of_a_rare_class_may_all_be_small(repository: Path) -> None:
+    random = np.random.default_rng(4)
+    true_N = np.where(np.arange(40_000) % 2, 0.0005, 0.002)
+    scores_NO = (true_N * 20 + random.uniform(0, 1e-4, len(true_N))).astype(np.float32)[:, None]
+    classes_N = (random.random(len(true_N)) < true_N).astype(np.int64)
+    result = run(repository, scores_NO, classes_N)
+    assert result.calibration.apply(scores_NO).max() < 0.05
+
+
+def test_classes_of_random_labels_are_not_calibrated(tmp_path: Path) -> None:
+    publish(tmp_path, "m", net=make_net(3, 3), signature=make_signature(3, "multiclass", 3))
+    random = np.random.default_rng(5)
+    scores_NO = random.dirichlet((1, 1, 1), 2_000).astype(np.float32)
+    with pytest.raises(ModelError, match="labels do not agree with the scores"):
+        run(tmp_path, scores_NO, random.integers(0, 3, 2_000))
+
+
 def test_what_cannot_be_calibrated_is_refused(repository: Path) -> None:
     scores_NO, classes_N = overconfident()
     refusals: list[tuple[dict[str, Any], str]] = [
