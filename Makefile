@@ -39,7 +39,7 @@ test-rollouts: .venv/.ready-dev ## Judge good and bad versions; roll out and bac
 	@$(BIN)/python -m tests.worker.judged_rollouts
 	@$(BIN)/python -m tests.exactness.rollouts $(ARGS)
 
-test-experiments: .venv/.ready-dev ## Simulate 1,000 comparisons of equal versions, and find bad canaries and shadows; takes 6 minutes
+test-experiments: .venv/.ready-dev ## Simulate 1,000 comparisons of equal versions, and find bad canaries and shadows; takes 8 minutes
 	@$(BIN)/python -m tests.experiments.proof $(ARGS)
 
 test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and groups and print a report; takes 10 minutes
