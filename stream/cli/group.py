@@ -117,7 +117,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 def group() -> None:
-    """Run torch models on events from Kafka, in micro-batches, and publish the predictions to Kafka."""
+    """Run models on events from Kafka, in micro-batches, and publish the predictions to Kafka."""
 
 
 def run_command(args: Sequence[str] | None) -> int:
