@@ -90,6 +90,11 @@ def _column() -> Schema:
             "type": ["number", "null"],
             "description": "The mean of the training rows; null if it is unknown.",
         },
+        "reference_rows": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "The number of training rows behind `expected`; null if it is unknown.",
+        },
     }
     return {
         "type": "object",

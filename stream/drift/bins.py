@@ -48,6 +48,7 @@ class ColumnBins:
     bins_of_codes: of categories and classes: the bin of each code. A code beyond is unseen.
     labels: the names of their bins.
     expected: the share of each bin in the reference, of the rows that are in bins; None if it is unknown.
+    reference_rows: the number of rows of the reference that are in bins; None if it is unknown.
     expected_missing, expected_unseen, expected_outside: shares of all rows of the reference, or upper bounds of them.
     expected_mean: of the numbers; None if it is unknown or means nothing, as for buckets of texts.
     """
@@ -61,6 +62,7 @@ class ColumnBins:
     bins_of_codes: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     expected: tuple[float, ...] | None = None
+    reference_rows: int | None = None
     expected_missing: float = 0.0
     expected_unseen: float = 0.0
     expected_outside: float = 0.0
@@ -147,6 +149,7 @@ def number_bins(
         low=-math.inf if low is None else low,
         high=math.inf if high is None else high,
         expected=None if shares is None else tuple(shares.tolist()),
+        reference_rows=total or None,
         expected_missing=reference.missing / max(1, reference.rows),
         expected_outside=outside,
         expected_mean=reference.mean if has_range else None,
@@ -202,6 +205,7 @@ def category_bins(reference: CategoryReference, feature: Feature, index: int) ->
         bins_of_codes=tuple(bin_of.get(category, len(frequent)) for category in feature.categories),
         labels=labels,
         expected=tuple(count / known for count in shares) if known else None,
+        reference_rows=known or None,
         expected_missing=reference.missing / max(1, reference.rows),
         expected_unseen=reference.other / max(1, reference.rows),
     )

@@ -39,6 +39,7 @@ class ColumnCounts:
     total: the sum of the finite numbers.
     missing: rows without a value. unseen: rows with a category that the model does not know.
     expected_C: the reference's share of each bin; None if it is unknown.
+    reference_rows: the reference's rows in bins; None if it is unknown.
     expected_missing, expected_unseen, expected_outside: the reference's shares of all rows.
     expected_mean: the reference's mean; None if it is unknown.
     """
@@ -52,6 +53,7 @@ class ColumnCounts:
     above: int = 0
     total: float = 0.0
     expected_C: NDArray[np.float64] | None = None
+    reference_rows: int | None = None
     expected_missing: float = 0.0
     expected_unseen: float = 0.0
     expected_outside: float = 0.0
@@ -65,6 +67,7 @@ class ColumnCounts:
             bins.kind,
             np.zeros(bins.num_bins, np.int64),
             expected_C=None if bins.expected is None else np.array(bins.expected),
+            reference_rows=bins.reference_rows,
             expected_missing=bins.expected_missing,
             expected_unseen=bins.expected_unseen,
             expected_outside=bins.expected_outside,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from forebay.stream.drift.bins import ColumnKind
 from forebay.stream.drift.counts import ColumnCounts
@@ -12,6 +16,7 @@ from forebay.stream.drift.distances import (
     jensen_shannon,
     kolmogorov_smirnov,
     psi,
+    psi_bias,
     share_lower_bound,
     share_upper_bound,
 )
@@ -57,7 +62,12 @@ class DriftThresholds:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measure that was compared. expected: the value in the training. level: None within the thresholds."""
+    """A measure that was compared.
+
+    value: of the PSI, without its bias.
+    expected: the value in the training.
+    level: None within the thresholds.
+    """
 
     measure: Measure
     value: float
@@ -114,12 +124,15 @@ def measure_column(column: ColumnCounts, recent: ColumnCounts | None, thresholds
     js = ks = None
     has_rows = bool(column.counts_C.any())
     if has_rows and column.expected_C is not None:
-        compared.append(_psi(Measure.PSI, psi(column.expected_C, column.counts_C), thresholds))
+        compared.append(
+            _psi(Measure.PSI, column.expected_C, column.reference_rows, column.counts_C, thresholds=thresholds)
+        )
         js = jensen_shannon(column.expected_C, column.counts_C)
         if column.kind in (ColumnKind.NUMBER, ColumnKind.SCORE):
             ks = kolmogorov_smirnov(column.expected_C, column.counts_C)
     if has_rows and recent is not None and recent.counts_C.any():
-        compared.append(_psi(Measure.PSI_RECENT, psi(recent.counts_C, column.counts_C), thresholds))
+        num_recent = int(recent.counts_C.sum())
+        compared.append(_psi(Measure.PSI_RECENT, recent.counts_C, num_recent, column.counts_C, thresholds=thresholds))
     if column.rows and column.kind in (ColumnKind.NUMBER, ColumnKind.CATEGORY):
         compared.append(_missing(column))
         if column.kind is ColumnKind.CATEGORY:
@@ -139,7 +152,18 @@ def measure_column(column: ColumnCounts, recent: ColumnCounts | None, thresholds
     )
 
 
-def _psi(measure: Measure, value: float, thresholds: DriftThresholds) -> Measurement:
+def _psi(
+    measure: Measure,
+    expected_C: NDArray[Any],
+    num_expected: int | None,
+    counts_C: NDArray[np.int64],
+    *,
+    thresholds: DriftThresholds,
+) -> Measurement:
+    """Return the PSI less what two samples of these sizes have without any drift. num_expected: None if it is unknown."""
+    num_bins = int(np.count_nonzero((expected_C > 0) | (counts_C > 0)))
+    bias = psi_bias(num_bins, math.inf if num_expected is None else num_expected, float(counts_C.sum()))
+    value = max(0.0, psi(expected_C, counts_C) - bias)
     level = Level.ALARM if value >= thresholds.alarm else Level.WARN if value >= thresholds.warn else None
     return Measurement(measure, value, 0.0, level)
 

@@ -47,6 +47,7 @@ class _Column(msgspec.Struct, frozen=True):
     expected_outside: float
     sum: float = 0.0
     expected_mean: float | None = None
+    reference_rows: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.counts) <= MAX_DRIFT_BINS:
@@ -55,6 +56,8 @@ class _Column(msgspec.Struct, frozen=True):
             raise ValueError(f"column {self.name!r} has a negative count")
         if self.below + self.above > sum(self.counts):
             raise ValueError(f"column {self.name!r} has more rows out of range than in its bins")
+        if self.reference_rows is not None and self.reference_rows < 1:
+            raise ValueError(f"column {self.name!r} has {self.reference_rows} reference_rows; allowed are 1 and more")
         if self.expected is not None and len(self.expected) != len(self.counts):
             raise ValueError(
                 f"column {self.name!r} has {len(self.counts)} counts and {len(self.expected)} expected shares"
@@ -138,6 +141,7 @@ def _column(column: ColumnCounts) -> dict[str, Any]:
         "expected_outside": round(column.expected_outside, _DIGITS),
         "sum": column.total,
         "expected_mean": column.expected_mean,
+        "reference_rows": column.reference_rows,
     }
 
 
@@ -158,6 +162,7 @@ def decode_drift(value: bytes | None) -> DriftRecord:
             below=column.below,
             above=column.above,
             expected_C=None if column.expected is None else np.array(column.expected),
+            reference_rows=column.reference_rows,
             expected_missing=column.expected_missing,
             expected_unseen=column.expected_unseen,
             expected_outside=column.expected_outside,

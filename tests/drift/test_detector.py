@@ -60,6 +60,24 @@ def test_a_day_without_drift_has_no_finding() -> None:
     assert all(column.level is None for verdict in verdicts for column in verdict.columns)
 
 
+def test_few_training_rows_are_no_drift() -> None:
+    rng = np.random.default_rng(6)
+    signature = signature_of(200)
+    x_NF = rng.standard_normal((79, 200), np.float32)
+    worker = CountingWorker(bins_of(signature, x_NF))
+    detector = Detector(THRESHOLDS)
+    for window in range(K):
+        x_BF = rng.standard_normal((2_000, 200), np.float32)
+        x_BF[:, 0] += 1
+        detector.add(worker.record(key_of(window), x_BF))
+        found = detector.advance(end_of(window))
+    assert ("x0", Level.ALARM) in {(one.column, one.level) for one in found}
+    columns = detector.history(key_of(0).ref)[-1].columns[1:200]
+    values = [value for column in columns if (value := column.value(Measure.PSI)) is not None]
+    assert len(values) == 199 and np.mean(values) < 0.05, "0.12 with the bias"
+    assert sum(column.level is not None for column in columns) <= 20, "two thirds, with the bias"
+
+
 def test_a_shift_by_a_standard_deviation_is_found_after_k_windows() -> None:
     traffic = Traffic()
     assert traffic.run(10) == []

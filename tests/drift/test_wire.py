@@ -35,6 +35,14 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert encode_drift(record.counts, worker="w", number=2) == (key, value)
 
 
+def test_a_record_has_the_number_of_training_rows_and_may_lack_it() -> None:
+    document = orjson.loads(encoded()[1])
+    assert [column["reference_rows"] for column in document["columns"]] == [400, 400, 296, None, None]
+    for column in document["columns"]:
+        del column["reference_rows"]
+    assert {column.reference_rows for column in decode_drift(orjson.dumps(document)).counts.columns} == {None}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -56,6 +64,7 @@ def test_anything_else_is_refused_with_the_reason(change: dict[str, Any], messag
     [
         ({"counts": []}, "has 0 counts"),
         ({"missing": -1}, "negative count"),
+        ({"reference_rows": 0}, "0 reference_rows"),
         ({"expected": [1.0]}, "1 expected shares"),
         ({"expected_missing": 2.0}, "not from 0 to 1"),
     ],
