@@ -168,6 +168,9 @@ async def _follow(
 def _show(report: QualityReport, view: QualityView, *, choice: _Choice, as_json: bool, again: bool) -> None:
     if view.rejected:
         echo(f"skipped {quantity(view.rejected, 'record')} that cannot be added: {view.last_error}", err=True)
+    if view.unlike:
+        what = quantity(view.unlike, "prediction")
+        echo(f"left out {what} with another task or number of classes than most of their version", err=True)
     if choice.found and (missing := choice.missing_slices()):
         names = sorted({subject.slice.partition("=")[0] for subject in choice.found if subject.slice})
         echo(f"no slice {', '.join(missing)}; there are: {', '.join(names) or 'none, see evaluate.slices'}", err=True)

@@ -11,16 +11,18 @@ from forebay.stream.evaluate.groups import Groups
 from forebay.stream.evaluate.pending_quality import MAX_PENDING_ROWS, PairRows, PendingRows, runs
 from forebay.stream.evaluate.waiting_predictions import Layout
 from forebay.stream.experiments.paired_sums import PairedSums, PredictedBy
+from forebay.stream.quality.keys import Task
 
 SERVED: Final = 0
 SHADOW: Final = 1
 
 
 class PairedKey(NamedTuple):
-    """What paired sums are counted by. window_start: ms since the Unix epoch."""
+    """What paired sums are counted by. window_start: ms since the Unix epoch. task: sums of different tasks do not add up."""
 
     ref: ShadowRef
     window_start: int
+    task: Task
 
 
 class PendingPaired:
@@ -56,7 +58,7 @@ class PendingPaired:
             rows = PairRows(*columns)
             versions = self._groups.refs_of(rows.groups)
             for (version, window, sign), at in runs(versions, rows.windows, rows.signs.astype(np.int64)):
-                key = PairedKey(self._groups.refs.values[version], window)
+                key = PairedKey(self._groups.refs.values[version], window, layout.task)
                 if key not in self._sums:
                     self._sums[key] = PairedSums(layout.task, served=key.ref.served)
                 served = PredictedBy(rows.scores[at, : layout.num_scores], rows.classes[at, SERVED])

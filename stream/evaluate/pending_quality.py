@@ -86,7 +86,19 @@ class EvictedRows(NamedTuple):
 
 
 PendingRows = PredictionRows | PairRows | EvictedRows
-Sums = dict[QualityKey, tuple[QualitySums, BlockCounter | None]]
+
+
+class SumsKey(NamedTuple):
+    """What sums are kept by: a version's predictions may have another task or number of classes, and those do not add up.
+
+    num_classes: 0 for a regression, 2 for two classes.
+    """
+
+    key: QualityKey
+    num_classes: int
+
+
+Sums = dict[SumsKey, tuple[QualitySums, BlockCounter | None]]
 
 
 class PendingQuality:
@@ -205,10 +217,11 @@ class PendingQuality:
         return QualityKey(ref.name, ref.version, window, text)
 
     def _at(self, key: QualityKey, layout: Layout) -> tuple[QualitySums, BlockCounter | None]:
-        found = self._sums.get(key)
+        sums_key = SumsKey(key, layout.num_classes)
+        found = self._sums.get(sums_key)
         if found is None:
             blocks = None if key.slice or self._new_blocks is None else self._new_blocks(layout.task)
-            found = self._sums[key] = (QualitySums(layout.task, layout.num_classes), blocks)
+            found = self._sums[sums_key] = (QualitySums(layout.task, layout.num_classes), blocks)
         return found
 
 

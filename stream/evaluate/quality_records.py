@@ -50,9 +50,9 @@ class QualityRecords:
         self._progress.update(snapshot.label_times)
 
     def _parts(self, snapshot: Snapshot) -> Iterator[tuple[QualityKey, QualityParts]]:
-        for key, (sums, blocks) in snapshot.sums.items():
+        for (key, _), (sums, blocks) in snapshot.sums.items():
             yield key, QualityParts(sums=sums, blocks=blocks)  # type: ignore[arg-type]
-        for (ref, window_start), paired in snapshot.paired.items():
+        for (ref, window_start, _), paired in snapshot.paired.items():
             # One record for each version that served, under the key of the shadow.
             yield QualityKey(ref.model, ref.shadow, window_start), QualityParts(paired=paired)
         labels = {key: QualityParts(labels=counts) for key, counts in snapshot.labels.items() if not counts.is_empty}

@@ -38,7 +38,7 @@ class Totals:
     def add(self, snapshot: Snapshot) -> None:
         """Add what a commit contained."""
         self.commits += 1
-        for key, (sums, _) in snapshot.sums.items():
+        for (key, _), (sums, _) in snapshot.sums.items():
             if key.slice:
                 continue
             ref = ModelRef(key.model, key.version)

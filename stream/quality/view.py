@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from forebay.schemas.errors import DataError
+from forebay.stream.quality.keys import Task
 from forebay.stream.quality.sums import QualitySums
 from forebay.stream.quality.wire import LabelCounts, LabelProgress, QualityDelta, decode_quality
 
@@ -18,8 +19,15 @@ class Subject(NamedTuple):
     slice: str = ""
 
 
+_Shape = tuple[Task, int]
+"""The task and the number of classes of sums."""
+
+
 class QualityView:
     """Quality sums by subject and window. Add every record once, in any order.
+
+    A few predictions of a version may have another task or number of classes than the others, by a mistake of their producer.
+    Such sums do not add up: of each subject, those with the most predictions are shown, and the others are `unlike`.
 
     wanted: which subjects to keep; all by default.
     window_ms: length of the windows, as of the last record.
@@ -28,7 +36,7 @@ class QualityView:
 
     def __init__(self, *, wanted: Callable[[Subject], bool] = lambda _subject: True) -> None:
         self._wanted = wanted
-        self._windows: dict[Subject, dict[int, QualitySums]] = {}
+        self._shapes: dict[Subject, dict[_Shape, dict[int, QualitySums]]] = {}
         self._labels: dict[str, dict[int, LabelCounts]] = {}
         self.progress: LabelProgress | None = None
         self.window_ms = 0
@@ -50,10 +58,11 @@ class QualityView:
             self.last_error = error.message
 
     def add(self, delta: QualityDelta) -> None:
-        """Add a record. Raises DataError if its sums are of another task than those that were added before."""
+        """Add a record."""
         subject, start = Subject(delta.key.model, delta.key.version, delta.key.slice), delta.key.window_start
         if delta.sums is not None and self._wanted(subject):
-            windows = self._windows.setdefault(subject, {})
+            shape = delta.sums.task, delta.sums.num_classes
+            windows = self._shapes.setdefault(subject, {}).setdefault(shape, {})
             if start not in windows:
                 windows[start] = QualitySums(delta.sums.task, delta.sums.num_classes)
             windows[start].merge(delta.sums)
@@ -68,13 +77,28 @@ class QualityView:
 
     def subjects(self) -> list[Subject]:
         """Return all subjects in order."""
-        return sorted(self._windows)
+        return sorted(self._shapes)
+
+    @property
+    def unlike(self) -> int:
+        """Predictions that are not shown, because they have another task or number of classes than most of their version."""
+        return sum(
+            sum(map(_predictions, shapes.values())) - _predictions(self._shown(subject))
+            for subject, shapes in self._shapes.items()
+            if len(shapes) > 1 and not subject.slice
+        )
+
+    def _shown(self, subject: Subject) -> dict[int, QualitySums]:
+        shapes = self._shapes.get(subject, {})
+        if len(shapes) <= 1:
+            return next(iter(shapes.values()), {})
+        return max(sorted(shapes.items()), key=lambda item: _predictions(item[1]))[1]
 
     def windows(
         self, model: str, version: int, slice: str = "", *, since_ms: int | None = None
     ) -> dict[int, QualitySums]:
         """Return the sums by the start of their window, in order, of windows that end after `since_ms`."""
-        windows = self._windows.get(Subject(model, version, slice), {})
+        windows = self._shown(Subject(model, version, slice))
         return {
             start: windows[start] for start in sorted(windows) if since_ms is None or start + self.window_ms > since_ms
         }
@@ -106,17 +130,24 @@ class QualityView:
 
     def newest_window(self) -> int | None:
         """Return the start of the latest window of all subjects; None if there is none."""
-        return max((start for windows in self._windows.values() for start in windows), default=None)
+        return max((start for subject in self._shapes for start in self._shown(subject)), default=None)
 
     def forget(self, before_ms: int) -> None:
         """Drop windows that end before a time."""
         first = before_ms - self.window_ms
-        for subject, windows in list(self._windows.items()):
-            self._windows[subject] = {start: sums for start, sums in windows.items() if start > first}
-            if not self._windows[subject]:
-                del self._windows[subject]
+        for subject, shapes in list(self._shapes.items()):
+            for shape, windows in list(shapes.items()):
+                shapes[shape] = {start: sums for start, sums in windows.items() if start > first}
+                if not shapes[shape]:
+                    del shapes[shape]
+            if not shapes:
+                del self._shapes[subject]
         for model, counts in self._labels.items():
             self._labels[model] = {start: count for start, count in counts.items() if start > first}
+
+
+def _predictions(windows: Mapping[int, QualitySums]) -> int:
+    return sum(sums.predictions for sums in windows.values())
 
 
 def _subject_of(key: bytes) -> Subject | None:

@@ -135,7 +135,7 @@ class Driver:
             assert self.join.take().is_empty and not self.join.checkpoint()
             return False
         taken = self.join.take()
-        for key, (sums, _) in taken.sums.items():
+        for (key, _), (sums, _) in taken.sums.items():
             if key in self.sums:
                 self.sums[key].merge(sums)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,12 +15,14 @@ from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.columns import LabelValue
 from forebay.stream.evaluate.joins import Joins, Snapshot
 from forebay.stream.evaluate.label_values import Resolve
+from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.slice_values import SliceValues
 from forebay.stream.evaluate.topic_layout import Layout
 from forebay.stream.experiments.block_sums import BlockSums
 from forebay.stream.experiments.blocks import key_blocks
-from forebay.stream.quality.keys import QualityKey
+from forebay.stream.quality.keys import QualityKey, Task
+from forebay.stream.quality.view import QualityView
 from tests.evaluate.records import NOW_MS, Polled, label, prediction, shadow_pair
 from tests.evaluate.test_parsers import label_parser, prediction_parser
 
@@ -59,7 +62,7 @@ def poll(joins: Joins, polled: dict[TopicPartition, list[Polled]]) -> None:
 
 
 def counts(snapshot: Snapshot) -> tuple[int, int]:
-    sums = [sums for key, (sums, _) in snapshot.sums.items() if not key.slice]
+    sums = [sums for (key, _), (sums, _) in snapshot.sums.items() if not key.slice]
     return sum(each.predictions for each in sums), sum(each.matched for each in sums)
 
 
@@ -82,7 +85,7 @@ def test_the_sums_of_partitions_are_merged_into_one_record_of_a_key() -> None:
     assert joins.restore(NONE) == NONE
     poll(joins, {P0: [prediction(0)], L0: [label(0)], P1: [prediction(0), prediction(1)], L1: [label(1)]})
     snapshot = joins.take()
-    ((key, (sums, blocks)),) = snapshot.sums.items()
+    (((key, _), (sums, blocks)),) = snapshot.sums.items()
     assert (key.model, key.version, sums.predictions, sums.matched) == ("late", 3, 3, 2)
     assert isinstance(blocks, BlockSums) and not blocks.is_empty
     assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 1, L0: 1, P1: 2, L1: 2}
@@ -189,7 +192,7 @@ def test_shadows_are_paired_with_labels_once() -> None:
     polled = [shadow_pair(0), Polled(1, b"bad"), shadow_pair(2, failure="model_failed"), shadow_pair(0, offset=3)]
     poll(joins, {shadows: polled, L0: [label(0)], P0: [prediction(0)]})
     snapshot = joins.take()
-    (((ref, _window), paired),) = snapshot.paired.items()
+    (((ref, _window, _task), paired),) = snapshot.paired.items()
     assert (ref.model, ref.served, ref.shadow) == ("late", 3, 4)
     assert (int(paired.n_matched.sum()), paired.right.only_shadow) == (1, 1), "a repeat is ignored"
     assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 1, L0: 1, shadows: 4}
@@ -213,5 +216,48 @@ def test_a_slice_that_the_prediction_carries_is_not_counted_again_for_a_field_of
     fields = {"airport": "JFK", "vip": True}
     polled = [prediction(0, slices={"airport": "JFK"}), prediction(1)]
     poll(joins, {P0: polled, L0: [label(0, fields=fields), label(1, fields=fields)]})
-    found = {key.slice: (sums.predictions, sums.matched) for key, (sums, _) in joins.take().sums.items()}
+    found = {key.slice: (sums.predictions, sums.matched) for (key, _), (sums, _) in joins.take().sums.items()}
     assert found == {"": (2, 2), "airport=JFK": (1, 2), "vip=true": (0, 2)}
+
+
+def test_predictions_of_a_version_with_another_task_or_number_of_classes_are_counted_apart() -> None:
+    """One such record, by a mistake of its producer, must not end the evaluator or change the sums of the others."""
+    joins = new_joins()
+    joins.restore(NONE)
+    odd = {
+        1: {"prediction": [0.1, 0.2, 0.7], "class": 2},
+        2: {"prediction": [0.1, 0.2, 0.3, 0.4], "class": 3},
+        3: {"prediction": [3.5], "class": None},
+    }
+    poll(joins, {P0: [prediction(offset, **odd.get(offset, {})) for offset in range(5)]})
+    poll(joins, {P1: [prediction(0, **odd[1]), prediction(1)]})
+    poll(joins, {L0: [label(offset, label=0) for offset in range(5)]})
+    poll(joins, {L0: [label(5, id="event-1", label=2)]})
+    snapshot = joins.take()
+    found = {num: (sums.task, sums.predictions, sums.matched) for (_, num), (sums, _) in snapshot.sums.items()}
+    assert found == {
+        2: (Task.BINARY, 3, 2),
+        3: (Task.CLASSES, 2, 1),
+        4: (Task.CLASSES, 1, 1),
+        0: (Task.REGRESSION, 1, 1),
+    }
+    view = QualityView()
+    records = QualityRecords(LAYOUT.quality, window_s=3_600, horizon_ms=1, worker="me")
+    for outgoing in records.encode(snapshot).values():
+        for value in outgoing.values:
+            view.read(value)
+    total = view.total("late", 3)
+    assert total is not None and (total.num_classes, total.predictions, view.unlike, view.rejected) == (2, 3, 4, 0)
+
+
+def test_shadow_pairs_of_another_task_are_counted_apart() -> None:
+    layout = replace(LAYOUT, shadow_predictions="shadow-predictions")
+    joins, shadows = new_joins(layout=layout), TopicPartition("shadow-predictions", 0)
+    joins.restore(dict.fromkeys((P0, L0, shadows)))
+    odd = json.loads(shadow_pair(1).value or b"")
+    for side in ("primary", "shadow"):
+        odd[side] |= {"prediction": [3.5], "class": None, "confidence": None}
+    pairs = [shadow_pair(0), replace(shadow_pair(1), value=json.dumps(odd).encode())]
+    poll(joins, {P0: [prediction(0), prediction(1)], shadows: pairs, L0: [label(0), label(1)]})
+    found = {key.task: paired.n_matched.sum() for key, paired in joins.take().paired.items()}
+    assert found == {Task.BINARY: 1, Task.REGRESSION: 1}

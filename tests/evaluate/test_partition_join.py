@@ -10,6 +10,7 @@ from forebay.stream.core.records import TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.columns import LabelColumns, LabelValue, PredictionColumns
 from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin
+from forebay.stream.evaluate.pending_quality import SumsKey
 from forebay.stream.quality.keys import QualityKey, Task
 from forebay.stream.quality.wire import LabelCounts
 
@@ -52,7 +53,7 @@ def test_a_label_is_joined_corrected_and_repeated() -> None:
     join.add_labels(labels(0, [1, 2, 9, 1, 1], [30, 40, 50, 60, 70], ["no", 1, 0, "yes", True]), next_offset=5)
     taken = join.take()
     first, second = QualityKey("m", 1, 0), QualityKey("m", 1, 500)
-    assert {key: (sums.predictions, sums.matched) for key, (sums, _) in taken.sums.items()} == {
+    assert {key: (sums.predictions, sums.matched) for (key, _), (sums, _) in taken.sums.items()} == {
         first: (2, 1),
         second: (1, 0),
     }
@@ -65,7 +66,7 @@ def test_a_prediction_after_its_label_is_joined_if_it_is_early_enough() -> None:
     join.add_labels(labels(0, [1, 2], [50, 60], ["yes", "yes"]), next_offset=2)
     join.add_predictions([predictions(0, [1, 5, 2], [150, 161, 10], [0.1, 0.9, 0.2])], next_offset=3)
     taken = join.take()
-    assert taken.sums[QualityKey("m", 1, 0)][0].matched == 1
+    assert taken.sums[SumsKey(QualityKey("m", 1, 0), 2)][0].matched == 1
 
 
 def test_only_predictions_that_could_still_get_a_label_are_counted_as_evicted() -> None:
@@ -74,7 +75,7 @@ def test_only_predictions_that_could_still_get_a_label_are_counted_as_evicted() 
     join.add_predictions([predictions(0, [1, 2], [0, 700], [0.1, 0.9])], next_offset=2)
     join.add_labels(labels(0, [9], [1500], ["yes"]), next_offset=1)
     join.add_predictions([predictions(2, [3, 4], [1501, 1502], [0.1, 0.9])], next_offset=4)
-    evicted = {key.window_start: sums.evicted for key, (sums, _) in join.take().sums.items() if sums.evicted}
+    evicted = {key.window_start: sums.evicted for (key, _), (sums, _) in join.take().sums.items() if sums.evicted}
     assert evicted == {500: 1}
     assert join.num_waiting_predictions == 2
 
@@ -134,5 +135,5 @@ def test_the_oldest_predictions_of_all_topics_are_evicted() -> None:
     for offset in range(2):
         columns = predictions(offset, [offset + 5], [10 + 600 * offset], [0.1])
         join.add_predictions([columns], next_offset=offset + 1, partition=REVIEW)
-    evicted = {key.window_start: sums.evicted for key, (sums, _) in join.take().sums.items() if sums.evicted}
+    evicted = {key.window_start: sums.evicted for (key, _), (sums, _) in join.take().sums.items() if sums.evicted}
     assert evicted == {0: 1} and join.num_waiting_predictions == 3

@@ -9,6 +9,7 @@ import pytest
 
 from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.evaluate.joins import Snapshot
+from forebay.stream.evaluate.pending_quality import SumsKey
 from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.experiments.block_sums import BlockSums
 from forebay.stream.quality.keys import QualityKey, Task
@@ -33,10 +34,10 @@ def decoded(records: QualityRecords, snapshot: Snapshot) -> list[QualityDelta]:
 def test_a_key_is_always_in_the_same_partition() -> None:
     records = new_records()
     keys = [QualityKey("late", version, window, "") for version in (1, 2) for window in (0, 3_600_000)]
-    first = records.encode(Snapshot(sums={key: (sums_of(1), None) for key in keys}))
+    first = records.encode(Snapshot(sums={SumsKey(key, 2): (sums_of(1), None) for key in keys}))
     places = {record_key: partition for partition, outgoing in first.items() for record_key in outgoing.keys}
     for key in keys:
-        ((partition, outgoing),) = records.encode(Snapshot(sums={key: (sums_of(2), None)})).items()
+        ((partition, outgoing),) = records.encode(Snapshot(sums={SumsKey(key, 2): (sums_of(2), None)})).items()
         assert places[outgoing.keys[0]] == partition
         delta = decode_quality(outgoing.values[0])
         assert (delta.key == key and delta.sums == sums_of(2)) or (
@@ -62,7 +63,7 @@ def test_labels_and_progress_share_a_record_and_progress_is_written_when_it_chan
 def test_a_record_that_is_too_large_is_divided_by_its_parts(caplog: pytest.LogCaptureFixture) -> None:
     blocks = BlockSums(Task.BINARY)
     blocks.add_predictions(np.arange(4096))
-    snapshot = Snapshot(sums={QualityKey("late", 1, 0): (sums_of(3), blocks)})
+    snapshot = Snapshot(sums={SumsKey(QualityKey("late", 1, 0), 2): (sums_of(3), blocks)})
     (whole,) = decoded(new_records(), snapshot)
     assert whole.sums is not None and whole.blocks is not None
     size = max(len(value or b"") for outgoing in new_records().encode(snapshot).values() for value in outgoing.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from forebay.stream.evaluate.checkpoint import Mark
+from forebay.stream.evaluate.pending_quality import SumsKey
 from forebay.stream.evaluate.waiting_predictions import (
     INDEXED_ROWS,
     LabelOrigins,
@@ -97,7 +98,7 @@ def test_many_predictions_wait_in_few_segments_of_few_bytes() -> None:
     assert join.num_waiting_predictions == count
     assert join.num_segments <= 8
     join.add_labels(labels(0, hashes[::2], [count] * (count // 2), [1] * (count // 2)), next_offset=count // 2)
-    sums, _ = join.take().sums[QualityKey("m", 1, 0)]
+    sums, _ = join.take().sums[SumsKey(QualityKey("m", 1, 0), 2)]
     assert (sums.predictions, sums.matched) == (count, count // 2)
     # Columns, a score, and less than a byte of the index.
     assert join.num_bytes / count < 24 + 4

@@ -56,6 +56,23 @@ def test_records_are_kept_apart_by_window_version_and_slice() -> None:
     assert view.newest_window() == START + HOUR
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_of_predictions_with_different_numbers_of_classes_most_are_shown(order: tuple[int, ...]) -> None:
+    records = [
+        record(1, 0, of(classes(5, 3))),
+        record(1, 0, of(binary(300, 1))),
+        record(1, 1, of(binary(200, 2))),
+        record(1, 2, of(classes(7, 4))),
+    ]
+    view = QualityView()
+    for index in order:
+        view.read(records[index])
+    total = view.total("churn", 1)
+    assert total is not None and (total.num_classes, total.predictions) == (2, 500)
+    assert list(view.windows("churn", 1)) == [START, START + HOUR] and view.newest_window() == START + HOUR
+    assert (view.unlike, view.rejected) == (12, 0)
+
+
 def test_only_wanted_subjects_are_kept() -> None:
     view = QualityView(wanted=lambda subject: subject.version == 2)
     view.read(record(1, 0, of(binary(7, 9))))
@@ -87,9 +104,9 @@ def test_what_is_not_wanted_is_not_parsed(key: bytes | None, is_parsed: bool) ->
 def test_a_record_that_cannot_be_added_is_counted_with_its_reason() -> None:
     view = labelled_view(1)
     view.read(b"{}")
-    view.read(record(1, 0, of(classes(5, 1))))
+    view.read(record(1, 0, of(classes(5, 1))).replace(b'"classes"', b'"binary"'))
     assert (view.records, view.rejected) == (1, 2)
-    assert "task classes with 4 classes cannot be added" in view.last_error
+    assert "num_classes is 4; expected 2 for task binary" in view.last_error
 
 
 def test_a_window_is_final_when_the_labels_of_all_partitions_are_beyond_its_horizon() -> None:
