@@ -21,6 +21,12 @@ FORMAT: Final = "forebay-evaluate1"
 NO_TIME: Final = -(1 << 62)
 """The maximum of the times before the first row."""
 
+ANOTHER_GROUP: Final = (
+    "begin again: stop all evaluators, delete the topic quality, run `forebay topics create`, and use another "
+    "evaluate.group_id; it counts everything that is still on the topics, and readers would add that to the old records"
+)
+"""What to do if the state cannot be continued. Quality records do not name the group that wrote them."""
+
 _FAMILY: Final = "forebay-evaluate"
 _NONE: Final = "-"
 
@@ -109,7 +115,7 @@ def decode(partition: TopicPartition, committed: Committed, rules: JoinRules) ->
             f"{_name(partition)}: predictions and labels wait that were read with other settings of the section "
             "[evaluate]: join_by, horizon_s, early_s, window_s, max_future_s or slices",
             kind="evaluate_config_changed",
-            remedy="set them as they were, or use another evaluate.group_id",
+            remedy=f"set them as they were, or {ANOTHER_GROUP}",
         )
     return state
 
@@ -118,7 +124,7 @@ def _unknown_state(partition: TopicPartition, text: str) -> BrokerError:
     return BrokerError(
         f"{_name(partition)}: the metadata of the committed offset is {text[:60]!r}; this version reads {FORMAT}",
         kind="evaluate_state_unknown",
-        remedy="a later version of Forebay wrote it: upgrade this one, or use another evaluate.group_id",
+        remedy=f"a later version of Forebay wrote it: upgrade this one, or {ANOTHER_GROUP}",
     )
 
 
