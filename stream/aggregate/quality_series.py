@@ -120,7 +120,8 @@ class QualitySeries:
         """Return the share of labelled predictions, once no label can come any more."""
         if total.predictions < rule.min_count or not all(map(self.view.is_final, span)):
             return None
-        return Sample(total.matched / total.predictions, total.matched, total.predictions)
+        share = metrics(total).matched_share
+        return None if share is None else Sample(share, total.matched, total.predictions)
 
 
 def _estimated(rule: MetricRule, window: QualitySums, labelled: QualitySums | None) -> Sample | None:

@@ -165,6 +165,12 @@ class Aggregator:
                 status.error, status.verdicts = error.message, ()
                 status.num_errors += 1
                 await judge.stop()
+            except Exception as error:  # whatever is wrong here must not end the counting
+                if (message := f"{type(error).__name__}: {error}") != status.error:
+                    log.exception("rollouts are not judged")
+                status.error, status.verdicts = message, ()
+                status.num_errors += 1
+                await judge.stop()
             else:
                 status.error, status.verdicts = None, judge.verdicts
 

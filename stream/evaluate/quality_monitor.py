@@ -45,20 +45,28 @@ class QualityMonitor:
         self._on_view = on_view
         self._clock = clock
         self._read_to: dict[TopicPartition, int] = {}
-        self.view = QualityView(wanted=lambda subject: not subject.slice)
+        self.view = _new_view()
 
     async def run(self) -> None:
         """Poll until cancelled. An unreachable cluster is not an error: the evaluator itself reports it."""
         while True:
-            reader = TopicReader(self._options, [self._topic], from_beginning=True, clock=self._clock, bounded=True)
-            try:
-                async with reader:
-                    while True:
-                        await self._poll(reader)
-                        await asyncio.sleep(POLL_S)
-            except BrokerError as error:
-                log.warning("the metrics of quality are not up to date: %s", error.message)
+            await self.follow()
             await asyncio.sleep(POLL_S)
+
+    async def follow(self) -> None:
+        """Poll until there is an error, which is logged: it must not end the evaluator."""
+        reader = TopicReader(self._options, [self._topic], from_beginning=True, clock=self._clock, bounded=True)
+        try:
+            async with reader:
+                while True:
+                    await self._poll(reader)
+                    await asyncio.sleep(POLL_S)
+        except BrokerError as error:
+            log.warning("the metrics of quality are not up to date: %s", error.message)
+        except Exception:
+            log.exception("the metrics of quality are not up to date; the topic is read again")
+            self._read_to.clear()
+            self.view = _new_view()
 
     async def _poll(self, reader: TopicReader) -> None:
         since_ms = None if self._read_to else max(0, self._clock.wall_ms() - 2 * self._span_ms)
@@ -83,3 +91,7 @@ class QualityMonitor:
         newest = self.view.newest_window()
         since_ms = 0 if newest is None else newest - self._span_ms
         return quality_report(self.view, since_ms=since_ms, random=None)
+
+
+def _new_view() -> QualityView:
+    return QualityView(wanted=lambda subject: not subject.slice)

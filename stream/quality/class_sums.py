@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.schemas.errors import DataError
-from forebay.stream.quality.counts import Counts, CountsDocument
+from forebay.stream.quality.counts import MAX_COUNT, Counts, CountsDocument
 from forebay.stream.quality.grids import CALIBRATION_BINS, SCORE_BINS, calibration_bins, score_bins
 
 Scores = npt.NDArray[np.float32]
@@ -27,6 +27,8 @@ MAX_MATRIX_CLASSES: Final = 50
 
 _MAX_ROWS: Final = 1 << 20
 """Rows that are added at once: sums of whole numbers below 2**53 are exact in float64."""
+_MAX_UNITS: Final = 1 << 60
+"""The largest sum of a record, in units: of more rows than a process can hold."""
 _SMALLEST: Final = float(np.finfo(np.float64).eps)
 """Probabilities are not below this in the log loss, as in scikit-learn."""
 _TOLERANCE: Final = np.float32(1e-5)
@@ -209,10 +211,15 @@ class ClassSums:
         bins = [document.calibration.rows, document.calibration.confidence, document.calibration.hits]
         if any(len(column) != CALIBRATION_BINS for column in bins):
             raise DataError(f"{place}: calibration: expected {CALIBRATION_BINS} numbers in each list")
-        try:
-            found.calibration = np.array(bins, dtype=np.int64)
-        except OverflowError:
-            raise DataError(f"{place}: calibration: a number does not fit into 64 bits") from None
+        for name, limit, numbers in (
+            ("calibration.rows", MAX_COUNT, document.calibration.rows),
+            ("calibration.hits", MAX_COUNT, document.calibration.hits),
+            ("calibration.confidence", _MAX_UNITS, document.calibration.confidence),
+            ("log_loss and brier", _MAX_UNITS, (document.log_loss, document.brier)),
+        ):
+            if max(map(abs, numbers)) > limit:
+                raise DataError(f"{place}: {name}: a number is beyond {limit}")
+        found.calibration = np.array(bins, dtype=np.int64)
         return found
 
 

@@ -14,6 +14,8 @@ from forebay.schemas.errors import DataError
 _MAX_PENDING: Final = 1024
 """Changes that are collected before they are summed up, which costs about as much for one as for a thousand."""
 _DENSE_SIZE: Final = 8192
+MAX_COUNT: Final = 1 << 40
+"""Counts of a record beyond this, or below the negative of it, are refused: sums of millions of records fit into 64 bits."""
 
 
 class CountsDocument(msgspec.Struct):
@@ -125,11 +127,12 @@ class Counts:
         bins, counts = document.bins, document.counts
         if len(bins) != len(counts):
             raise DataError(f"{place}: {len(bins)} bins, but {len(counts)} counts; expected as many")
-        try:
-            indices, values = np.array(bins, dtype=np.int64), np.array(counts, dtype=np.int64)
-        except OverflowError:
-            raise DataError(f"{place}: a number does not fit into 64 bits") from None
-        if len(indices) and (indices[0] < 0 or indices[-1] >= size or bool((np.diff(indices) <= 0).any())):
+        if bins and not (
+            min(bins) >= 0 and max(bins) < size and min(counts) >= -MAX_COUNT and max(counts) <= MAX_COUNT
+        ):
+            raise DataError(f"{place}: expected indices from 0 to {size - 1}, and counts of at most {MAX_COUNT}")
+        indices, values = np.array(bins, dtype=np.int64), np.array(counts, dtype=np.int64)
+        if len(indices) and bool((np.diff(indices) <= 0).any()):
             raise DataError(f"{place}: bins: expected ascending indices from 0 to {size - 1}")
         found = cls(size)
         kept = values != 0

@@ -48,6 +48,11 @@ class ExactSum:
         """The exact value."""
         return Fraction(self._units, 1 << -_UNIT_EXPONENT)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it is beyond 2**800 (1e240), so that the sum of many such sums may be no finite float64."""
+        return self._units.bit_length() > 800 - _UNIT_EXPONENT
+
     def add(self, values: npt.NDArray[np.float64], sign: int = 1) -> None:
         """Add all values; subtract them with sign -1."""
         for start in range(0, len(values), _MAX_ROWS):

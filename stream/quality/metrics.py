@@ -40,7 +40,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """Metrics of the pairs under one key. None: not defined for the task or these pairs.
+    """Metrics of the pairs under one key. None: not defined for the task or these pairs, or their sums contradict each other.
 
     predictions, matched, scored: predictions; those with a label; those of them that the metrics are of.
     matched_share: matched / predictions.
@@ -99,7 +99,7 @@ class Metrics:
 
 
 def metrics(sums: QualitySums) -> Metrics:
-    """Return the metrics of sums."""
+    """Return the metrics of sums. Never raises: sums of a topic may be of anything, and negative."""
     values: dict[str, Any] = {"delay_ms_quantiles": _quantiles(sums.delay_ms, DELAY_SHARES)}
     if sums.scored > 0:
         if sums.classification is not None:
@@ -111,20 +111,22 @@ def metrics(sums: QualitySums) -> Metrics:
         predictions=sums.predictions,
         matched=sums.matched,
         scored=sums.scored,
-        matched_share=sums.matched / sums.predictions if sums.predictions > 0 else None,
+        matched_share=_share(sums.matched, sums.predictions),
         **values,
     )
 
 
 def _classification(sums: ClassSums) -> dict[str, Any]:
     rows = sums.rows
+    if rows <= 0:
+        return {}
     matrix = None if sums.confusion is None else sums.confusion.dense().reshape(sums.num_classes, sums.num_classes)
     hits, predicted, actual = _class_counts(sums, matrix)
     by_class = tuple(map(_class_metrics, hits.tolist(), predicted.tolist(), actual.tolist()))
     values: dict[str, Any] = {
-        "accuracy": int(hits.sum()) / rows,
-        "log_loss": sums.log_loss / UNITS_PER_ONE / rows,
-        "brier": sums.brier / UNITS_PER_ONE / rows,
+        "accuracy": _share(int(hits.sum()), rows),
+        "log_loss": _mean(sums.log_loss / UNITS_PER_ONE, rows),
+        "brier": _mean(sums.brier / UNITS_PER_ONE, rows),
         "calibration_error": _calibration_error(sums.calibration),
         "confusion": None if matrix is None else matrix.tolist(),
         "by_class": by_class,
@@ -135,12 +137,12 @@ def _classification(sums: ClassSums) -> dict[str, Any]:
         values["roc_auc"], values["roc_auc_error"] = roc_auc(sums.hit_scores.dense(), sums.miss_scores.dense())
         return values
     occurring = [each for each in by_class if each.actual or each.predicted]
-    for name in ("precision", "recall", "f1"):
+    for name in ("precision", "recall", "f1") if occurring else ():
         # As in scikit-learn, what is not defined for a class counts as 0.
         parts = [getattr(each, name) or 0.0 for each in occurring]
         values[name] = sum(parts) / len(parts)
         weighted = sum(part * each.actual for part, each in zip(parts, occurring, strict=True))
-        values[f"weighted_{name}"] = weighted / rows
+        values[f"weighted_{name}"] = _mean(weighted, rows)
     return values
 
 
@@ -164,10 +166,17 @@ def _class_metrics(hits: int, predicted: int, actual: int) -> ClassMetrics:
 
 
 def _share(part: int, total: int) -> float | None:
-    return part / total if total > 0 else None
+    return part / total if 0 <= part <= total and total > 0 else None
 
 
-def _calibration_error(calibration: Integers) -> float:
+def _mean(total: float, rows: int) -> float | None:
+    """Return the mean of numbers that are not negative."""
+    return total / rows if total >= 0 else None
+
+
+def _calibration_error(calibration: Integers) -> float | None:
+    if calibration.min() < 0:
+        return None
     rows, scores, hits = calibration.tolist()
     difference = sum(abs(score - hit * UNITS_PER_ONE) for score, hit in zip(scores, hits, strict=True))
     return float(difference / UNITS_PER_ONE / sum(rows))
@@ -178,6 +187,8 @@ def roc_auc(hits: npt.NDArray[Any], misses: npt.NDArray[Any]) -> tuple[float | N
 
     hits, misses: rows of class 1 and class 0 by the bin of their score.
     """
+    if hits.min() < 0 or misses.min() < 0:
+        return None, None
     total = float(hits.sum()) * float(misses.sum())
     if total <= 0:
         return None, None
@@ -188,19 +199,33 @@ def roc_auc(hits: npt.NDArray[Any], misses: npt.NDArray[Any]) -> tuple[float | N
 
 def _regression(sums: RegressionSums) -> dict[str, Any]:
     rows = sums.rows
+    if rows <= 0:
+        return {}
+    squared_error = _mean(float(sums.squared_error), rows)
     deviation = sums.squared_actual.fraction - sums.actual.fraction**2 / rows
     return {
-        "mean_absolute_error": float(sums.absolute_error) / rows,
-        "root_mean_squared_error": math.sqrt(float(sums.squared_error) / rows),
+        "mean_absolute_error": _mean(float(sums.absolute_error), rows),
+        "root_mean_squared_error": None if squared_error is None else math.sqrt(squared_error),
         "bias": float(sums.error) / rows,
-        "r2": float(1 - Fraction(sums.squared_error.fraction) / deviation) if deviation > 0 else None,
+        "r2": _r2(sums.squared_error.fraction, deviation),
         "error_quantiles": _quantiles(sums.errors, ERROR_SHARES),
     }
 
 
+def _r2(squared_error: Fraction, deviation: Fraction) -> float | None:
+    """Return the R²; None if it is less than any number, as if the actual values are almost equal."""
+    if squared_error < 0 or deviation <= 0:
+        return None
+    try:
+        return float(1 - squared_error / deviation)
+    except OverflowError:
+        return None
+
+
 def _quantiles(counts: Counts, shares: tuple[float, ...]) -> Mapping[float, float] | None:
-    cumulative = np.cumsum(counts.dense())
-    if not cumulative[-1] > 0:
+    found = counts.dense()
+    cumulative = np.cumsum(found)
+    if found.min() < 0 or not cumulative[-1] > 0:
         return None
     ranks = [max(1, math.ceil(share * int(cumulative[-1]))) for share in shares]
     values = signed_bucket_values()[np.searchsorted(cumulative, ranks)]

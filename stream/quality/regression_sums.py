@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from forebay.schemas.errors import DataError
 from forebay.stream.quality.counts import Counts, CountsDocument
 from forebay.stream.quality.exact_sum import ExactSum
 from forebay.stream.quality.grids import SIGNED_BUCKETS, signed_buckets
@@ -91,7 +92,10 @@ class RegressionSums:
         """Return the sums of a document. Raises DataError; place: what they are, for the message."""
         found = cls()
         for name in _SUMS:
-            setattr(found, name, ExactSum.read(getattr(document, name), f"{place}: {name}"))
+            total = ExactSum.read(getattr(document, name), f"{place}: {name}")
+            if total.is_large:
+                raise DataError(f"{place}: {name}: more than the sum of any errors and values that are not refused")
+            setattr(found, name, total)
         found.errors = Counts.read(document.errors, SIGNED_BUCKETS, f"{place}: errors")
         return found
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from forebay.schemas.errors import DataError
 from forebay.stream.quality.class_sums import ClassDocument, ClassSums
-from forebay.stream.quality.counts import Counts, CountsDocument
+from forebay.stream.quality.counts import MAX_COUNT, Counts, CountsDocument
 from forebay.stream.quality.grids import SIGNED_BUCKETS, signed_buckets
 from forebay.stream.quality.keys import Task
 from forebay.stream.quality.regression_sums import RegressionDocument, RegressionSums
@@ -153,6 +153,8 @@ class QualitySums:
             raise DataError(f"quality sums: num_classes is {num_classes}; expected {allowed} for task {task}")
         found = cls(task, num_classes)
         for name in _COUNTS:
+            if abs(getattr(document, name)) > MAX_COUNT:
+                raise DataError(f"quality sums: {name} is beyond {MAX_COUNT}")
             setattr(found, name, getattr(document, name))
         found.delay_ms = Counts.read(document.delay_ms, SIGNED_BUCKETS, "quality sums: delay_ms")
         if task is Task.REGRESSION:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import orjson
 
 from forebay.schemas.errors import DataError
 from forebay.schemas.quality import QUALITY_FORMAT
+from forebay.stream.quality.counts import MAX_COUNT
 from forebay.stream.quality.keys import QualityKey
 from forebay.stream.quality.sums import QualitySums, SumsDocument
+
+_MAX_NUMBER: Final = (1 << 31) - 1
+_MIN_MS: Final = -6 * 10**13
+_MAX_MS: Final = 10**14
+"""Times from the year 68 to 5138: each of them can be shown as a date."""
+_MAX_WINDOW_MS: Final = 366 * 86_400_000
 
 
 class LabelCounts(msgspec.Struct, kw_only=True):
@@ -103,6 +110,25 @@ class _Document(msgspec.Struct, kw_only=True):
     blocks: dict[str, Any] | None = None
     paired: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no evaluator writes, and that readers could not add up or show."""
+        if not 0 <= self.version <= _MAX_NUMBER or not _MIN_MS <= self.window_start <= _MAX_MS:
+            raise ValueError("version or window_start is out of range")
+        if self.window_end <= self.window_start:
+            raise ValueError(f"window_end {self.window_end} is not after the start")
+        window_ms = self.window_end - self.window_start
+        if window_ms > _MAX_WINDOW_MS or window_ms % 1000:
+            raise ValueError("the window is not of whole seconds, or is longer than a year")
+        if self.labels is not None and any(abs(count) > MAX_COUNT for count in msgspec.structs.astuple(self.labels)):
+            raise ValueError(f"a count of labels is beyond {MAX_COUNT}")
+        progress = self.progress
+        if progress is not None and not (
+            0 <= progress.horizon_ms <= _MAX_MS
+            and all(0 <= number <= _MAX_NUMBER for number in progress.until_ms)
+            and all(_MIN_MS <= time_ms <= _MAX_MS for time_ms in progress.until_ms.values())
+        ):
+            raise ValueError("a number of progress is out of range")
+
 
 @dataclass(frozen=True, slots=True)
 class QualityParts:
@@ -159,10 +185,6 @@ def decode_quality(value: bytes | None) -> QualityDelta:
         raise DataError(
             f"not a quality record: format is {document.format}; this release reads format {QUALITY_FORMAT}",
             kind="quality",
-        )
-    if document.window_end <= document.window_start:
-        raise DataError(
-            f"not a quality record: window_end {document.window_end} is not after the start", kind="quality"
         )
     return QualityDelta(
         key=QualityKey(document.model, document.version, document.window_start, document.slice),

@@ -29,8 +29,8 @@ def record(window: int, seed: int, *, slice_name: str = "") -> bytes:
     return encode_parts(key, QualityParts(sums=binary(250, seed).sums()), window_s=3600, worker="w")[1]
 
 
-async def test_records_of_all_partitions_are_added_once(
-    embedded_broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch
+async def test_records_of_all_partitions_are_added_once_also_after_an_error(
+    embedded_broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(quality_monitor, "POLL_S", 0.05)
     topic, window = names("quality"), time.time_ns() // 1_000_000 // HOUR * HOUR
@@ -39,6 +39,8 @@ async def test_records_of_all_partitions_are_added_once(
 
     def on_view(view: QualityView) -> None:
         total = view.total("late", 3)
+        if total is not None and not caplog.records:
+            raise ZeroDivisionError("in a metric")
         seen.append(0 if total is None else total.predictions)
 
     options = {"bootstrap_servers": embedded_broker.bootstrap}
@@ -56,6 +58,7 @@ async def test_records_of_all_partitions_are_added_once(
             await eventually(lambda: seen[-1:], "the new record", until=lambda last: last == [1750])
     finally:
         await cancel_until_done(running)
+    assert "the topic is read again" in caplog.text
     (subject,) = monitor.report().to_dict()["quality"]
     assert subject["total"]["predictions"] == 1250
     assert subject["windows"][1]["estimate"]["labelled"] == 1000

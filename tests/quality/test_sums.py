@@ -120,9 +120,9 @@ def test_sums_of_another_task_are_not_added() -> None:
         (("classification", "confusion", "bins"), [0, 4], "confusion: expected|confusion: bins|counts"),
         (("classification", "hit_scores"), {"bins": [5, 5], "counts": [1, 1]}, "hit_scores: bins: expected ascending"),
         (("classification", "hit_scores"), {"bins": [1000], "counts": [1]}, "from 0 to 999"),
-        (("classification", "hit_scores"), {"bins": [1], "counts": [1 << 64]}, "64 bits"),
+        (("classification", "hit_scores"), {"bins": [1], "counts": [1 << 64]}, "counts of at most"),
         (("classification", "calibration", "rows"), [1, 2], "expected 15 numbers"),
-        (("classification", "calibration", "rows"), [1 << 70] * 15, "64 bits"),
+        (("classification", "calibration", "rows"), [1 << 70] * 15, "calibration.rows: a number is beyond"),
     ],
 )
 def test_malformed_sums_are_refused_with_the_place(path: tuple[str, ...], value: object, message: str) -> None:
