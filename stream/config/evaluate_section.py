@@ -78,7 +78,7 @@ class EvaluateSection(Section):
     )
     max_waiting: int = Field(
         default=10_000_000,
-        ge=1_000,
+        ge=100_000,
         le=1_000_000_000,
         description="Maximum number of predictions that wait for labels in one process. Beyond it, the oldest are evicted and "
         "counted. Each takes 24 bytes and 4 for each score.",

@@ -203,8 +203,19 @@ class Evaluator:
     def _on_committed(self, snapshot: Snapshot, num_records: int, *, took_s: float) -> None:
         self._limits.record_success()
         self._committed = snapshot.checkpoint
+        evicted = self.totals.evicted.total()
         self.totals.add(snapshot)
+        self._warn_of_evictions(evicted, self.totals.evicted.total())
         log.debug("committed %d quality records in %.1f ms", num_records, took_s * 1000)
+
+    def _warn_of_evictions(self, before: int, now: int) -> None:
+        """Log the first eviction, and each time that their number has doubled."""
+        if before.bit_length() != now.bit_length():
+            log.warning(
+                "%d predictions have been evicted before their label came, because more than evaluate.max_waiting waited; they "
+                "can get no label any more. Use more evaluators, raise max_waiting, or lower evaluate.horizon_s",
+                now,
+            )
 
     def _is_current(self, epoch: Epoch) -> bool:
         return self._source.epoch == epoch

@@ -21,8 +21,12 @@ from forebay.stream.evaluate.admin import EvaluatorAdmin
 from forebay.stream.evaluate.class_names import ClassNames, ReadNames
 from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.evaluator import NAMES_RETRY_S, Evaluator
+from forebay.stream.evaluate.joins import Snapshot
+from forebay.stream.evaluate.pending_quality import SumsKey
 from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.evaluate.topic_layout import Layout
+from forebay.stream.quality.keys import QualityKey, Task
+from forebay.stream.quality.sums import QualitySums
 from tests.core.build import ManualClock
 from tests.evaluate.records import NOW_MS, label, prediction
 from tests.evaluate.test_joins import L0, LAYOUT, P0, new_joins
@@ -266,6 +270,19 @@ async def test_a_label_whose_class_is_unknown_for_now_is_neither_refused_nor_com
     await run_until_read(evaluator, cluster)
     assert cluster.committed == {P0: 1, L0: 1} and evaluator.totals.matched[ModelRef("late", 3)] == 1
     assert admin.readiness().ok
+
+
+async def test_evictions_are_logged_sparsely(caplog: pytest.LogCaptureFixture) -> None:
+    evaluator = evaluator_on(Cluster())
+    warnings = []
+    for _ in range(9):
+        sums = QualitySums(Task.BINARY, 2)
+        sums.evicted = 1
+        snapshot = Snapshot(sums={SumsKey(QualityKey("late", 3, 0), 2): (sums, None)})
+        evaluator._on_committed(snapshot, 1, took_s=0.0)
+        warnings.append("evaluate.max_waiting" in caplog.text)
+        caplog.clear()
+    assert warnings == [True, True, False, True, False, False, False, True, False]
 
 
 @pytest.mark.parametrize(("behind", "waiting"), [((), 0), (("review",), 1)])
