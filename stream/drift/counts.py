@@ -97,6 +97,8 @@ class ColumnCounts:
         self.below += other.below
         self.above += other.above
         self.total += other.total
+        if self.reference_rows is None:  # counted by an older release
+            self.reference_rows = other.reference_rows
 
 
 @dataclass(slots=True)

@@ -177,6 +177,16 @@ def test_a_window_with_too_few_rows_is_not_judged_and_changes_nothing() -> None:
     assert {one.column for one in traffic.run(1, shift)} == {"x2"}
 
 
+def test_the_number_of_training_rows_is_known_if_one_worker_writes_it() -> None:
+    traffic = Traffic()
+    first, second = (traffic.worker.count(key_of(0), traffic.rows(10)) for _ in range(2))
+    for column in first.columns:
+        column.reference_rows = None
+    first.merge(second)
+    assert [column.reference_rows for column in first.columns] == [column.reference_rows for column in second.columns]
+    assert (first.columns[0].reference_rows or 0) > 19_000
+
+
 def test_workers_are_summed_and_repeated_records_are_not() -> None:
     traffic = Traffic()
     other = CountingWorker(traffic.worker.bins, name="worker-2")
