@@ -23,7 +23,7 @@ _STYLES: Final = {Level.ALARM: RED, Level.WARN: YELLOW, None: GREEN}
 def print_version(detector: Detector, ref: ModelRef, *, all_columns: bool) -> None:
     """Print the findings of a version, its last windows, and the columns of the last judged one."""
     history = detector.history(ref)
-    print_whole(Text(str(ref), style="bold"))
+    print_whole(Text(visible(str(ref)), style="bold"))
     for finding in history[-1].findings if history else ():
         if finding in detector.findings():
             print_whole(

@@ -13,7 +13,7 @@ from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_date_time
 from forebay.stream.experiments.confidence_sequence import MIN_BLOCKS
 from forebay.stream.experiments.experiment import ArmResult, Outcome, Result
-from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table
+from forebay.stream.terminal.console import DIM, GREEN, RED, YELLOW, plain_table, visible
 
 if TYPE_CHECKING:
     from forebay.stream.experiments.report import Comparison, ExperimentView
@@ -26,7 +26,7 @@ _COLOURS = {Outcome.BETTER: GREEN, Outcome.NO_DIFFERENCE: GREEN, Outcome.WORSE: 
 def experiment_text(model: str, view: ExperimentView, comparisons: list[Comparison]) -> RenderableType:
     """Return both versions of each comparison, the difference, and the verdict."""
     span = f"{model}: windows from {local_date_time(view.first_ms)} to {local_date_time(view.last_ms)}"
-    parts: list[RenderableType] = [Text(span, DIM)]
+    parts: list[RenderableType] = [Text(visible(span), DIM)]
     for comparison in comparisons:
         parts += [Text(), *comparison_text(comparison)]
     return Group(*parts)
@@ -44,7 +44,7 @@ def nothing_text(model: str, view: ExperimentView, *, since_ms: int) -> Text:
         text = f"no quality of {model} since {since}, only of {', '.join(sorted(view.other_models))}"
     else:
         text = f"no quality of {model} since {since}: is `forebay evaluate` running, and do labels come?"
-    return Text(text)
+    return Text(visible(text))
 
 
 def comparison_text(comparison: Comparison) -> list[RenderableType]:

@@ -94,7 +94,7 @@ def _slice_table(slices: list[SubjectReport]) -> Table:
     table = plain_table("slice", "predictions", "with label", *titles, right=("predictions", "with label", *titles))
     for subject in sorted(slices, key=lambda one: (one.subject.slice.partition("=")[0], -one.total.predictions)):
         table.add_row(
-            visible(subject.subject.slice),
+            Text(visible(subject.subject.slice).replace("\n", "\\n")),
             *_counts(subject.total, subject.metrics),
             *_values(subject.metrics, None, estimates=False),
         )
