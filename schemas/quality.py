@@ -169,7 +169,7 @@ def _labels() -> Schema:
 def _progress() -> Schema:
     return _object(
         "How far labels have been read. The largest time of each partition is valid. A window is final if the times of all "
-        "partitions are more than horizon_ms beyond its end.",
+        "partitions are more than horizon_ms beyond its end, and no partition with predictions is without a time.",
         {
             "horizon_ms": count("How long after a prediction's event its label may come, in ms."),
             "until_ms": {
@@ -177,6 +177,13 @@ def _progress() -> Schema:
                 "propertyNames": {"pattern": "^[0-9]+$"},
                 "additionalProperties": {"type": "integer"},
                 "description": "The largest timestamp of a label by partition of `labels`, ms since the Unix epoch (UTC).",
+            },
+        },
+        optional={
+            "unlabelled": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 0},
+                "description": "Partitions that had predictions, but no label until now.",
             },
         },
     )

@@ -20,7 +20,7 @@ def places(document: Any, *, before: Place = ()) -> Iterator[tuple[Place, Any]]:
     if isinstance(document, dict):
         parts = list(document.items())
     elif isinstance(document, list):
-        parts = [(index, document[index]) for index in sorted({0, len(document) - 1}) if index >= 0]
+        parts = [(index, document[index]) for index in sorted({0, len(document) - 1}) if index in range(len(document))]
     else:
         return
     for name, value in parts:

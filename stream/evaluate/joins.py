@@ -45,6 +45,7 @@ class Snapshot:
     checkpoint: offsets with metadata, of restored partitions.
     sums, paired, labels: what was counted since the last snapshot.
     label_times: by partition, the largest timestamp of a label.
+    unlabelled: partitions that had predictions, but no label.
     """
 
     checkpoint: dict[TopicPartition, Committed] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class Snapshot:
     paired: dict[PairedKey, PairedSums] = field(default_factory=dict)
     labels: dict[QualityKey, LabelCounts] = field(default_factory=dict)
     label_times: dict[int, int] = field(default_factory=dict)
+    unlabelled: set[int] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
@@ -262,6 +264,8 @@ class Joins:
             label_time_ms = join.label_time_ms()
             if label_time_ms is not None:
                 snapshot.label_times[number] = label_time_ms
+            elif join.prediction_time_ms() is not None:
+                snapshot.unlabelled.add(number)
         return snapshot
 
     def topics_behind(self) -> frozenset[str] | None:

@@ -32,6 +32,7 @@ class QualityRecords:
         self._horizon_ms = horizon_ms
         self._worker = worker
         self._progress: dict[int, int] = {}
+        self._unlabelled: set[int] = set()
 
     def encode(self, snapshot: Snapshot) -> dict[TopicPartition, Outgoing]:
         """Return the records of a snapshot by partition. Those of a key are in one partition."""
@@ -48,6 +49,7 @@ class QualityRecords:
     def on_committed(self, snapshot: Snapshot) -> None:
         """Remember the progress that was written."""
         self._progress.update(snapshot.label_times)
+        self._unlabelled |= snapshot.unlabelled
 
     def _parts(self, snapshot: Snapshot) -> Iterator[tuple[QualityKey, QualityParts]]:
         for (key, _), (sums, blocks) in snapshot.sums.items():
@@ -56,13 +58,16 @@ class QualityRecords:
             # One record for each version that served, under the key of the shadow.
             yield QualityKey(ref.model, ref.shadow, window_start), QualityParts(paired=paired)
         labels = {key: QualityParts(labels=counts) for key, counts in snapshot.labels.items() if not counts.is_empty}
-        until_ms = {
-            number: time_ms for number, time_ms in snapshot.label_times.items() if self._progress.get(number) != time_ms
-        }
-        if until_ms:
+        until_ms, unlabelled = snapshot.label_times, snapshot.unlabelled
+        if any(self._progress.get(number) != time_ms for number, time_ms in until_ms.items()) or (
+            unlabelled - self._unlabelled
+        ):
+            # All partitions of this process: a reader may not have read the records before.
             window_ms = self._window_s * 1000
-            key = QualityKey("", 0, max(until_ms.values()) // window_ms * window_ms)
-            progress = LabelProgress(horizon_ms=self._horizon_ms, until_ms=until_ms)
+            key = QualityKey("", 0, max(until_ms.values(), default=0) // window_ms * window_ms)
+            progress = LabelProgress(
+                horizon_ms=self._horizon_ms, until_ms=dict(until_ms), unlabelled=sorted(unlabelled)
+            )
             labels[key] = replace(labels.get(key, QualityParts()), progress=progress)
         yield from labels.items()
 

@@ -96,7 +96,7 @@ def quality_report(
     subjects = [
         _subject_report(view, subject, since_ms=since_ms, from_ms=from_ms, random=random) for subject in view.subjects()
     ]
-    until_ms = None if view.progress is None else min(view.progress.until_ms.values(), default=None)
+    until_ms = None if view.progress is None else view.progress.known_until_ms()
     return QualityReport(
         since_ms=since_ms,
         subjects=[report for report in subjects if report is not None],

@@ -123,10 +123,10 @@ class QualityView:
 
     def is_final(self, window_start: int) -> bool:
         """Return whether no label can change this window any more: the labels of all partitions are beyond the horizon."""
-        if self.progress is None or not self.progress.until_ms:
+        until_ms = None if self.progress is None else self.progress.known_until_ms()
+        if self.progress is None or until_ms is None:
             return False
-        end = window_start + self.window_ms
-        return min(self.progress.until_ms.values()) > end + self.progress.horizon_ms
+        return until_ms > window_start + self.window_ms + self.progress.horizon_ms
 
     def newest_window(self) -> int | None:
         """Return the start of the latest window of all subjects; None if there is none."""

@@ -55,16 +55,24 @@ class LabelProgress(msgspec.Struct, kw_only=True):
     """How far the labels have been read: by partition, the largest timestamp of a label so far.
 
     A window is final when the labels of all partitions are beyond its end and the horizon. The largest is valid.
+
+    unlabelled: partitions that had predictions, but no label yet.
     """
 
     horizon_ms: int
     until_ms: dict[int, int] = {}
+    unlabelled: list[int] = []
 
     def merge(self, other: LabelProgress) -> None:
-        """Take the largest timestamps, and the horizon of the other."""
+        """Take the largest timestamps, the horizon of the other, and all partitions without a label in either."""
         self.horizon_ms = other.horizon_ms
         for partition, timestamp in other.until_ms.items():
             self.until_ms[partition] = max(timestamp, self.until_ms.get(partition, timestamp))
+        self.unlabelled = sorted({*self.unlabelled, *other.unlabelled} - self.until_ms.keys())
+
+    def known_until_ms(self) -> int | None:
+        """Return the time up to which the labels of all partitions have come; None while one with predictions has none."""
+        return None if self.unlabelled else min(self.until_ms.values(), default=None)
 
 
 class JsonSums(Protocol):
@@ -124,7 +132,7 @@ class _Document(msgspec.Struct, kw_only=True):
         progress = self.progress
         if progress is not None and not (
             0 <= progress.horizon_ms <= _MAX_MS
-            and all(0 <= number <= _MAX_NUMBER for number in progress.until_ms)
+            and all(0 <= number <= _MAX_NUMBER for number in (*progress.until_ms, *progress.unlabelled))
             and all(_MIN_MS <= time_ms <= _MAX_MS for time_ms in progress.until_ms.values())
         ):
             raise ValueError("a number of progress is out of range")

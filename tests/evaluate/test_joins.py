@@ -90,7 +90,16 @@ def test_the_sums_of_partitions_are_merged_into_one_record_of_a_key() -> None:
     assert isinstance(blocks, BlockSums) and not blocks.is_empty
     assert {partition: at.offset for partition, at in snapshot.checkpoint.items()} == {P0: 1, L0: 1, P1: 2, L1: 2}
     assert snapshot.label_times == {0: NOW_MS - 30_000, 1: NOW_MS - 29_999}
+    assert snapshot.unlabelled == set()
     assert joins.take().is_empty
+
+
+def test_a_partition_with_predictions_and_no_label_is_unlabelled() -> None:
+    joins = new_joins()
+    joins.restore(NONE)
+    assert joins.take().unlabelled == set()
+    poll(joins, {P0: [prediction(0)], L1: [label(0)]})
+    assert joins.take().unlabelled == {0}
 
 
 def test_what_was_committed_is_read_again_and_not_counted_again() -> None:

@@ -57,7 +57,18 @@ def test_labels_and_progress_share_a_record_and_progress_is_written_when_it_chan
     records.on_committed(snapshot)
     assert decoded(records, Snapshot(label_times=snapshot.label_times)) == []
     (delta,) = decoded(records, Snapshot(label_times={0: 3_700_000, 2: 7_200_000}))
-    assert delta.progress is not None and delta.progress.until_ms == {2: 7_200_000}
+    assert delta.progress is not None and delta.progress.until_ms == {0: 3_700_000, 2: 7_200_000}
+
+
+def test_partitions_with_predictions_and_no_label_are_written_once_and_with_later_progress() -> None:
+    records, first = new_records(), Snapshot(unlabelled={1, 3})
+    (delta,) = decoded(records, first)
+    assert delta.progress is not None and (delta.progress.until_ms, delta.progress.unlabelled) == ({}, [1, 3])
+    records.on_committed(first)
+    assert decoded(records, first) == []
+    (delta,) = decoded(records, Snapshot(unlabelled={3}, label_times={1: 7_200_000}))
+    assert delta.progress is not None
+    assert (delta.progress.until_ms, delta.progress.unlabelled) == ({1: 7_200_000}, [3])
 
 
 def test_a_record_that_is_too_large_is_divided_by_its_parts(caplog: pytest.LogCaptureFixture) -> None:

@@ -119,6 +119,22 @@ def test_a_window_is_final_when_the_labels_of_all_partitions_are_beyond_its_hori
     assert not view.is_final(START + HOUR)
 
 
+def test_a_window_is_not_final_while_a_partition_with_predictions_has_no_label() -> None:
+    view = labelled_view(1)
+    late = START + 10 * HOUR
+    for progress in (
+        LabelProgress(horizon_ms=HOUR, until_ms={0: late}, unlabelled=[1, 2]),
+        LabelProgress(horizon_ms=HOUR, until_ms={0: late, 1: late}, unlabelled=[2]),
+        LabelProgress(horizon_ms=HOUR, until_ms={0: late}, unlabelled=[1]),
+    ):
+        view.read(record(0, 0, QualityParts(progress=progress)))
+        assert not view.is_final(START)
+        assert quality_report(view, since_ms=START, random=None).labels_until_ms is None
+    view.read(record(0, 0, QualityParts(progress=LabelProgress(horizon_ms=HOUR, until_ms={2: late}))))
+    assert view.is_final(START)
+    assert quality_report(view, since_ms=START, random=None).labels_until_ms == late
+
+
 def test_counts_of_labels_add_up_by_model() -> None:
     view = QualityView()
     for hour in range(3):
