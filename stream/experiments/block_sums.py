@@ -12,7 +12,7 @@ from forebay.schemas.errors import DataError
 from forebay.stream.experiments.blocks import NUM_BLOCKS
 from forebay.stream.experiments.exact_block_sums import (
     ExactBlockSums,
-    decode_column,
+    decode_counts,
     encode_column,
     read_blocks,
     read_task,
@@ -118,7 +118,7 @@ class BlockSums:
         task, values = read_task(document, _PLACE)
         blocks = read_blocks(values.get("blocks"), values.get("num_blocks"), _PLACE)
         found = cls(task)
-        found.n_predictions[blocks] = decode_column(values.get("predictions"), len(blocks), f"{_PLACE}: predictions")
-        found.n_matched[blocks] = decode_column(values.get("matched"), len(blocks), f"{_PLACE}: matched")
+        found.n_predictions[blocks] = decode_counts(values.get("predictions"), len(blocks), f"{_PLACE}: predictions")
+        found.n_matched[blocks] = decode_counts(values.get("matched"), len(blocks), f"{_PLACE}: matched")
         found._sums = ExactBlockSums.read(task, values.get("sums"), blocks, f"{_PLACE}: sums")
         return found

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from forebay.schemas.errors import DataError
 from forebay.stream.experiments.blocks import NUM_BLOCKS
 from forebay.stream.experiments.pair_metrics import LIMB_BITS, block_metrics, limb_scales
+from forebay.stream.quality.counts import MAX_COUNT
 from forebay.stream.quality.keys import Task
 
 Integers = npt.NDArray[np.int64]
@@ -112,6 +113,14 @@ def decode_column(text: object, size: int, place: str) -> Integers:
     if len(data) != size * width:
         raise DataError(f"{place}: {len(data)} bytes; expected {size} numbers of {width} bytes")
     return np.frombuffer(data, f"<{text[:2]}").astype(np.int64)
+
+
+def decode_counts(text: object, size: int, place: str) -> Integers:
+    """Return the counts of a text, which may be negative. Raises DataError; place: what they are, for the message."""
+    counts = decode_column(text, size, place)
+    if size and (counts.min() < -MAX_COUNT or counts.max() > MAX_COUNT):
+        raise DataError(f"{place}: a count is beyond {MAX_COUNT}")
+    return counts
 
 
 def read_blocks(text: object, size: object, place: str) -> npt.NDArray[np.intp]:

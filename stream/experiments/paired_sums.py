@@ -13,12 +13,13 @@ from forebay.schemas.errors import DataError
 from forebay.stream.experiments.blocks import NUM_BLOCKS
 from forebay.stream.experiments.exact_block_sums import (
     ExactBlockSums,
-    decode_column,
+    decode_counts,
     encode_column,
     read_blocks,
     read_task,
 )
 from forebay.stream.experiments.pair_metrics import block_metrics, pair_metrics
+from forebay.stream.quality.counts import MAX_COUNT
 from forebay.stream.quality.keys import Task
 
 _PLACE: Final = "paired sums"
@@ -147,13 +148,17 @@ class PairedSums:
         """Return the sums of JSON values. Raises DataError with the place of what is wrong."""
         task, values = read_task(document, _PLACE)
         served, right = values.get("served"), values.get("right")
-        if type(served) is not int or served < 1:
-            raise DataError(f"{_PLACE}: served is {served!r}; expected the number of a version")
-        if not isinstance(right, list) or len(right) != 4 or any(type(count) is not int for count in right):
+        if type(served) is not int or not 1 <= served < 1 << 31:
+            raise DataError(f"{_PLACE}: served is {str(served)[:40]}; expected the number of a version")
+        if (
+            not isinstance(right, list)
+            or len(right) != 4
+            or any(type(count) is not int or abs(count) > MAX_COUNT for count in right)
+        ):
             raise DataError(f"{_PLACE}: right is {str(right)[:40]}; expected four counts")
         blocks = read_blocks(values.get("blocks"), values.get("num_blocks"), _PLACE)
         found = cls(task, served=served)
         found.right = McNemarCounts(*right)
-        found.n_matched[blocks] = decode_column(values.get("matched"), len(blocks), f"{_PLACE}: matched")
+        found.n_matched[blocks] = decode_counts(values.get("matched"), len(blocks), f"{_PLACE}: matched")
         found._differences = ExactBlockSums.read(task, values.get("differences"), blocks, f"{_PLACE}: differences")
         return found
