@@ -97,7 +97,8 @@ class RolloutLedger:
             if kind not in self._kinds:
                 self._kinds.append(kind)
             partition.kinds[offset] = self._kinds.index(kind)
-            key = record.key if route_by is None else None
+            # It has no field to route by, so it goes by its record key.
+            key = record.key
         else:
             document = orjson.loads(record.value)
             event_id = document["id"]

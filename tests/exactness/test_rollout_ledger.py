@@ -23,7 +23,14 @@ STABLE_KEY = next(key for key in (b"key-%d" % n for n in range(99)) if xxh3_64_i
 FEATURES = [1.0, 2.0, 3.0, 4.0]
 
 
-def revision(number: int, stable: int, *, canary: int | None = None, based_on: int | None = None) -> Record:
+def revision(
+    number: int,
+    stable: int,
+    *,
+    canary: int | None = None,
+    based_on: int | None = None,
+    route_by: str | None = None,
+) -> Record:
     canaries = [] if canary is None else [{"version": canary, "slots": [[0, 5000]]}]
     document = {
         "number": number,
@@ -31,7 +38,7 @@ def revision(number: int, stable: int, *, canary: int | None = None, based_on: i
         "stable": stable,
         "canaries": canaries,
         "seed": SEED,
-        "route_by": None,
+        "route_by": route_by,
     }
     return MODEL.encode(), orjson.dumps(document)
 
@@ -65,8 +72,8 @@ def event(offset: int, key: bytes) -> Read:
     return Read("features", offset, key, orjson.dumps({"id": f"e{offset}", "features": FEATURES, "customer": "c"}))
 
 
-def garbage(offset: int) -> Read:
-    return Read("features", offset, STABLE_KEY, b"", headers=[(ID_HEADER, b"g"), (KIND_HEADER, b"empty_value")])
+def garbage(offset: int, key: bytes = STABLE_KEY) -> Read:
+    return Read("features", offset, key, b"", headers=[(ID_HEADER, b"g"), (KIND_HEADER, b"empty_value")])
 
 
 def prediction(offset: int, key: bytes, version: int, *, score: float | None = None, partition: int = 0) -> Read:
@@ -79,16 +86,14 @@ def prediction(offset: int, key: bytes, version: int, *, score: float | None = N
     return Read("predictions", 100 + offset, key, orjson.dumps(document), partition=partition)
 
 
-def letter(offset: int, kind: str = "empty_value", version: int = 1) -> Read:
+def letter(offset: int, kind: str = "empty_value", version: int = 1, *, key: bytes = STABLE_KEY) -> Read:
     values = {
         names.ERROR_PARTITION: "0",
         names.ERROR_OFFSET: str(offset),
         names.ERROR_KIND: kind,
         names.ERROR_VERSION: str(version),
     }
-    return Read(
-        "dead-letters", offset, STABLE_KEY, b"", headers=[(name, text.encode()) for name, text in values.items()]
-    )
+    return Read("dead-letters", offset, key, b"", headers=[(name, text.encode()) for name, text in values.items()])
 
 
 def test_the_replay_takes_the_first_successor_and_the_last_switch_before_an_offset() -> None:
@@ -155,3 +160,12 @@ def test_each_violation_is_found(predictions: Sequence[Read], letters: Sequence[
     for read in letters:
         found.add_letter(read)
     assert any(fault in text for text in found.faults()), found.faults()
+
+
+@pytest.mark.parametrize(("version", "faults"), [(2, 0), (1, 1)])
+def test_a_rejected_event_without_the_field_goes_by_its_record_key(version: int, faults: int) -> None:
+    revisions = (revision(1, 1, canary=2, route_by="customer"),)
+    found = RolloutLedger(Replay(MODEL, 1, revisions=revisions, switches=(switch(1, 10),)), {0: 13})
+    found.add_event(garbage(12, CANARY_KEY))
+    found.add_letter(letter(12, version=version, key=CANARY_KEY))
+    assert len(found.faults()) == faults
