@@ -75,7 +75,6 @@ IMPORTED_ONLY_BY = {
 
 # These handle the client's exceptions and do not connect to brokers themselves.
 MAY_IMPORT_AIOKAFKA_ERRORS = (
-    "stream/evaluate/committer.py",
     "stream/evaluate/evaluator.py",
     "stream/pipeline/pipeline.py",
     "stream/pipeline/recovery.py",

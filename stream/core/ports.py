@@ -1,13 +1,13 @@
-"""Protocols of the adapters that the pipeline uses, so that it does not import them."""
+"""Protocols of the adapters that the pipeline and the evaluator use, so that tests can replace them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.outputs import Outgoing
-from forebay.stream.core.records import TopicPartition
+from forebay.stream.core.records import Epoch, TopicPartition
 
 
 class RecordProducer(Protocol):
@@ -24,3 +24,15 @@ class RecordProducer(Protocol):
 
     def explain(self, error: BaseException) -> BrokerError | None:
         """Return what the cluster refused and the remedy; None for an error without this information."""
+
+
+class OffsetTransaction(Protocol):
+    """Commits outputs and positions together (see `kafka.producer.transaction`), or positions alone (`AtLeastOnce`)."""
+
+    async def begin(self, partitions: Collection[TopicPartition]) -> None: ...
+    async def add_group(self) -> None: ...
+    async def commit_positions(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
+    ) -> None: ...
+    async def commit(self) -> None: ...
+    async def abort(self) -> None: ...

@@ -24,9 +24,10 @@ from forebay.stream.core.errors import CommitRefused, CommitTimeout
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import Committed, Epoch, Record, TopicPartition
 from forebay.stream.evaluate.class_names import ClassNames, ClassNamesUnreadable
-from forebay.stream.evaluate.committer import Committer, FailureLimits
+from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.joins import Joins, Snapshot
 from forebay.stream.evaluate.totals import Totals
+from forebay.stream.kafka.producer.commit_failures import CommitWords, FailureLimits
 
 log = logging.getLogger("forebay.evaluate")
 
@@ -34,6 +35,9 @@ MAX_POLL_RECORDS: Final = 20_000
 MAX_POLL_WAIT_S: Final = 0.5
 NAMES_RETRY_S: Final = 5.0
 """How long after a manifest that is needed could not be read it is tried again."""
+WORDS: Final = CommitWords(
+    "evaluator", "the quality records", remedy="`forebay topics check` checks topics and permissions"
+)
 
 
 class PolledSource(Protocol):
@@ -91,7 +95,7 @@ class Evaluator:
         self._source = source
         self._committer = committer
         self._producer = producer
-        self._limits = FailureLimits(producer.explain)
+        self._limits = FailureLimits(producer.explain, WORDS, log=log)
 
     async def run(self) -> None:
         """Run until `stop`, then commit what was counted. Raises the error that ends the evaluator."""

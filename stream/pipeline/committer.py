@@ -9,9 +9,10 @@ from typing import Any, Protocol, cast
 
 from forebay.schemas.errors import ForebayError
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
-from forebay.stream.core.ports import RecordProducer
+from forebay.stream.core.errors import CommitRefused
+from forebay.stream.core.ports import OffsetTransaction, RecordProducer
 from forebay.stream.core.records import BatchResult, Epoch, TopicPartition
+from forebay.stream.kafka.producer.commit_failures import missed_deadline
 from forebay.stream.output.emitter import Emission, EmissionBuilder, EmissionSteps
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit
@@ -24,18 +25,6 @@ class ConservationError(ForebayError):
     """The numbers of records and outcomes differ, which is a bug. Nothing of that commit was sent."""
 
     default_kind = "conservation"
-
-
-class OffsetTransaction(Protocol):
-    """Commits outputs and positions together (`kafka.producer.transaction`), or positions alone (`AtLeastOnce`)."""
-
-    async def begin(self, partitions: Collection[TopicPartition]) -> None: ...
-    async def add_group(self) -> None: ...
-    async def commit_positions(
-        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
-    ) -> None: ...
-    async def commit(self) -> None: ...
-    async def abort(self) -> None: ...
 
 
 class PositionCommitter(Protocol):
@@ -135,10 +124,7 @@ class Committer:
                 await self._transaction.commit()
                 at_s.append(now_s())
         except TimeoutError:
-            # For a deleted topic the client retries as if the cluster were unreachable.
-            if missing := await self._producer.missing_topics(emission.outgoing):
-                raise OutputMissing(f"the cluster has no topic {', '.join(sorted(missing))} any more") from None
-            raise CommitTimeout(f"the commit did not finish within {self._timeout_s:g} s") from None
+            raise await missed_deadline(self._producer, emission.outgoing, timeout_s=self._timeout_s) from None
         # 7. Count the outcomes, only after the commit.
         self._dead_letter_limit.on_committed(emission.ledger)
         self._observer.on_committed(batches, emission.ledger, CommitTimes(began_s, *at_s))

@@ -16,20 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.cancellation import raise_if_cancelled
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
+from forebay.stream.core.errors import CommitRefused, CommitTimeout
 from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import BatchResult, Epoch
+from forebay.stream.kafka.producer.commit_failures import CommitWords, FailureLimits
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.device_feed import ResultBuffer
 from forebay.stream.pipeline.in_flight import InFlight
@@ -43,10 +43,12 @@ commit_log = logging.getLogger("forebay.commit")
 
 MAX_COMMIT_BATCHES = 16
 """The largest number of full micro-batches in one commit. Halved after a commit timeout, doubled after a success."""
-MAX_FAILURES = 3
-MAX_FENCINGS = 3
-FENCINGS_S = 60.0
 CANCEL_TIMEOUT_S = 1.0
+WORDS: Final = CommitWords(
+    "worker",
+    "the same outputs",
+    remedy="look up the error in Kafka's documentation; `forebay check` checks topics and permissions",
+)
 
 
 class CommitStep(Protocol):
@@ -122,7 +124,7 @@ class Recovery:
         self._clock = clock
         self._revoke_timeout_s = revoke_timeout_s
         self._totals = totals
-        self._limits = FailureLimits(producer.explain)
+        self._limits = FailureLimits(producer.explain, WORDS, log=commit_log)
         self._committing: asyncio.Task[Ledger] | None = None
         self._max_batches = MAX_COMMIT_BATCHES
         self._num_drops = 0
@@ -175,7 +177,9 @@ class Recovery:
         if isinstance(error, CommitTimeout):
             # The same amount would time out again on a slow cluster.
             self._max_batches = max(1, self._max_batches // 2)
-        self._limits.record_failure(error, batches[0], now_s=now_s)
+        chunk = batches[0].batch.chunks[0]
+        place = f"from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}"
+        self._limits.record_failure(error, now_s=now_s, place=place)
         log.warning("commit failed, reading again from the committed offsets: %s", reason)
         await self.rewind(batches[0].batch.epoch, rejoin=isinstance(error, CommitRefused))
 
@@ -220,56 +224,3 @@ class Recovery:
         self._num_drops += 1
         self._work.drop()
         self._observer.on_purged()
-
-
-class FailureLimits:
-    """Counts permanent failures in a row, and how often the producer was fenced within a minute.
-
-    explain: returns what the cluster refused and the remedy; None if the error does not say (see `RecordProducer`).
-    """
-
-    def __init__(self, explain: Callable[[BaseException], BrokerError | None]) -> None:
-        self._explain = explain
-        self._failures_in_a_row = 0
-        self._fenced_at_s: deque[float] = deque(maxlen=MAX_FENCINGS)
-
-    def record_success(self) -> None:
-        """Record that a commit succeeded."""
-        self._failures_in_a_row = 0
-
-    def record_failure(self, error: BaseException, first: BatchResult, *, now_s: float) -> None:
-        """Record a failed commit. Raises BrokerError if a limit is reached.
-
-        first: the first micro-batch of the commit.
-        """
-        if isinstance(error, ProducerFenced):
-            self._record_fencing(now_s)
-            return
-        # Temporary errors may repeat without limit.
-        is_permanent = isinstance(error, OutputMissing) or (isinstance(error, KafkaError) and not error.retriable)
-        self._failures_in_a_row = self._failures_in_a_row + 1 if is_permanent else 0
-        if self._failures_in_a_row >= MAX_FAILURES:
-            chunk, refusal = first.batch.chunks[0], self._explain(error)
-            raise BrokerError(
-                f"the cluster refused the same outputs {MAX_FAILURES} times "
-                f"(from {chunk.partition.topic}-{chunk.partition.partition} before offset {chunk.next_offset}): "
-                f"{refusal.message if refusal else error}",
-                kind=refusal.kind if refusal else None,
-                remedy=refusal.remedy
-                if refusal
-                else "look up the error in Kafka's documentation; `forebay check` checks topics and permissions",
-            ) from error
-
-    def _record_fencing(self, now_s: float) -> None:
-        commit_log.warning(
-            "another producer has taken over this worker's transactional id: a second worker uses the same "
-            "delivery.instance_id, or the commit took longer than delivery.transaction_timeout_ms"
-        )
-        self._fenced_at_s.append(now_s)
-        if len(self._fenced_at_s) == MAX_FENCINGS and now_s - self._fenced_at_s[0] <= FENCINGS_S:
-            raise BrokerError(
-                f"the transactional id was taken over {MAX_FENCINGS} times within {FENCINGS_S:g} s",
-                kind="transactional_id_in_use",
-                remedy="give each worker its own delivery.instance_id; if commits take too long, raise "
-                "delivery.transaction_timeout_ms",
-            )

@@ -6,31 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
-from aiokafka.errors import (
-    InvalidTimestampError,
-    KafkaConnectionError,
-    MessageSizeTooLargeError,
-    ProducerFenced,
-    TopicAuthorizationFailedError,
-)
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, ProducerFenced
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.errors import CommitRefused, CommitTimeout, OutputMissing
 from forebay.stream.core.records import BatchResult, Epoch, MicroBatch
-from forebay.stream.kafka.producer.producer import explain_refusal
+from forebay.stream.kafka.producer.commit_failures import MAX_FAILURES
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.committer import ConservationError
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
-from forebay.stream.pipeline.recovery import (
-    MAX_COMMIT_BATCHES,
-    MAX_FAILURES,
-    MAX_FENCINGS,
-    FailureLimits,
-    InFlightWork,
-    Recovery,
-)
+from forebay.stream.pipeline.recovery import MAX_COMMIT_BATCHES, InFlightWork, Recovery
 from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
 from forebay.stream.pipeline.totals import Totals
 from forebay.stream.pipeline.uncommitted import Uncommitted
@@ -229,7 +216,7 @@ async def test_the_failure_that_ends_the_worker_rewinds_no_more() -> None:
         await scene.fail(LASTING[0])
     scene.source.current = EPOCH
     scene.calls.clear()
-    with pytest.raises(BrokerError, match="refused the same outputs 3 times"):
+    with pytest.raises(BrokerError, match=r"refused the same outputs 3 times \(from features-0 before offset 43\)"):
         await scene.fail(LASTING[0])
     assert scene.calls == []
 
@@ -296,66 +283,3 @@ async def test_the_outcomes_of_a_commit_that_was_cancelled_too_late_count() -> N
     assert await committing is LEDGER
     assert scene.is_dropped and scene.recovery.num_drops > 0, "its events must not be subtracted from what is in flight"
     assert "restart" not in scene.calls
-
-
-@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
-def test_a_permanent_error_ends_the_worker_the_third_time(error: Exception) -> None:
-    limits = FailureLimits(explain_refusal)
-    for _ in range(MAX_FAILURES - 1):
-        limits.record_failure(error, FIRST, now_s=0)
-    with pytest.raises(BrokerError, match=r"the same outputs 3 times \(from features-0 before offset 43\)"):
-        limits.record_failure(error, FIRST, now_s=0)
-
-
-def test_a_success_resets_the_count_of_permanent_errors() -> None:
-    limits = FailureLimits(explain_refusal)
-    for _ in range(4):
-        for _ in range(MAX_FAILURES - 1):
-            limits.record_failure(LASTING[0], FIRST, now_s=0)
-        limits.record_success()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [KafkaConnectionError("away"), CommitTimeout("late"), CommitRefused("evicted")],
-    ids=lambda e: type(e).__name__,
-)
-def test_temporary_errors_may_repeat(error: Exception) -> None:
-    limits = FailureLimits(explain_refusal)
-    for now_s in range(100):
-        limits.record_failure(error, FIRST, now_s=now_s)
-
-
-def test_repeated_fencing_names_the_cause() -> None:
-    limits = FailureLimits(explain_refusal)
-    for now_s in (0.0, 10.0):
-        limits.record_failure(ProducerFenced(), FIRST, now_s=now_s)
-        limits.record_success()
-    with pytest.raises(BrokerError, match="taken over 3 times within 60 s") as raised:
-        limits.record_failure(ProducerFenced(), FIRST, now_s=59.0)
-    assert raised.value.kind == "transactional_id_in_use" and "delivery.instance_id" in str(raised.value.remedy)
-
-
-def test_occasional_fencing_does_not_end_the_worker() -> None:
-    limits = FailureLimits(explain_refusal)
-    for number in range(5 * MAX_FENCINGS):
-        limits.record_failure(ProducerFenced(), FIRST, now_s=31.0 * number)
-
-
-def test_a_refused_timestamp_names_the_clock_as_the_cause() -> None:
-    limits, error = FailureLimits(explain_refusal), InvalidTimestampError("predictions refused the timestamp")
-    for _ in range(MAX_FAILURES - 1):
-        limits.record_failure(error, FIRST, now_s=0)
-    with pytest.raises(BrokerError, match="predictions refused the timestamp") as caught:
-        limits.record_failure(error, FIRST, now_s=0)
-    assert caught.value.kind == "wrong_clock"
-    assert caught.value.remedy is not None and "clocks of this machine and of the brokers" in caught.value.remedy
-
-
-def test_a_denied_write_names_the_topic_and_the_command_that_lists_permissions() -> None:
-    limits, error = FailureLimits(explain_refusal), TopicAuthorizationFailedError("predictions")
-    for _ in range(MAX_FAILURES - 1):
-        limits.record_failure(error, FIRST, now_s=0)
-    with pytest.raises(BrokerError, match="not allowed: WRITE on the topic predictions") as caught:
-        limits.record_failure(error, FIRST, now_s=0)
-    assert caught.value.kind == "authorization" and "forebay acls" in str(caught.value.remedy)
