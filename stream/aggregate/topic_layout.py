@@ -9,13 +9,11 @@ from typing import Final
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
-    AGGREGATOR_TOPICS,
     ALERTS,
     ERROR_AGGREGATES,
     HOUR_MS,
     OUTCOME_DELTAS,
     TopicSpec,
-    partitions_of,
     topic_name,
 )
 from forebay.stream.config.sections import Settings
@@ -23,13 +21,12 @@ from forebay.stream.core.time_format import duration
 from forebay.stream.kafka.cluster.topic_plan import (
     CLEANUP_POLICY,
     COMPACTION_LAG_MS,
-    MIN_INSYNC_REPLICAS,
-    RETENTION_MS,
     Finding,
     TopicState,
     WantedTopic,
     alter_config,
     by_severity,
+    want_topic,
 )
 
 _CREATE_REMEDY: Final = (
@@ -54,34 +51,13 @@ def plan_aggregator_topics(settings: Settings, *, num_deltas: int | None = None)
     num_deltas: actual number of partitions of outcome-deltas, if known.
     """
     section = settings.topics
-
-    def count(spec: TopicSpec) -> int:
-        if spec is AGGREGATOR_CHANGELOG and num_deltas is not None:
-            return num_deltas
-        return partitions_of(spec, section.partitions)
-
-    return tuple(
-        WantedTopic(
-            topic_name(section.prefix, spec.name),
-            spec,
-            num_partitions=count(spec),
-            replication_factor=section.replication_factor,
-            configs={
-                CLEANUP_POLICY: spec.cleanup_policy,
-                RETENTION_MS: str(spec.retention_ms),
-                MIN_INSYNC_REPLICAS: "2" if section.replication_factor >= 3 else "1",
-                **spec.configs,
-                **(_changelog_configs(settings) if spec is AGGREGATOR_CHANGELOG else {}),
-            },
-        )
-        for spec in AGGREGATOR_TOPICS
+    # The compaction lag is longer than buckets are open, and at least the catalogue's (see decision 14).
+    lag_ms = max(int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS]), settings.aggregate.closed_after_ms + HOUR_MS)
+    return (
+        want_topic(section, ERROR_AGGREGATES),
+        want_topic(section, ALERTS),
+        want_topic(section, AGGREGATOR_CHANGELOG, num_partitions=num_deltas, configs={COMPACTION_LAG_MS: str(lag_ms)}),
     )
-
-
-def _changelog_configs(settings: Settings) -> dict[str, str]:
-    """Return the changelog's compaction lag: longer than buckets are open, and at least the catalogue's (see decision 14)."""
-    minimum = int(AGGREGATOR_CHANGELOG.configs[COMPACTION_LAG_MS])
-    return {COMPACTION_LAG_MS: str(max(minimum, settings.aggregate.closed_after_ms + HOUR_MS))}
 
 
 def find_problems(

@@ -8,13 +8,10 @@ from typing import Final
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import (
-    EVALUATOR_TOPICS,
     LABELS,
     PREDICTIONS,
     QUALITY,
     SHADOW_PREDICTIONS,
-    TopicSpec,
-    partitions_of,
     topic_name,
 )
 from forebay.stream.config.sections import Settings
@@ -31,6 +28,8 @@ from forebay.stream.kafka.cluster.topic_plan import (
     WantedTopic,
     alter_config,
     by_severity,
+    message_size,
+    want_topic,
 )
 
 _CREATE_REMEDY: Final = "run `forebay topics create` with evaluate.enabled"
@@ -83,32 +82,10 @@ def plan_evaluator_topics(settings: Settings, *, num_predictions: int | None = N
     num_predictions: the actual number of partitions of predictions, if known.
     """
     section = settings.topics
-
-    def count(spec: TopicSpec) -> int:
-        if spec is LABELS and num_predictions is not None:
-            return num_predictions
-        return partitions_of(spec, section.partitions)
-
-    return tuple(
-        WantedTopic(
-            topic_name(section.prefix, settings.evaluate.labels_topic if spec is LABELS else spec.name),
-            spec,
-            num_partitions=count(spec),
-            replication_factor=section.replication_factor,
-            configs={
-                CLEANUP_POLICY: spec.cleanup_policy,
-                RETENTION_MS: str(spec.retention_ms),
-                MIN_INSYNC_REPLICAS: "2" if section.replication_factor >= 3 else "1",
-                **_sizes(spec, settings),
-            },
-        )
-        for spec in EVALUATOR_TOPICS
+    return (
+        want_topic(section, LABELS, name=settings.evaluate.labels_topic, num_partitions=num_predictions),
+        want_topic(section, QUALITY, configs=message_size(settings.output.max_request_size)),
     )
-
-
-def _sizes(spec: TopicSpec, settings: Settings) -> dict[str, str]:
-    wanted = settings.output.max_request_size
-    return {MAX_MESSAGE_BYTES: str(wanted)} if spec is QUALITY and wanted > BROKER_MAX_MESSAGE_BYTES else {}
 
 
 def find_problems(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from forebay.schemas.topics import (
@@ -24,7 +25,7 @@ from forebay.schemas.topics import (
     partitions_of,
     topic_name,
 )
-from forebay.stream.config.sections import Settings, WindowSection
+from forebay.stream.config.sections import Settings, TopicsSection, WindowSection
 from forebay.stream.core.time_format import duration
 from forebay.stream.kafka.cluster.rollout_topics import RETENTION_BYTES as RETENTION_BYTES
 from forebay.stream.kafka.cluster.rollout_topics import RETENTION_MS as RETENTION_MS
@@ -96,35 +97,50 @@ def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
 
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
     """Return all topics of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
-    prefix, section = settings.topics.prefix, settings.topics
-    specs = [(topic_name(prefix, name), FEATURES) for name in settings.input.topics]
-    specs += [(topic_name(prefix, spec.name), spec) for spec in output_specs(settings)]
+    specs = [(name, FEATURES) for name in settings.input.topics]
+    specs += [(spec.name, spec) for spec in output_specs(settings)]
     # The topics of routes have the same content as predictions, and the same layout.
-    specs += [(topic_name(prefix, name), PREDICTIONS) for name in settings.routed_topics()]
+    specs += [(name, PREDICTIONS) for name in settings.routed_topics()]
     return tuple(
-        WantedTopic(
-            name,
-            spec,
-            num_partitions=partitions_of(spec, section.partitions),
-            replication_factor=section.replication_factor,
-            configs=_configs(spec, settings),
-        )
+        want_topic(settings.topics, spec, name=name, configs=message_size(_max_message_bytes(spec, settings)))
         for name, spec in specs
     )
 
 
-def _configs(spec: TopicSpec, settings: Settings) -> dict[str, str]:
-    configs = {
-        CLEANUP_POLICY: spec.cleanup_policy,
-        RETENTION_MS: str(spec.retention_ms),
-        # With three replicas an acknowledged record survives the loss of any broker. With fewer, requiring two would stop all
-        # writes when the first broker is unreachable.
-        MIN_INSYNC_REPLICAS: "2" if settings.topics.replication_factor >= 3 else "1",
-    }
-    wanted = _max_message_bytes(spec, settings)
-    if wanted > BROKER_MAX_MESSAGE_BYTES:
-        configs[MAX_MESSAGE_BYTES] = str(wanted)
-    return configs
+def want_topic(
+    section: TopicsSection,
+    spec: TopicSpec,
+    *,
+    name: str | None = None,
+    num_partitions: int | None = None,
+    configs: Mapping[str, str] = MappingProxyType({}),
+) -> WantedTopic:
+    """Return a topic of the catalogue as configured. Raises ConfigError for a name that Kafka does not allow.
+
+    name: without the prefix; None for the catalogue's. num_partitions: None for the configured number.
+    configs: settings besides the catalogue's.
+    """
+    replication_factor = section.replication_factor
+    return WantedTopic(
+        topic_name(section.prefix, name or spec.name),
+        spec,
+        num_partitions=partitions_of(spec, section.partitions) if num_partitions is None else num_partitions,
+        replication_factor=replication_factor,
+        configs={
+            CLEANUP_POLICY: spec.cleanup_policy,
+            RETENTION_MS: str(spec.retention_ms),
+            # With three replicas an acknowledged record survives the loss of any broker. With fewer, requiring two would stop
+            # all writes when the first broker is unreachable.
+            MIN_INSYNC_REPLICAS: "2" if replication_factor >= 3 else "1",
+            **spec.configs,
+            **configs,
+        },
+    )
+
+
+def message_size(wanted: int) -> dict[str, str]:
+    """Return the topic setting for messages of up to `wanted` bytes; none if brokers accept them by default."""
+    return {MAX_MESSAGE_BYTES: str(wanted)} if wanted > BROKER_MAX_MESSAGE_BYTES else {}
 
 
 def _max_message_bytes(spec: TopicSpec, settings: Settings) -> int:
