@@ -27,6 +27,7 @@ def quality() -> Schema:
             "description": "The end of the window, exclusive, ms since the Unix epoch (UTC).",
         },
         "slice": text("name=value of the slice; empty for all predictions."),
+        "group": text("The consumer group of the evaluators. Each group counts everything, so add up one only."),
         "worker": text("The evaluator process that counted."),
     }
     required = list(properties)
@@ -41,9 +42,9 @@ def quality() -> Schema:
         "quality",
         "Quality",
         "Sums over predictions and their labels, since the evaluator's last commit, for one model version, window of event "
-        "time and slice. Records with the same four add up, part by part; parts without counts may be missing. A number is "
-        "negative if more was taken back than added, because a label was corrected. `forebay quality` computes metrics from "
-        "the sums. Later versions may add fields: ignore fields that you do not know.",
+        "time and slice. Records of one group with the same four add up, part by part; parts without counts may be missing. A "
+        "number is negative if more was taken back than added, because a label was corrected. `forebay quality` computes "
+        "metrics from the sums. Later versions may add fields: ignore fields that you do not know.",
         {"type": "object", "required": required, "properties": properties},
     )
 

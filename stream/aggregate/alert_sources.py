@@ -109,12 +109,16 @@ class PerformanceSource:
 
 
 class QualitySource:
-    """Rules about quality, on the topic of the evaluators. horizon_s: how long predictions wait for labels."""
+    """Rules about quality, on the topic of the evaluators.
 
-    def __init__(self, rules: Sequence[MetricRule], topic: str, *, horizon_s: int, window_s: int) -> None:
+    group: the consumer group of the evaluators. horizon_s: how long predictions wait for labels.
+    """
+
+    def __init__(self, rules: Sequence[MetricRule], topic: str, *, group: str, horizon_s: int, window_s: int) -> None:
         self.topic = topic
         self._rules = tuple(rules)
-        self._series = QualitySeries()
+        self._group = group
+        self._series = QualitySeries(group)
         longest_ms = max((rule.window_ms + rule.for_ms for rule in self._rules), default=0)
         self._keep_ms = longest_ms + (horizon_s + 3 * window_s) * 1000
 
@@ -125,7 +129,7 @@ class QualitySource:
 
     def begin(self, now_ms: int) -> int:
         """Forget all records, and return the time from which they have to be read."""
-        self._series = QualitySeries()
+        self._series = QualitySeries(self._group)
         return now_ms - self._keep_ms
 
     def add(self, record: Record) -> None:

@@ -20,14 +20,14 @@ _DELAYS: Final = {"label_delay_p50_s": 0.5, "label_delay_p90_s": 0.9}
 
 
 class QualitySeries:
-    """The windows of a view. Their times are event times, in ms since the Unix epoch.
+    """The windows of a view of one group of evaluators. Their times are event times, in ms since the Unix epoch.
 
     The newest window with enough labels is judged. Without new labels nothing changes, so an alert stays until there are some,
     or until its version gets no more predictions.
     """
 
-    def __init__(self) -> None:
-        self.view = QualityView()
+    def __init__(self, group: str) -> None:
+        self.view = QualityView(group=group)
         self._known: dict[tuple[str, int, Subject, int], Sample | None] = {}
 
     def read(self, value: bytes | None) -> None:

@@ -10,9 +10,10 @@ from forebay.schemas.errors import ConfigError
 from forebay.schemas.topics import QUALITY, topic_name
 from forebay.stream.aggregate.delta import parse_measured_delta
 from forebay.stream.aggregate.rollout_alerts import RolloutAlerts
-from forebay.stream.aggregate.rollout_quality import RolloutQuality
+from forebay.stream.aggregate.rollout_quality import QualityTopic, RolloutQuality
 from forebay.stream.aggregate.topic_follower import TopicFollower
 from forebay.stream.aggregate.webhook import Notification
+from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.rollouts_section import RolloutsSection
 from forebay.stream.config.sections import Settings
 from forebay.stream.control.rollout_store import RolloutConflict
@@ -51,7 +52,7 @@ class RolloutJudge:
 
     open_store: returns a store that is not started.
     deltas, alerts: full names of the topics.
-    quality: full name of the topic with the quality of versions; None if it is not judged.
+    quality: where the quality of versions is read; None if it is not judged.
     publish: writes a record to the topic `alerts`.
     notify: receives each alert too, for the webhook.
     new_id: returns a new random id.
@@ -65,7 +66,7 @@ class RolloutJudge:
         *,
         deltas: str,
         alerts: str,
-        quality: str | None = None,
+        quality: QualityTopic | None = None,
         publish: Publish,
         notify: Callable[[Notification], None] | None,
         clock: Clock,
@@ -225,11 +226,11 @@ def _quality_limits(section: RolloutsSection) -> QualityLimits | None:
     )
 
 
-def quality_topic(settings: Settings) -> str | None:
-    """Return the full name of the topic with the quality of versions; None if the judge does not use it."""
+def quality_topic(settings: Settings) -> QualityTopic | None:
+    """Return where the quality of versions is read; None if the judge does not use it."""
     if settings.rollouts.quality_metric is None:
         return None
-    return topic_name(settings.topics.prefix, QUALITY.name)
+    return QualityTopic(topic_name(settings.topics.prefix, QUALITY.name), evaluator_group(settings))
 
 
 def add_delta(windows: RolloutWindows, value: bytes | None, timestamp_ms: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay.schemas.errors import DataError
 from forebay.stream.aggregate.topic_follower import TopicFollower
@@ -19,13 +19,20 @@ LOOK_BACK_MS: Final = 30 * 86_400_000
 """How far back quality is read: labels may come long after their predictions. The topic keeps it for as long."""
 
 
+class QualityTopic(NamedTuple):
+    """Where quality is read. name: full name of the topic. group: of the evaluators; records of others are left out."""
+
+    name: str
+    group: str
+
+
 class RolloutQuality:
     """Adds the records of the topic `quality` to the windows of rollouts.
 
-    topic: full name; None if quality is not judged.
+    topic: None if quality is not judged.
     """
 
-    def __init__(self, options: Mapping[str, object], topic: str | None, *, clock: Clock) -> None:
+    def __init__(self, options: Mapping[str, object], topic: QualityTopic | None, *, clock: Clock) -> None:
         self._options = options
         self._topic = topic
         self._clock = clock
@@ -41,7 +48,7 @@ class RolloutQuality:
             await self.stop()
             return
         if self._follower is None:
-            follower = TopicFollower(self._options, [self._topic], clock=self._clock)
+            follower = TopicFollower(self._options, [self._topic.name], clock=self._clock)
             try:
                 await follower.start(since_ms=max(since_ms, self._clock.wall_ms() - LOOK_BACK_MS))
             except BaseException:
@@ -50,11 +57,11 @@ class RolloutQuality:
             self._follower = follower
         async for _partition, records in self._follower.read_new():
             for record in records:
-                self._add(windows, record.value)
+                self._add(windows, record.value, self._topic.group)
 
-    def _add(self, windows: RolloutWindows, value: bytes | None) -> None:
+    def _add(self, windows: RolloutWindows, value: bytes | None, group: str) -> None:
         try:
-            add_quality(windows, value)
+            add_quality(windows, value, group)
         except DataError as error:
             self._rejected += 1
             if self._rejected == 1:
@@ -67,10 +74,10 @@ class RolloutQuality:
             await follower.stop()
 
 
-def add_quality(windows: RolloutWindows, value: bytes | None) -> None:
-    """Add a record of the topic. Records of slices are ignored. Raises DataError if it is not one."""
+def add_quality(windows: RolloutWindows, value: bytes | None, group: str) -> None:
+    """Add a record, unless it is of a slice or of another group of evaluators. Raises DataError for anything else."""
     delta = decode_quality(value)
-    if delta.blocks is None or delta.key.slice:
+    if delta.blocks is None or delta.key.slice or delta.group != group:
         return
     window = delta.key.window_start, delta.window_end
     windows.add_quality(delta.key.model, delta.key.version, window, BlockSums.read(delta.blocks))

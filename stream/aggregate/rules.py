@@ -17,6 +17,7 @@ from forebay.stream.aggregate.alerts import Rule
 from forebay.stream.aggregate.drift_alerts import DriftRule
 from forebay.stream.aggregate.metric_alerts import MetricRule
 from forebay.stream.config.alert_rule import AlertRule
+from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.sections import Settings
 from forebay.stream.drift.measures import DriftThresholds
 
@@ -81,6 +82,7 @@ def build_metric_sources(settings: Settings, *, deltas: str) -> Sequence[AlertSo
         QualitySource(
             build_metric_rules(rules, Category.QUALITY),
             topic_name(prefix, QUALITY.name),
+            group=evaluator_group(settings),
             horizon_s=evaluate.horizon_s,
             window_s=evaluate.window_s,
         ),

@@ -88,11 +88,12 @@ def command(
 async def _read_quality(settings: Settings, model: str, *, since_ms: int | None) -> list[Comparison]:
     """Return the comparisons of shadows by the labels of the events that both versions predicted."""
     from forebay.stream.cli.models_experiment import open_quality
+    from forebay.stream.config.evaluator_group import evaluator_group
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.experiments.experiment import Plan
     from forebay.stream.experiments.report import ExperimentView, report
 
-    view = ExperimentView(model, since_ms=since_ms or 0)
+    view = ExperimentView(model, group=evaluator_group(settings), since_ms=since_ms or 0)
     follower = await open_quality(settings, since_ms or 0, clock=SystemClock())
     try:
         async for _, records in follower.read_new():

@@ -14,6 +14,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, watch_options
 from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.cli.quality_groups import warn_of_other_groups
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def command(
 
 
 async def _follow(settings: Settings, request: _Request, *, interval_s: float | None, as_json: bool) -> None:
+    from forebay.stream.config.evaluator_group import evaluator_group
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.experiments.experiment import Plan
@@ -110,7 +112,7 @@ async def _follow(settings: Settings, request: _Request, *, interval_s: float | 
 
     clock = SystemClock()
     span = await find_span(settings, request.model, request.since, clock=clock)
-    view = ExperimentView(request.model, since_ms=span.since_ms)
+    view = ExperimentView(request.model, group=evaluator_group(settings), since_ms=span.since_ms)
     plan = Plan(settings.rollouts.quality_alpha, settings.rollouts.min_effect)
     against = request.against
     if against is None:
@@ -181,6 +183,7 @@ def _show(
 ) -> None:
     if view.rejected:
         echo(f"skipped {quantity(view.rejected, 'record')} that cannot be added: {view.last_error}", err=True)
+    warn_of_other_groups(view.group, view.other_groups)
     if as_json:
         document = {
             "model": model,

@@ -15,6 +15,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, watch_options
 from forebay.stream.cli.output import echo, echo_json
+from forebay.stream.cli.quality_groups import warn_of_other_groups
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ async def _follow(
     from forebay.schemas.topics import QUALITY, topic_name
     from forebay.stream.aggregate.topic_follower import TopicFollower
     from forebay.stream.cli.dlq_reading import bar
+    from forebay.stream.config.evaluator_group import evaluator_group
     from forebay.stream.config.moment import parse_moment
     from forebay.stream.core.cancellation import raise_if_cancelled
     from forebay.stream.core.clock import SystemClock
@@ -143,7 +145,8 @@ async def _follow(
         return parse_moment("--since", since, now_ms=clock.wall_ms())
 
     topic = topic_name(settings.topics.prefix, QUALITY.name)
-    view, follower = QualityView(wanted=choice.has), TopicFollower(client_options(settings.kafka), [topic], clock=clock)
+    view = QualityView(group=evaluator_group(settings), wanted=choice.has)
+    follower = TopicFollower(client_options(settings.kafka), [topic], clock=clock)
     try:
         await follower.start(since_ms=max(0, since_ms() - earlier_ms - _LATE_START_MS))
         while True:
@@ -168,6 +171,7 @@ async def _follow(
 def _show(report: QualityReport, view: QualityView, *, choice: _Choice, as_json: bool, again: bool) -> None:
     if view.rejected:
         echo(f"skipped {quantity(view.rejected, 'record')} that cannot be added: {view.last_error}", err=True)
+    warn_of_other_groups(view.group, view.other_groups)
     if view.unlike:
         what = quantity(view.unlike, "prediction")
         echo(f"left out {what} with another task or number of classes than most of their version", err=True)

@@ -9,6 +9,7 @@ from typing import Final
 
 from forebay.schemas.topics import QUALITY, topic_name
 from forebay.stream.aggregate.topic_follower import TopicFollower
+from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import raise_if_cancelled
 from forebay.stream.core.clock import Clock
@@ -68,7 +69,7 @@ class QualityFollower:
     def __init__(self, settings: Settings, *, clock: Clock) -> None:
         topic = topic_name(settings.topics.prefix, QUALITY.name)
         self._follower = TopicFollower(client_options(settings.kafka), [topic], clock=clock)
-        self._view = QualityView()
+        self._view = QualityView(group=evaluator_group(settings))
         self._clock = clock
         self.latest: tuple[EvaluatedVersion, ...] = ()
 

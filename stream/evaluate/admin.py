@@ -12,6 +12,7 @@ from forebay.schemas.topics import QUALITY, topic_name
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer
+from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition
@@ -53,6 +54,7 @@ class EvaluatorAdmin:
         self.quality = QualityMonitor(
             client_options(settings.kafka),
             topic_name(settings.topics.prefix, QUALITY.name),
+            group=evaluator_group(settings),
             span_ms=settings.evaluate.horizon_s * 1000,
             on_view=QualityRecorder(self._store, span_ms=settings.evaluate.horizon_s * 1000).record,
             clock=clock,

@@ -22,10 +22,10 @@ NO_TIME: Final = -(1 << 62)
 """The maximum of the times before the first row."""
 
 ANOTHER_GROUP: Final = (
-    "begin again: stop all evaluators, delete the topic quality, run `forebay topics create`, and use another "
-    "evaluate.group_id; it counts everything that is still on the topics, and readers would add that to the old records"
+    "begin again with another evaluate.group_id, in the configuration of all processes: it counts everything that is still "
+    "on the topics, and readers leave out the records of the old group"
 )
-"""What to do if the state cannot be continued. Quality records do not name the group that wrote them."""
+"""What to do if the state cannot be continued."""
 
 _FAMILY: Final = "forebay-evaluate"
 _NONE: Final = "-"

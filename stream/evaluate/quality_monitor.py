@@ -26,6 +26,7 @@ class QualityMonitor:
     """Adds up the records of the topic, and passes them on after each poll.
 
     options: of the Kafka client.
+    group: the consumer group of the evaluators.
     span_ms: how long windows are kept after the newest one.
     on_view: receives the view after each poll.
     """
@@ -35,17 +36,19 @@ class QualityMonitor:
         options: Mapping[str, object],
         topic: str,
         *,
+        group: str,
         span_ms: int,
         on_view: Callable[[QualityView], None],
         clock: Clock,
     ) -> None:
         self._options = options
         self._topic = topic
+        self._group = group
         self._span_ms = span_ms
         self._on_view = on_view
         self._clock = clock
         self._read_to: dict[TopicPartition, int] = {}
-        self.view = _new_view()
+        self.view = self._new_view()
 
     async def run(self) -> None:
         """Poll until cancelled. An unreachable cluster is not an error: the evaluator itself reports it."""
@@ -66,7 +69,7 @@ class QualityMonitor:
         except Exception:
             log.exception("the metrics of quality are not up to date; the topic is read again")
             self._read_to.clear()
-            self.view = _new_view()
+            self.view = self._new_view()
 
     async def _poll(self, reader: TopicReader) -> None:
         since_ms = None if self._read_to else max(0, self._clock.wall_ms() - 2 * self._span_ms)
@@ -92,6 +95,5 @@ class QualityMonitor:
         since_ms = 0 if newest is None else newest - self._span_ms
         return quality_report(self.view, since_ms=since_ms, random=None)
 
-
-def _new_view() -> QualityView:
-    return QualityView(wanted=lambda subject: not subject.slice)
+    def _new_view(self) -> QualityView:
+        return QualityView(group=self._group, wanted=lambda subject: not subject.slice)

@@ -23,13 +23,14 @@ RECORD_BYTES: Final = 200
 class QualityRecords:
     """Encodes snapshots.
 
-    worker: the process that counts.
+    group: the consumer group of the evaluators. worker: the process that counts.
     """
 
-    def __init__(self, topic: OutputTopic, *, window_s: int, horizon_ms: int, worker: str) -> None:
+    def __init__(self, topic: OutputTopic, *, window_s: int, horizon_ms: int, group: str, worker: str) -> None:
         self._topic = topic
         self._window_s = window_s
         self._horizon_ms = horizon_ms
+        self._group = group
         self._worker = worker
         self._progress: dict[int, int] = {}
         self._unlabelled: set[int] = set()
@@ -97,7 +98,7 @@ class QualityRecords:
                 )
 
     def _encode(self, key: QualityKey, parts: QualityParts) -> tuple[bytes, bytes]:
-        return encode_parts(key, parts, window_s=self._window_s, worker=self._worker)
+        return encode_parts(key, parts, window_s=self._window_s, group=self._group, worker=self._worker)
 
     def _fits(self, record: tuple[bytes, bytes]) -> bool:
         return len(record[0]) + len(record[1]) + RECORD_BYTES <= self._topic.max_bytes

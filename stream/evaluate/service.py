@@ -178,10 +178,14 @@ class EvaluatorService:
 
     def _connect(self, evaluator: Evaluator, source: Source, producer: OutputProducer, layout: Layout) -> None:
         section = self._settings.evaluate
-        records = QualityRecords(
-            layout.quality, window_s=section.window_s, horizon_ms=section.horizon_s * 1000, worker=self._instance
-        )
         group_id = evaluator_group(self._settings)
+        records = QualityRecords(
+            layout.quality,
+            window_s=section.window_s,
+            horizon_ms=section.horizon_s * 1000,
+            group=group_id,
+            worker=self._instance,
+        )
         committer = Committer(
             records,
             producer,

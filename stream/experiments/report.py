@@ -68,13 +68,15 @@ class Comparison:
 class ExperimentView:
     """The sums by block of the versions of one model. Add every record once, in any order.
 
+    group: the consumer group of the evaluators. Each group counts everything, so the records of others are left out.
     since_ms: windows of event time that begin earlier are left out.
     rejected: number of records that could not be added; last_error: why, for the last one.
-    other_models: names of models that have records.
+    other_models, other_groups: names of other models and groups that have records.
     """
 
-    def __init__(self, model: str, *, since_ms: int) -> None:
+    def __init__(self, model: str, *, group: str, since_ms: int) -> None:
         self._model = model
+        self.group = group
         self._since_ms = since_ms
         self.arms: dict[int, BlockSums] = {}
         self.pairs: dict[Versions, PairedSums] = {}
@@ -83,6 +85,7 @@ class ExperimentView:
         self.rejected = 0
         self.last_error = ""
         self.other_models: set[str] = set()
+        self.other_groups: set[str] = set()
         self.earlier_windows = 0
 
     def read(self, value: bytes | None) -> None:
@@ -97,6 +100,9 @@ class ExperimentView:
         """Add a record. Raises DataError if its sums are of another task than those that were added before."""
         key = delta.key
         if key.slice or (delta.blocks is None and delta.paired is None):
+            return
+        if delta.group != self.group:
+            self.other_groups.add(delta.group)
             return
         if key.model != self._model:
             self.other_models.add(key.model)

@@ -24,18 +24,22 @@ _Shape = tuple[Task, int]
 
 
 class QualityView:
-    """Quality sums by subject and window. Add every record once, in any order.
+    """Quality sums by subject and window, of one group of evaluators. Add every record once, in any order.
 
     A few predictions of a version may have another task or number of classes than the others, by a mistake of their producer.
     Such sums do not add up: of each subject, those with the most predictions are shown, and the others are `unlike`.
 
+    group: the consumer group of the evaluators. Each group counts everything, so the records of others are left out.
     wanted: which subjects to keep; all by default.
     window_ms: length of the windows, as of the last record.
     rejected: number of records that could not be added; last_error: why, for the last one.
+    other_groups: names of other groups that have records.
     """
 
-    def __init__(self, *, wanted: Callable[[Subject], bool] = lambda _subject: True) -> None:
+    def __init__(self, *, group: str, wanted: Callable[[Subject], bool] = lambda _subject: True) -> None:
+        self.group = group
         self._wanted = wanted
+        self.other_groups: set[str] = set()
         self._shapes: dict[Subject, dict[_Shape, dict[int, QualitySums]]] = {}
         self._labels: dict[str, dict[int, LabelCounts]] = {}
         self.progress: LabelProgress | None = None
@@ -59,6 +63,9 @@ class QualityView:
 
     def add(self, delta: QualityDelta) -> None:
         """Add a record."""
+        if delta.group != self.group:
+            self.other_groups.add(delta.group)
+            return
         subject, start = Subject(delta.key.model, delta.key.version, delta.key.slice), delta.key.window_start
         if delta.sums is not None and self._wanted(subject):
             shape = delta.sums.task, delta.sums.num_classes

@@ -87,6 +87,7 @@ class QualityDelta:
 
     sums: of the key; None if the record only has counts of labels.
     blocks, paired: JSON values of further sums, if it has them.
+    group: the evaluators' consumer group. Each group counts everything, so that readers add up one only.
     """
 
     key: QualityKey
@@ -96,6 +97,7 @@ class QualityDelta:
     progress: LabelProgress | None
     blocks: Mapping[str, Any] | None
     paired: Mapping[str, Any] | None
+    group: str
     worker: str
 
     @property
@@ -111,6 +113,7 @@ class _Document(msgspec.Struct, kw_only=True):
     window_start: int
     window_end: int
     slice: str
+    group: str
     worker: str
     sums: SumsDocument | None = None
     labels: LabelCounts | None = None
@@ -149,10 +152,13 @@ class QualityParts:
     paired: JsonSums | None = None
 
 
-def encode_parts(key: QualityKey, parts: QualityParts, *, window_s: int, worker: str) -> tuple[bytes, bytes]:
+def encode_parts(
+    key: QualityKey, parts: QualityParts, *, window_s: int, group: str, worker: str
+) -> tuple[bytes, bytes]:
     """Return key and value of a record.
 
     window_s: length of the windows, in seconds.
+    group: the consumer group of the evaluators.
     worker: the process that counted.
     """
     document: dict[str, Any] = {
@@ -162,6 +168,7 @@ def encode_parts(key: QualityKey, parts: QualityParts, *, window_s: int, worker:
         "window_start": key.window_start,
         "window_end": key.window_start + window_s * 1000,
         "slice": key.slice,
+        "group": group,
         "worker": worker,
     }
     for name in ("sums", "blocks", "paired"):
@@ -177,10 +184,10 @@ def encode_parts(key: QualityKey, parts: QualityParts, *, window_s: int, worker:
 
 
 def encode_quality(
-    key: QualityKey, sums: QualitySums, *, blocks: JsonSums | None = None, window_s: int, worker: str
+    key: QualityKey, sums: QualitySums, *, blocks: JsonSums | None = None, window_s: int, group: str, worker: str
 ) -> tuple[bytes, bytes]:
     """Return key and value of a record with the sums of a key. See `encode_parts`."""
-    return encode_parts(key, QualityParts(sums=sums, blocks=blocks), window_s=window_s, worker=worker)
+    return encode_parts(key, QualityParts(sums=sums, blocks=blocks), window_s=window_s, group=group, worker=worker)
 
 
 def decode_quality(value: bytes | None) -> QualityDelta:
@@ -202,5 +209,6 @@ def decode_quality(value: bytes | None) -> QualityDelta:
         progress=document.progress,
         blocks=document.blocks,
         paired=document.paired,
+        group=document.group,
         worker=document.worker,
     )

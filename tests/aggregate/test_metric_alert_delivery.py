@@ -34,13 +34,13 @@ def slow_delta(now_ms: int) -> bytes:
     return encode_delta(key, delta, worker="w", performance=performance)[1]
 
 
-def quality(window: int, *, right: int, wrong: int) -> bytes:
+def quality(window: int, *, group: str, right: int, wrong: int) -> bytes:
     sums = QualitySums(Task.BINARY, 2)
     scores, ones = np.full((right + wrong, 1), 0.7, np.float32), np.ones(right + wrong, np.int64)
     sums.add_predictions(scores, ones)
     sums.add_pairs(scores, ones, np.repeat([1.0, 0.0], [right, wrong]), np.zeros(right + wrong, np.int64))
     key = QualityKey("m", 3, window * 3_600_000)
-    return encode_parts(key, QualityParts(sums=sums), window_s=3600, worker="e")[1]
+    return encode_parts(key, QualityParts(sums=sums), window_s=3600, group=group, worker="e")[1]
 
 
 async def publish(group: AggregatorGroup, topic: str, value: bytes, *, at_ms: int) -> None:
@@ -57,18 +57,19 @@ async def publish(group: AggregatorGroup, topic: str, value: bytes, *, at_ms: in
 async def test_rules_about_metrics_fire_and_resolve_and_another_aggregator_continues(
     aggregator_group: AggregatorGroup,
 ) -> None:
+    evaluators = f"{aggregator_group.prefix}-evaluate"
     await aggregator_group.create()
     await create_topic(aggregator_group.bootstrap, aggregator_group.topic("quality"), 1)
     last_minute_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS - 1000
     await publish(aggregator_group, "outcome-deltas", slow_delta(last_minute_ms), at_ms=last_minute_ms)
-    await publish(aggregator_group, "quality", quality(100, right=10, wrong=90), at_ms=last_minute_ms)
+    await publish(aggregator_group, "quality", quality(100, group=evaluators, right=10, wrong=90), at_ms=last_minute_ms)
     first = aggregator_group.start(alerts=RULES)
     await first.says("alert firing: slow: m v3: latency_p99_ms")
     await first.says("alert firing: worse: m v3: accuracy 0.1 < 0.8 (100 labels in 300 s)")
     # The topic of drift does not exist. The other rules are evaluated nevertheless.
     await first.says("cannot evaluate the alert rules about")
     first.kill()
-    await publish(aggregator_group, "quality", quality(101, right=95, wrong=5), at_ms=last_minute_ms)
+    await publish(aggregator_group, "quality", quality(101, group=evaluators, right=95, wrong=5), at_ms=last_minute_ms)
     second = aggregator_group.start(alerts=RULES)
     await second.says("alert resolved: worse: m v3: resolved, accuracy 0.95")
     assert await second.stop() == 0, second.log

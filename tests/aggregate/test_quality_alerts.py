@@ -26,7 +26,9 @@ NOW = START + 1_000 * HOUR
 
 def feed(metric: str, **keys: Any) -> AlertFeed:
     rule = AlertRule(name="r", category="quality", metric=metric, **({"window_s": 3600, "min_matched": 100} | keys))
-    source = QualitySource(build_metric_rules([rule], rule.category), "quality", horizon_s=7200, window_s=3600)
+    source = QualitySource(
+        build_metric_rules([rule], rule.category), "quality", group="g", horizon_s=7200, window_s=3600
+    )
     source.begin(NOW)
     return AlertFeed(source)
 
@@ -54,7 +56,7 @@ def record(
     if labels_until is not None:
         progress = LabelProgress(horizon_ms=2 * HOUR, until_ms={0: START + labels_until * HOUR})
     key = QualityKey("m", version, START + hour * HOUR, slice_name)
-    return encode_parts(key, QualityParts(sums=sums, progress=progress), window_s=3600, worker="e")[1]
+    return encode_parts(key, QualityParts(sums=sums, progress=progress), window_s=3600, group="g", worker="e")[1]
 
 
 def test_a_worse_version_fires_and_resolves_by_event_time() -> None:
@@ -134,7 +136,9 @@ def test_an_estimate_fires_before_the_labels_come() -> None:
         if hour:
             sums.add_predictions(shown.scores_BO, shown.classes_B)
         parts = QualityParts(sums=sums)
-        alerts.add([encode_parts(QualityKey("m", 1, START + hour * HOUR), parts, window_s=3600, worker="e")[1]])
+        alerts.add(
+            [encode_parts(QualityKey("m", 1, START + hour * HOUR), parts, window_s=3600, group="g", worker="e")[1]]
+        )
     (fired,) = alerts.look(NOW)
     truth = float((shown.classes_B == shown.actual_B).mean())
     assert fired.to_dict()["value"] == pytest.approx(truth, abs=0.03)

@@ -21,6 +21,7 @@ from forebay.schemas.topics import topic_name
 from forebay.stream.aggregate.rollout_judge import RevisionStore, RolloutJudge, quality_topic
 from forebay.stream.aggregate.verdict_reader import VerdictReader
 from forebay.stream.config.evaluate_section import EvaluateSection
+from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.rollouts_section import RolloutsSection
 from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.control.rollout_store import RolloutConflict, RolloutStore
@@ -120,7 +121,14 @@ class Cluster:
             await client.send_and_wait(self.topic("quality"), b"not a record of quality")
             for version, blocks in sums.items():
                 key = QualityKey("m", version, now_ms() + 60_000)
-                record = encode_quality(key, QualitySums(Task.BINARY, 2), blocks=blocks, window_s=60, worker="w")
+                record = encode_quality(
+                    key,
+                    QualitySums(Task.BINARY, 2),
+                    blocks=blocks,
+                    window_s=60,
+                    group=evaluator_group(self.settings),
+                    worker="w",
+                )
                 await client.send_and_wait(self.topic("quality"), record[1], record[0])
 
     async def report(self, behaviours: Mapping[int, Behaviour], *, rows: int = 5000, commit: bool = True) -> None:

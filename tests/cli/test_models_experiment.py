@@ -35,7 +35,9 @@ HOUR = 3_600_000
 
 
 def record(version: int, start_ms: int, parts: QualityParts, *, model: str = "m") -> bytes:
-    return encode_parts(QualityKey(model, version, start_ms), parts, window_s=3600, worker="w")[1]
+    return encode_parts(
+        QualityKey(model, version, start_ms), parts, window_s=3600, group="forebay-evaluate", worker="w"
+    )[1]
 
 
 def shadow_pairs() -> PairedSums:
@@ -48,7 +50,7 @@ def shadow_pairs() -> PairedSums:
 
 
 def view_of(*records: bytes, since_ms: int = 0) -> ExperimentView:
-    view = ExperimentView("m", since_ms=since_ms)
+    view = ExperimentView("m", group="forebay-evaluate", since_ms=since_ms)
     for value in records:
         view.read(value)
     return view
@@ -122,6 +124,12 @@ def test_versions_without_labels_have_no_verdict() -> None:
     (comparison,) = compared(view)
     assert verdict_text(comparison) == "no data: version 2 has no labels yet"
     assert "no data" in text_of(view, [comparison])
+
+
+def test_records_of_other_groups_are_left_out_and_named() -> None:
+    view, parts = ExperimentView("m", group="again", since_ms=0), QualityParts(blocks=arm(300, seed=1))
+    view.read(record(1, 0, parts))
+    assert view.arms == {} and view.other_groups == {"forebay-evaluate"}
 
 
 def test_nothing_to_compare_says_why() -> None:

@@ -32,7 +32,7 @@ HOUR = 3_600_000
 
 
 def record(key: QualityKey, parts: QualityParts) -> bytes:
-    return encode_parts(key, parts, window_s=3600, worker="w")[1]
+    return encode_parts(key, parts, window_s=3600, group="forebay-evaluate", worker="w")[1]
 
 
 def predictions_of(sample: Sample) -> QualitySums:
@@ -101,6 +101,10 @@ def test_the_command_reads_the_topic(
     assert "accuracy" not in third and third["estimate"]["accuracy"]["value"] == pytest.approx(0.75, abs=0.1)
     assert [one["final"] for one in document["quality"][0]["windows"]] == [True, False, False]
     assert "no predictions of this model and version were counted" in forebay("--model", "nothing")[1]
+    status, out, err = forebay("--set", "evaluate.group_id=again")
+    assert (
+        "is `forebay evaluate` running" in out and "left out the records of other groups of evaluators: forebay-" in err
+    )
     status, _, err = forebay("--html", "missing/page.html")
     assert status == 1 and "missing/page.html cannot be written" in err and "Traceback" not in err
 
@@ -140,7 +144,7 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def view() -> QualityView:
-    view = QualityView()
+    view = QualityView(group="forebay-evaluate")
     for value in records(500_000 * HOUR):
         view.read(value)
     return view
@@ -190,5 +194,5 @@ def test_the_page_needs_no_other_file_and_escapes_names(view: QualityView) -> No
 
     Checker().feed(page)
     assert "No quality was written" in quality_page(
-        quality_report(QualityView(), since_ms=0, random=np.random.default_rng(0))
+        quality_report(QualityView(group="forebay-evaluate"), since_ms=0, random=np.random.default_rng(0))
     )

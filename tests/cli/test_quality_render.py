@@ -38,9 +38,9 @@ def shown(text: RenderableType) -> str:
     ],
 )
 def test_any_text_of_a_label_is_a_row_of_the_table_of_slices(name: str, expected: str) -> None:
-    view = QualityView()
+    view = QualityView(group="g")
     parts = QualityParts(sums=binary(9, 0).sums())
-    view.read(encode_parts(QualityKey("m", 1, 0, name), parts, window_s=3600, worker="w")[1])
+    view.read(encode_parts(QualityKey("m", 1, 0, name), parts, window_s=3600, group="g", worker="w")[1])
     lines = shown(report_text(quality_report(view, since_ms=0, random=None))).splitlines()
     assert [line.split()[:2] for line in lines if line.startswith("site")] == [[expected, "9"]]
 
@@ -54,6 +54,6 @@ def test_control_characters_in_names_of_models_are_escaped(capsys: pytest.Captur
     print_version(detector, key.ref, all_columns=False)
     output = capsys.readouterr().out
     assert "\x1b[31m" not in output and r"\x1b[31mred" in output
-    view = ExperimentView("m", since_ms=0)
+    view = ExperimentView("m", group="g", since_ms=0)
     view.other_models.add("\x1b[31mred")
     assert r"only of \x1b[31mred" in shown(nothing_text("m", view, since_ms=0))

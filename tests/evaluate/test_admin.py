@@ -21,7 +21,9 @@ async def test_the_quality_of_all_partitions_is_served() -> None:
     admin = EvaluatorAdmin(Settings(admin=AdminSection(port=0)), unused, clock=ManualClock())
     sums = binary(300, 1).sums()
     admin.quality.view.read(
-        encode_parts(QualityKey("late", 3, 0), QualityParts(sums=sums), window_s=3600, worker="w")[1]
+        encode_parts(
+            QualityKey("late", 3, 0), QualityParts(sums=sums), window_s=3600, group="forebay-evaluate", worker="w"
+        )[1]
     )
     url = await admin.start()
     try:

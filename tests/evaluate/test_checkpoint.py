@@ -47,7 +47,7 @@ def test_a_state_of_a_later_version_is_refused_with_a_remedy(metadata: str) -> N
     with pytest.raises(BrokerError) as caught:
         decode(PARTITION, Committed(77, metadata), RULES)
     assert caught.value.kind == "evaluate_state_unknown"
-    assert "delete the topic quality" in (caught.value.remedy or "")
+    assert "another evaluate.group_id" in (caught.value.remedy or "")
     assert "predictions-3" in str(caught.value) and FORMAT in str(caught.value)
 
 
@@ -67,6 +67,6 @@ def test_other_settings_are_refused_while_something_waits(change: dict[str, obje
     with pytest.raises(BrokerError) as caught:
         decode(PARTITION, encode(InputState(50, Mark(20, 7)), RULES), other)
     assert caught.value.kind == "evaluate_config_changed"
-    assert "delete the topic quality" in (caught.value.remedy or "")
+    assert "another evaluate.group_id" in (caught.value.remedy or "")
     empty = InputState(50, Mark(50, 7))
     assert decode(PARTITION, encode(empty, RULES), other) == empty

@@ -136,7 +136,7 @@ def evaluator_on(
     names = ClassNames(read, clock=clock)
     joins = new_joins(layout=layout, resolve=names.resolve)
     evaluator = Evaluator(joins, names, clock=clock, commit_interval_s=0.0, revoke_timeout_s=revoke_timeout_s)
-    records = QualityRecords(OutputTopic("quality", 4, 1_000_000), window_s=3_600, horizon_ms=1, worker="me")
+    records = QualityRecords(OutputTopic("quality", 4, 1_000_000), window_s=3_600, horizon_ms=1, group="g", worker="me")
     evaluator.connect(cluster, Committer(records, cluster, cluster, clock=clock, timeout_s=commit_timeout_s), cluster)
     joins.restore(dict.fromkeys(TopicPartition(topic, 0) for topic in layout.inputs()))
     return evaluator

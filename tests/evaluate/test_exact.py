@@ -41,6 +41,7 @@ async def test_sums_equal_a_recount_after_a_kill(
     assert report.predictions == 3_000 and report.matched > 2_000 and report.refused > 0
     monkeypatch.chdir(tmp_path)
     place = ["--bootstrap-server", embedded_broker.bootstrap, "--set", f"topics.prefix={names('')}"]
+    place += ["--set", f"kafka.group_id={names('')}group"]
     assert await asyncio.to_thread(main, ["quality", "--json", "--since", "7d", *place]) == 0
     shown = json.loads(capsys.readouterr().out)["quality"]
     raw = [await read_committed(embedded_broker.bootstrap, names(name), 2) for name in ("predictions", "labels")]

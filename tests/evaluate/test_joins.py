@@ -250,8 +250,8 @@ def test_predictions_of_a_version_with_another_task_or_number_of_classes_are_cou
         4: (Task.CLASSES, 1, 1),
         0: (Task.REGRESSION, 1, 1),
     }
-    view = QualityView()
-    records = QualityRecords(LAYOUT.quality, window_s=3_600, horizon_ms=1, worker="me")
+    view = QualityView(group="g")
+    records = QualityRecords(LAYOUT.quality, window_s=3_600, horizon_ms=1, group="g", worker="me")
     for outgoing in records.encode(snapshot).values():
         for value in outgoing.values:
             view.read(value)

@@ -26,7 +26,7 @@ HOUR = 3_600_000
 
 def record(window: int, seed: int, *, slice_name: str = "") -> bytes:
     key = QualityKey("late", 3, window, slice_name)
-    return encode_parts(key, QualityParts(sums=binary(250, seed).sums()), window_s=3600, worker="w")[1]
+    return encode_parts(key, QualityParts(sums=binary(250, seed).sums()), window_s=3600, group="g", worker="w")[1]
 
 
 async def test_records_of_all_partitions_are_added_once_also_after_an_error(
@@ -44,7 +44,7 @@ async def test_records_of_all_partitions_are_added_once_also_after_an_error(
         seen.append(0 if total is None else total.predictions)
 
     options = {"bootstrap_servers": embedded_broker.bootstrap}
-    monitor = QualityMonitor(options, topic, span_ms=HOUR, on_view=on_view, clock=SystemClock())
+    monitor = QualityMonitor(options, topic, group="g", span_ms=HOUR, on_view=on_view, clock=SystemClock())
     running = asyncio.create_task(monitor.run())
     try:
         async with producer(embedded_broker.bootstrap) as writer:

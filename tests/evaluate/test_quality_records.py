@@ -18,7 +18,9 @@ from forebay.stream.quality.wire import LabelCounts, QualityDelta, decode_qualit
 
 
 def new_records(max_bytes: int = 1_000_000) -> QualityRecords:
-    return QualityRecords(OutputTopic("quality", 4, max_bytes), window_s=3_600, horizon_ms=60_000, worker="me")
+    return QualityRecords(
+        OutputTopic("quality", 4, max_bytes), window_s=3_600, horizon_ms=60_000, group="g", worker="me"
+    )
 
 
 def sums_of(rows: int) -> QualitySums:

@@ -33,7 +33,7 @@ def documents(task: Task) -> list[dict[str, Any]]:
     paired.add_pairs(pairs.blocks_B, side, side, pairs.actual_B)
     parts = {1: QualityParts(blocks=sums), 2: QualityParts(blocks=sums, paired=paired)}
     return [
-        orjson.loads(encode_parts(QualityKey("m", version, 0), part, window_s=3600, worker="w")[1])
+        orjson.loads(encode_parts(QualityKey("m", version, 0), part, window_s=3600, group="g", worker="w")[1])
         for version, part in parts.items()
     ]
 
@@ -55,7 +55,7 @@ def changed(document: dict[str, Any]) -> Iterator[bytes]:
 def test_any_values_are_refused_or_can_be_compared(task: Task) -> None:
     stable, canary = documents(task)
     for value in changed(canary):
-        view = ExperimentView("m", since_ms=0)
+        view = ExperimentView("m", group="g", since_ms=0)
         view.read(orjson.dumps(stable))
         view.read(value)
         with np.errstate(all="ignore"):

@@ -31,7 +31,7 @@ KEY = QualityKey("m", 1, 500_000 * HOUR)
 def document_of(sums: QualitySums) -> dict[str, Any]:
     progress = LabelProgress(horizon_ms=HOUR, until_ms={0: KEY.window_start})
     parts = QualityParts(sums=sums, labels=LabelCounts(labels=3), progress=progress)
-    found: dict[str, Any] = orjson.loads(encode_parts(KEY, parts, window_s=3600, worker="w")[1])
+    found: dict[str, Any] = orjson.loads(encode_parts(KEY, parts, window_s=3600, group="g", worker="w")[1])
     return found
 
 
@@ -46,7 +46,7 @@ def report_everything(view: QualityView) -> None:
 def test_a_record_with_any_value_in_any_place_is_refused_or_can_be_reported(task: str) -> None:
     small = document_of((classes(9, 0, 3) if task == "classes" else of_task(task, 9, 0)).sums())
     for value in changed_documents(small):
-        view = QualityView()
+        view = QualityView(group="g")
         for each in (value, orjson.dumps(small | {"window_start": KEY.window_start - HOUR})):
             view.read(each)
         report_everything(view)
@@ -55,7 +55,7 @@ def test_a_record_with_any_value_in_any_place_is_refused_or_can_be_reported(task
 @pytest.mark.parametrize("task", ["binary", "classes", "many_classes", "regression"])
 def test_sums_that_contradict_each_other_or_are_negative_have_a_report_on_every_page(task: str) -> None:
     sample = of_task(task, 300, 0)
-    view = QualityView()
+    view = QualityView(group="g")
     sums = QualitySums(sample.task, sample.num_classes)
     sample.add_to(sums, sign=-1)
     view.read(orjson.dumps(document_of(sums)))

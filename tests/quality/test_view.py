@@ -16,9 +16,9 @@ HOUR = 3_600_000
 START = 500_000 * HOUR
 
 
-def record(version: int, hour: int, parts: QualityParts, slice_name: str = "") -> bytes:
+def record(version: int, hour: int, parts: QualityParts, slice_name: str = "", *, group: str = "g") -> bytes:
     key = QualityKey("churn", version, START + hour * HOUR, slice_name)
-    return encode_parts(key, parts, window_s=3600, worker="w")[1]
+    return encode_parts(key, parts, window_s=3600, group=group, worker="w")[1]
 
 
 def of(sample: Sample) -> QualityParts:
@@ -26,20 +26,30 @@ def of(sample: Sample) -> QualityParts:
 
 
 def labelled_view(hours: int = 3) -> QualityView:
-    view = QualityView()
+    view = QualityView(group="g")
     for hour in range(hours):
         view.read(record(1, hour, of(binary(400, hour))))
     return view
 
 
 def test_records_of_one_key_add_up() -> None:
-    view = QualityView()
+    view = QualityView(group="g")
     sample = binary(300, 1)
     for part in np.array_split(np.arange(300), 4):
         view.read(record(1, 0, of(sample.rows(part))))
     (sums,) = view.windows("churn", 1).values()
     assert sums.to_dict() == sample.sums().to_dict()
     assert (view.records, view.rejected) == (4, 0)
+
+
+def test_records_of_other_groups_are_left_out_and_named() -> None:
+    view, sums = QualityView(group="g"), binary(300, 1).sums()
+    parts = QualityParts(sums=sums, labels=LabelCounts(labels=300), progress=LabelProgress(horizon_ms=1))
+    for group in ("g", "again", "g-evaluate"):
+        view.read(record(1, 0, parts, group=group))
+    (shown,) = view.windows("churn", 1).values()
+    assert (shown.to_dict(), view.labels().labels) == (sums.to_dict(), 300)
+    assert view.other_groups == {"again", "g-evaluate"}
 
 
 def test_records_are_kept_apart_by_window_version_and_slice() -> None:
@@ -64,7 +74,7 @@ def test_of_predictions_with_different_numbers_of_classes_most_are_shown(order: 
         record(1, 1, of(binary(200, 2))),
         record(1, 2, of(classes(7, 4))),
     ]
-    view = QualityView()
+    view = QualityView(group="g")
     for index in order:
         view.read(records[index])
     total = view.total("churn", 1)
@@ -74,7 +84,7 @@ def test_of_predictions_with_different_numbers_of_classes_most_are_shown(order: 
 
 
 def test_only_wanted_subjects_are_kept() -> None:
-    view = QualityView(wanted=lambda subject: subject.version == 2)
+    view = QualityView(group="g", wanted=lambda subject: subject.version == 2)
     view.read(record(1, 0, of(binary(7, 9))))
     view.read(record(2, 0, of(binary(7, 9))))
     assert view.subjects() == [Subject("churn", 2)]
@@ -96,7 +106,7 @@ def test_only_wanted_subjects_are_kept() -> None:
     ],
 )
 def test_what_is_not_wanted_is_not_parsed(key: bytes | None, is_parsed: bool) -> None:
-    view = QualityView(wanted=lambda subject: not subject.slice)
+    view = QualityView(group="g", wanted=lambda subject: not subject.slice)
     view.read(b"not a record", key=key)
     assert view.rejected == is_parsed
 
@@ -136,7 +146,7 @@ def test_a_window_is_not_final_while_a_partition_with_predictions_has_no_label()
 
 
 def test_counts_of_labels_add_up_by_model() -> None:
-    view = QualityView()
+    view = QualityView(group="g")
     for hour in range(3):
         view.read(record(0, hour, QualityParts(labels=LabelCounts(labels=10, used=8))))
     assert view.labels("churn") == view.labels() == LabelCounts(labels=30, used=24)

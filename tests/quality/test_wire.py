@@ -31,7 +31,7 @@ class Blocks:
 
 def test_a_record_is_read_as_it_was_written() -> None:
     sums = binary(100, 1).sums()
-    key, value = encode_quality(KEY, sums, blocks=Blocks(), window_s=3600, worker="host-1")
+    key, value = encode_quality(KEY, sums, blocks=Blocks(), window_s=3600, group="g", worker="host-1")
     delta = decode_quality(value)
     assert key == b"churn|3|1800000000000|country=DE"
     assert (delta.key, delta.window_end, delta.worker) == (KEY, 1_800_003_600_000, "host-1")
@@ -44,7 +44,9 @@ def test_counts_of_labels_are_read_as_they_were_written() -> None:
     labels = LabelCounts(labels=10, used=7, repeated=1, corrected=1, refused=1, early=2)
     progress = LabelProgress(horizon_ms=86_400_000, until_ms={0: 5, 3: 7})
     key = QualityKey("churn", 0, 0)
-    delta = decode_quality(encode_parts(key, QualityParts(labels=labels, progress=progress), window_s=1, worker="w")[1])
+    delta = decode_quality(
+        encode_parts(key, QualityParts(labels=labels, progress=progress), window_s=1, group="g", worker="w")[1]
+    )
     assert (delta.labels, delta.progress, delta.sums) == (labels, progress, None)
 
 
@@ -68,7 +70,7 @@ def test_counts_and_progress_of_parts_are_merged() -> None:
     ],
 )
 def test_other_records_are_refused(change: dict[str, Any], message: str) -> None:
-    document = orjson.loads(encode_quality(KEY, binary(3, 1).sums(), window_s=3600, worker="w")[1])
+    document = orjson.loads(encode_quality(KEY, binary(3, 1).sums(), window_s=3600, group="g", worker="w")[1])
     with pytest.raises(DataError, match=message):
         decode_quality(orjson.dumps({**document, **change}))
 
@@ -82,7 +84,7 @@ def test_records_satisfy_their_schema(task: str) -> None:
     parts = QualityParts(
         sums=sums, labels=LabelCounts(labels=1), progress=LabelProgress(horizon_ms=5, until_ms={0: 1}), blocks=Blocks()
     )
-    document = orjson.loads(encode_parts(KEY, parts, window_s=3600, worker="w")[1])
+    document = orjson.loads(encode_parts(KEY, parts, window_s=3600, group="g", worker="w")[1])
     assert list(Draft202012Validator(quality()).iter_errors(document)) == []
 
 

@@ -19,11 +19,11 @@ START = 500_000 * HOUR
 
 def add(view: QualityView, sample: Sample, model: str, hour: int, *, slice_name: str = "") -> None:
     key = QualityKey(model, 3, START + hour * HOUR, slice_name)
-    view.read(encode_parts(key, QualityParts(sums=sample.sums()), window_s=3600, worker="w")[1])
+    view.read(encode_parts(key, QualityParts(sums=sample.sums()), window_s=3600, group="g", worker="w")[1])
 
 
 def test_the_last_windows_are_recorded_together() -> None:
-    view, store = QualityView(), MetricStore()
+    view, store = QualityView(group="g"), MetricStore()
     for hour in range(4):
         add(view, binary(500, hour), "late", hour)
     add(view, regression(50, 1), "minutes", 3)
@@ -50,7 +50,7 @@ def test_the_last_windows_are_recorded_together() -> None:
 
 
 def test_a_version_that_is_gone_is_no_longer_recorded() -> None:
-    view, store = QualityView(), MetricStore()
+    view, store = QualityView(group="g"), MetricStore()
     recorder = QualityRecorder(store, span_ms=HOUR)
     recorder.record(view)
     assert store.snapshot().gauges == {}
