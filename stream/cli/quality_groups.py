@@ -1,4 +1,4 @@
-"""Tell users that the topic `quality` also has records of evaluators in other consumer groups."""
+"""Report records of evaluators in other consumer groups on the topic `quality`."""
 
 from __future__ import annotations
 
