@@ -95,13 +95,9 @@ class AlertEvaluator:
         finally:
             await history.stop()
         self._states = restore_states(published)
-        follower = TopicFollower(self._options, [self._source.topic], clock=self._clock)
-        try:
-            await follower.start(since_ms=self._source.begin(now_ms))
-        except BaseException:
-            await asyncio.shield(follower.stop())
-            raise
-        self._follower = follower
+        self._follower = await TopicFollower.started(
+            self._options, [self._source.topic], since_ms=self._source.begin(now_ms), clock=self._clock
+        )
 
     async def stop(self) -> None:
         """Stop reading the topic."""

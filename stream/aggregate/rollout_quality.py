@@ -48,13 +48,10 @@ class RolloutQuality:
             await self.stop()
             return
         if self._follower is None:
-            follower = TopicFollower(self._options, [self._topic.name], clock=self._clock)
-            try:
-                await follower.start(since_ms=max(since_ms, self._clock.wall_ms() - LOOK_BACK_MS))
-            except BaseException:
-                await follower.stop()
-                raise
-            self._follower = follower
+            since_ms = max(since_ms, self._clock.wall_ms() - LOOK_BACK_MS)
+            self._follower = await TopicFollower.started(
+                self._options, [self._topic.name], since_ms=since_ms, clock=self._clock
+            )
         async for _partition, records in self._follower.read_new():
             for record in records:
                 self._add(windows, record.value, self._topic.group)

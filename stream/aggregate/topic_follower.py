@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from forebay.stream.core.clock import Clock
@@ -15,6 +16,19 @@ class TopicFollower:
     def __init__(self, options: Mapping[str, object], topics: Sequence[str], *, clock: Clock) -> None:
         self._reader = TopicReader(options, topics, from_beginning=True, clock=clock, bounded=True)
         self._read_to: dict[TopicPartition, int] = {}
+
+    @classmethod
+    async def started(
+        cls, options: Mapping[str, object], topics: Sequence[str], *, since_ms: int, clock: Clock
+    ) -> TopicFollower:
+        """Return a follower that has started (see `start`), or stop it and raise what prevented that."""
+        follower = cls(options, topics, clock=clock)
+        try:
+            await follower.start(since_ms=since_ms)
+        except BaseException:
+            await asyncio.shield(follower.stop())
+            raise
+        return follower
 
     async def start(self, *, since_ms: int | None = None) -> None:
         """Connect, and begin at records of `since_ms` (ms since the Unix epoch) or at the beginning. Raises BrokerError."""

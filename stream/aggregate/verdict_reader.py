@@ -49,13 +49,10 @@ class VerdictReader:
 
     async def _read(self, since_ms: int) -> None:
         if self._follower is None:
-            follower = TopicFollower(self._options, [self._topic], clock=self._clock)
-            try:
-                await follower.start(since_ms=max(since_ms, self._clock.wall_ms() - LOOK_BACK_MS))
-            except BaseException:
-                await follower.stop()
-                raise
-            self._follower = follower
+            since_ms = max(since_ms, self._clock.wall_ms() - LOOK_BACK_MS)
+            self._follower = await TopicFollower.started(
+                self._options, [self._topic], since_ms=since_ms, clock=self._clock
+            )
         async for _partition, records in self._follower.read_new():
             for record in records:
                 add_delta(self._windows, record.value, record.timestamp)

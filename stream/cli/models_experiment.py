@@ -140,14 +140,9 @@ async def open_quality(settings: Settings, since_ms: int, *, clock: Clock) -> To
     from forebay.stream.kafka.client import client_options
 
     topic = topic_name(settings.topics.prefix, QUALITY.name)
-    follower = TopicFollower(client_options(settings.kafka), [topic], clock=clock)
-    try:
-        # Records are written after the events that they count. Clocks may differ by ten minutes.
-        await follower.start(since_ms=max(0, since_ms - 600_000))
-    except BaseException:
-        await follower.stop()
-        raise
-    return follower
+    # Records are written after the events that they count. Clocks may differ by ten minutes.
+    since_ms = max(0, since_ms - 600_000)
+    return await TopicFollower.started(client_options(settings.kafka), [topic], since_ms=since_ms, clock=clock)
 
 
 async def find_span(settings: Settings, model: str, since: str | None, *, clock: Clock) -> Span:
