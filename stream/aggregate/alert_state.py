@@ -8,9 +8,10 @@ every process gives an alert the same id.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -60,6 +61,22 @@ class PublishableAlert(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
     def to_record(self) -> tuple[bytes, bytes]: ...
+
+
+class AlertingRule(Protocol):
+    """What the record of every alert says of its rule."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def severity(self) -> Severity: ...
+
+    @property
+    def window_ms(self) -> int: ...
+
+
+R = TypeVar("R", bound=AlertingRule)
 
 
 class Timed(Protocol):
@@ -138,22 +155,61 @@ def restore_states(alerts: Iterable[bytes | None]) -> dict[RuleKey, RuleState]:
     return states
 
 
-class AlertHeading(NamedTuple):
-    """What the records of all alerts begin with."""
+@dataclass(frozen=True, slots=True)
+class RuleAlert(ABC, Generic[R]):
+    """An alert of a configured rule. since, at: ms since the Unix epoch."""
 
     alert_id: str
     status: AlertStatus
-    rule: str
-    severity: Severity
-    category: Category
+    rule: R
+    since: int
+    at: int
 
+    @property
+    def severity(self) -> Severity:
+        """The severity of the rule."""
+        return self.rule.severity
+
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Return the first fields of the value of a record on `alerts`."""
+        """Return the value of the record on `alerts`."""
+
+    def to_record(self) -> tuple[bytes, bytes]:
+        """Return the key and value of the record on `alerts`."""
+        return self.alert_id.encode(), orjson.dumps(self.to_dict())
+
+    def _document(
+        self,
+        category: Category,
+        message: str,
+        *,
+        model: str | None,
+        value: float,
+        threshold: float,
+        kind: str | None = None,
+        measure: str = "metric",
+        of: str = "events",
+        count: int = 0,
+        events: int = 0,
+    ) -> dict[str, Any]:
+        """Return the fields that all alerts have."""
         return {
             "format": ALERT_FORMAT,
             "alert_id": self.alert_id,
             "status": self.status.value,
-            "rule": self.rule,
+            "rule": self.rule.name,
             "severity": self.severity.value,
-            "category": self.category.value,
+            "category": category.value,
+            "kind": kind,
+            "model": model,
+            "measure": measure,
+            "value": value,
+            "threshold": threshold,
+            "of": of,
+            "count": count,
+            "events": events,
+            "window_ms": self.rule.window_ms,
+            "since": self.since,
+            "at": self.at,
+            "message": message,
         }

@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import orjson
-
 from forebay.schemas.aggregates import CATEGORY_KINDS, AlertStatus, Category, Severity
 from forebay.schemas.failures import FailureKind
 from forebay.stream.aggregate.aggregate_reader import AggregateView, Measurement
 from forebay.stream.aggregate.alert_state import (
-    AlertHeading,
+    RuleAlert,
     RuleKey,
     RuleState,
     hash_identity,
@@ -64,47 +62,27 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
-    """An alert to publish, for one rule and model. since, at: ms since the Unix epoch."""
+class Alert(RuleAlert[Rule]):
+    """An alert to publish, for one rule and model."""
 
-    alert_id: str
-    status: AlertStatus
-    rule: Rule
     measurement: Measurement
     value: float
-    since: int
-    at: int
-
-    @property
-    def severity(self) -> Severity:
-        """The severity of the rule."""
-        return self.rule.severity
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value of the record on `alerts`."""
-        rule = self.rule
-        heading = AlertHeading(
-            self.alert_id, self.status, rule=rule.name, severity=rule.severity, category=rule.category
+        rule, measurement = self.rule, self.measurement
+        return self._document(
+            rule.category,
+            self._message(),
+            model=rule.model,
+            value=self.value,
+            threshold=rule.threshold,
+            kind=None if rule.kind is None else rule.kind.value,
+            measure="rate" if rule.by_rate else "count",
+            of=measurement.unit,
+            count=measurement.count,
+            events=measurement.events,
         )
-        return {
-            **heading.to_dict(),
-            "kind": None if rule.kind is None else rule.kind.value,
-            "model": rule.model,
-            "measure": "rate" if rule.by_rate else "count",
-            "value": self.value,
-            "threshold": rule.threshold,
-            "of": self.measurement.unit,
-            "count": self.measurement.count,
-            "events": self.measurement.events,
-            "window_ms": rule.window_ms,
-            "since": self.since,
-            "at": self.at,
-            "message": self._message(),
-        }
-
-    def to_record(self) -> tuple[bytes, bytes]:
-        """Return the key and value of the record on `alerts`."""
-        return self.alert_id.encode(), orjson.dumps(self.to_dict())
 
     def _message(self) -> str:
         rule, measurement = self.rule, self.measurement

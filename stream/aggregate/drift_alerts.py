@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
-from forebay.schemas.aggregates import AlertStatus, Category, DriftLevel, Severity
+from forebay.schemas.aggregates import Category, DriftLevel, Severity
 from forebay.stream.aggregate.alert_state import (
-    AlertHeading,
+    RuleAlert,
     RuleKey,
     RuleState,
     hash_identity,
@@ -59,46 +57,22 @@ class DriftRule:
 
 
 @dataclass(frozen=True, slots=True)
-class DriftAlert:
-    """An alert about the drift of a column. finding: None if it is resolved. since, at: ms since the Unix epoch."""
+class DriftAlert(RuleAlert[DriftRule]):
+    """An alert about the drift of a column. finding: None if it is resolved."""
 
-    alert_id: str
-    status: AlertStatus
-    rule: DriftRule
     key: RuleKey
     finding: DriftFinding | None
-    since: int
-    at: int
-
-    @property
-    def severity(self) -> Severity:
-        """The severity of the rule."""
-        return self.rule.severity
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value of the record on `alerts`."""
         rule, finding, key = self.rule, self.finding, self.key
-        heading = AlertHeading(
-            self.alert_id, self.status, rule=rule.name, severity=rule.severity, category=Category.DRIFT
-        )
         if finding is None:
             message = f"{rule.name}: {key.model} v{key.version}, {key.detail}: resolved, within the thresholds"
         else:
             message = f"{rule.name}: {finding.level.value}, {finding.text}"
-        document = {
-            **heading.to_dict(),
-            "kind": None,
-            "model": key.model,
-            "measure": "metric",
-            "value": 0.0 if finding is None else finding.value,
-            "threshold": 0.0,
-            "of": "events",
-            "count": 0,
-            "events": 0,
-            "window_ms": rule.window_ms,
-            "since": self.since,
-            "at": self.at,
-            "message": message,
+        value = 0.0 if finding is None else finding.value
+        document = self._document(Category.DRIFT, message, model=key.model, value=value, threshold=0.0)
+        document |= {
             "metric": rule.metric if finding is None else finding.measure.value,
             "direction": "above",
             "version": key.version,
@@ -107,10 +81,6 @@ class DriftAlert:
         if finding is not None:
             document["level"] = finding.level.value
         return document
-
-    def to_record(self) -> tuple[bytes, bytes]:
-        """Return the key and value of the record on `alerts`."""
-        return self.alert_id.encode(), orjson.dumps(self.to_dict())
 
 
 class _Condition:

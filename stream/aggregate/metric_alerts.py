@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-import orjson
-
 from forebay.schemas.aggregates import WORKER_METRICS, AlertStatus, Category, Severity
 from forebay.stream.aggregate.alert_state import (
-    AlertHeading,
+    RuleAlert,
     RuleKey,
     RuleState,
     hash_identity,
@@ -109,54 +107,30 @@ class MetricSeries(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class MetricAlert:
-    """An alert about a metric. since, at: ms since the Unix epoch."""
+class MetricAlert(RuleAlert[MetricRule]):
+    """An alert about a metric."""
 
-    alert_id: str
-    status: AlertStatus
-    rule: MetricRule
     subject: Subject
     sample: Sample | None
-    since: int
-    at: int
-
-    @property
-    def severity(self) -> Severity:
-        """The severity of the rule."""
-        return self.rule.severity
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value of the record on `alerts`."""
         rule, subject, sample = self.rule, self.subject, self.sample
-        heading = AlertHeading(
-            self.alert_id, self.status, rule=rule.name, severity=rule.severity, category=rule.category
+        document = self._document(
+            rule.category,
+            self._message(),
+            model=subject.model,
+            value=0.0 if sample is None else sample.value,
+            threshold=rule.threshold,
+            count=0 if sample is None else sample.count,
+            events=0 if sample is None else sample.events,
         )
-        document = {
-            **heading.to_dict(),
-            "kind": None,
-            "model": subject.model,
-            "measure": "metric",
-            "value": 0.0 if sample is None else sample.value,
-            "threshold": rule.threshold,
-            "of": "events",
-            "count": 0 if sample is None else sample.count,
-            "events": 0 if sample is None else sample.events,
-            "window_ms": rule.window_ms,
-            "since": self.since,
-            "at": self.at,
-            "message": self._message(),
-            "metric": rule.metric,
-            "direction": "above" if rule.above else "below",
-        }
+        document |= {"metric": rule.metric, "direction": "above" if rule.above else "below"}
         if subject.version is not None:
             document["version"] = subject.version
         if subject.detail:
             document["worker" if rule.metric in WORKER_METRICS else "slice"] = subject.detail
         return document
-
-    def to_record(self) -> tuple[bytes, bytes]:
-        """Return the key and value of the record on `alerts`."""
-        return self.alert_id.encode(), orjson.dumps(self.to_dict())
 
     def _message(self) -> str:
         rule, subject, sample = self.rule, self.subject, self.sample
