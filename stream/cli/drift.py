@@ -161,11 +161,10 @@ def _document(detector: Detector, refs: Sequence[ModelRef]) -> dict[str, object]
 
 def _show(detector: Detector, refs: Sequence[ModelRef], *, topic: str, all_columns: bool, again: bool) -> None:
     from forebay.stream.cli.drift_render import print_version
-    from forebay.stream.terminal.console import stdout_console
+    from forebay.stream.terminal.console import clear_terminal
 
-    console = stdout_console()
-    if again and console.is_terminal:
-        console.clear()
+    if again:
+        clear_terminal()
     for ref in refs:
         print_version(detector, ref, all_columns=all_columns)
     if not refs:

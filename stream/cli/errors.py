@@ -125,9 +125,8 @@ def _show(summary: Summary, *, stacks: bool, as_json: bool, again: bool) -> None
         echo_json(summary.to_dict(), indent=None if again else 2)
         return
     from forebay.stream.aggregate.render import no_errors_text, summary_text
-    from forebay.stream.terminal.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import clear_terminal, print_whole
 
-    console = stdout_console()
-    if again and console.is_terminal:
-        console.clear()
+    if again:
+        clear_terminal()
     print_whole(summary_text(summary, stacks=stacks) if summary.rows else no_errors_text(summary))

@@ -190,11 +190,10 @@ def _show(
         echo_json(document, indent=None if again else 2)
         return
     from forebay.stream.cli.models_experiment_render import experiment_text, nothing_text
-    from forebay.stream.terminal.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import clear_terminal, print_whole
 
-    console = stdout_console()
-    if again and console.is_terminal:
-        console.clear()
+    if again:
+        clear_terminal()
     print_whole(
         experiment_text(model, view, comparisons) if comparisons else nothing_text(model, view, since_ms=span.since_ms)
     )

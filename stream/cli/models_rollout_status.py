@@ -100,9 +100,8 @@ def _show(
         echo_json(document, indent=None if again else 2)
         return
     from forebay.stream.cli.models_rollout_render import status_text
-    from forebay.stream.terminal.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import clear_terminal, print_whole
 
-    console = stdout_console()
-    if again and console.is_terminal:
-        console.clear()
+    if again:
+        clear_terminal()
     print_whole(status_text(revision, workers, verdicts))

@@ -182,11 +182,10 @@ def _show(report: QualityReport, view: QualityView, *, choice: _Choice, as_json:
         echo_json(report.to_dict(), indent=None if again else 2)
         return
     from forebay.stream.cli.quality_render import nothing_text, report_text
-    from forebay.stream.terminal.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import clear_terminal, print_whole
 
-    console = stdout_console()
-    if again and console.is_terminal:
-        console.clear()
+    if again:
+        clear_terminal()
     print_whole(
         report_text(report)
         if report.subjects

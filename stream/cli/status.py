@@ -113,9 +113,8 @@ def _show(status: GroupStatus, *, as_json: bool, again: bool) -> None:
         echo(json.dumps(status.to_dict(), indent=None if again else 2))
         return
     from forebay.stream.admin.render import render_status
-    from forebay.stream.terminal.console import print_whole, stdout_console
+    from forebay.stream.terminal.console import clear_terminal, print_whole
 
-    console = stdout_console()
-    if again and console.is_terminal:
-        console.clear()
+    if again:
+        clear_terminal()
     print_whole(render_status(status))

@@ -33,6 +33,13 @@ def stdout_console() -> Console:
     return _Console(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
+def clear_terminal() -> None:
+    """Clear standard output, if it is a terminal, because what follows replaces what was shown."""
+    console = stdout_console()
+    if console.is_terminal:
+        console.clear()
+
+
 def stderr_console() -> Console:
     """Return a console for errors, progress and notes."""
     return _Console(file=sys.stderr, highlight=False, soft_wrap=True)
