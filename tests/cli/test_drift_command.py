@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +88,28 @@ def test_columns_that_differ_are_named(place: list[str], capsys: pytest.CaptureF
     status, out, err = run("--model", "other")
     assert (status, out) == (0, "")
     assert "holds no counts of this model or time; it holds those of churn, fraud" in err
+
+
+def test_watch_shows_what_is_added(
+    embedded_broker: Broker, names: Names, place: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def num_open(line: bytes) -> int:
+        return len(json.loads(line)["open"])
+
+    async def add() -> None:
+        newest = SystemClock().wall_ms() // WINDOW_MS + 2
+        async with producer(embedded_broker.bootstrap) as writer:
+            await send_batch(
+                writer, TopicPartition(names("drift"), 0), records("churn", windows=1, factor=1, newest=newest)
+            )
+
+    command = [sys.executable, "-m", "forebay", "drift", "--watch", "--json", "--interval", "0.2", *place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, b"")
+        before = num_open(next(lines))
+        asyncio.run(add())
+        assert any(num_open(line) == before + 1 for line in lines)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert capfd.readouterr().err.count("cannot be read as drift") == 1
