@@ -1,0 +1,43 @@
+"""The schemas that are known. Answers from memory only, so that decoding never waits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
+
+DEFAULT_MAX_SCHEMAS: Final = 10_000
+
+
+class SchemaStore:
+    """Schemas by reference. They never expire, because what an id or a GUID names does not change.
+
+    max_schemas: the schema that was not used for the longest time is dropped beyond this number, and looked up again when a
+    record needs it.
+    """
+
+    def __init__(self, max_schemas: int = DEFAULT_MAX_SCHEMAS) -> None:
+        if max_schemas < 1:
+            raise ValueError("at least one schema must fit")
+        self._max_schemas = max_schemas
+        self._schemas: dict[SchemaRef, RegisteredSchema] = {}  # in the order of their last use
+
+    def get(self, ref: SchemaRef) -> RegisteredSchema | None:
+        """Return the schema; None if it is not known yet."""
+        schema = self._schemas.pop(ref, None)
+        if schema is not None:
+            self._schemas[ref] = schema
+        return schema
+
+    def put(self, schema: RegisteredSchema) -> None:
+        """Add a schema."""
+        self._schemas.pop(schema.ref, None)
+        self._schemas[schema.ref] = schema
+        if len(self._schemas) > self._max_schemas:
+            del self._schemas[next(iter(self._schemas))]
+
+    def __contains__(self, ref: SchemaRef) -> bool:
+        return ref in self._schemas
+
+    def __len__(self) -> int:
+        return len(self._schemas)
