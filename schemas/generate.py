@@ -1,4 +1,6 @@
-"""Generate the files of schemas/json. `python -m forebay.schemas.generate` lists those out of date; `--write` writes them."""
+"""Generate the files of schemas/json, avro and proto.
+
+`python -m forebay.schemas.generate` lists those out of date; `--write` writes them."""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from forebay.schemas.binary_outputs import avro_text, binary_outputs, proto_numbers, proto_text
 from forebay.schemas.definitions import definitions
 
-FOLDER: Final = Path(__file__).parent / "json"
+FOLDER: Final = Path(__file__).parent
+SUBFOLDERS: Final = ("json", "avro", "proto")
 
 
 def to_text(document: object) -> str:
@@ -20,20 +24,30 @@ def to_text(document: object) -> str:
 
 
 def generated_files() -> dict[str, str]:
-    """Return the text of every generated file by name."""
-    return {f"{name}.schema.json": to_text(schema) for name, schema in definitions().items()}
+    """Return the text of every generated file by its path within `FOLDER`."""
+    texts = {f"json/{name}.schema.json": to_text(schema) for name, schema in definitions().items()}
+    for name in binary_outputs():
+        texts[f"avro/{name}.avsc"] = avro_text(name)
+        texts[f"proto/{name}.proto"] = proto_text(name)
+    return {**texts, "proto/numbers.json": to_text(proto_numbers())}
 
 
 def out_of_date(folder: Path) -> list[str]:
-    """Return the names of files in `folder` that are missing, differ, or do not belong there."""
-    present = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*") if path.is_file()}
+    """Return the paths of files below `folder` that are missing, differ, or do not belong there."""
+    present = {
+        f"{name}/{path.name}": path.read_text(encoding="utf-8")
+        for name in SUBFOLDERS
+        for path in (folder / name).glob("*")
+        if path.is_file()
+    }
     generated = generated_files()
     return sorted(name for name in present.keys() | generated.keys() if present.get(name) != generated.get(name))
 
 
 def write(folder: Path) -> None:
     """Write the generated files to `folder` and delete all others there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    for name in SUBFOLDERS:
+        (folder / name).mkdir(parents=True, exist_ok=True)
     generated = generated_files()
     for name in out_of_date(folder):
         if name in generated:

@@ -31,7 +31,7 @@ def prediction() -> Schema:
                 "version": count("The version of the model.", 1),
                 "prediction": {
                     "type": "array",
-                    "items": {"type": "number"},
+                    "items": {"type": "number", "format": "float"},
                     "minItems": 1,
                     "description": "Regression: the values that the model returns, in the target's units. "
                     "Binary: one number, the probability (0 to 1) of class 1. Several classes: the "
@@ -39,6 +39,7 @@ def prediction() -> Schema:
                 },
                 "confidence": {
                     "type": ["number", "null"],
+                    "format": "float",
                     "minimum": 0,
                     "maximum": 1,
                     "description": "The probability of the class in `class`; null for regression.",

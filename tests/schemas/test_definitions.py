@@ -43,10 +43,11 @@ def test_the_committed_files_are_up_to_date() -> None:
 def test_generating_restores_missing_changed_and_surplus_files(tmp_path: Path) -> None:
     generate.write(tmp_path)
     assert generate.out_of_date(tmp_path) == []
-    (tmp_path / "event.schema.json").write_text("{}")
-    (tmp_path / "prediction.schema.json").unlink()
-    (tmp_path / "old.schema.json").write_text("{}")
-    assert generate.out_of_date(tmp_path) == ["event.schema.json", "old.schema.json", "prediction.schema.json"]
+    (tmp_path / "json" / "event.schema.json").write_text("{}")
+    (tmp_path / "avro" / "prediction.avsc").unlink()
+    (tmp_path / "proto" / "old.proto").write_text("")
+    changed = ["avro/prediction.avsc", "json/event.schema.json", "proto/old.proto"]
+    assert generate.out_of_date(tmp_path) == changed
     generate.write(tmp_path)
     assert generate.out_of_date(tmp_path) == []
 
