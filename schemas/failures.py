@@ -83,6 +83,9 @@ class FailureKind(StrEnum):
     KEY_TOO_LARGE = "key_too_large"
     UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
     NOT_JSON = "not_json"
+    INVALID_PAYLOAD = "invalid_payload"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    UNSUPPORTED_SCHEMA = "unsupported_schema"
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
@@ -204,6 +207,18 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
         FailureKind.NOT_JSON: _rejected(
             "the value is not a JSON document in UTF-8",
             "check the producer's serializer; `forebay schemas event` prints the expected format",
+        ),
+        FailureKind.INVALID_PAYLOAD: _rejected(
+            "the value is not in the format that its content type, its framing or input.format says",
+            "check the producer's serializer, and the format that is configured for the topic",
+        ),
+        FailureKind.UNKNOWN_SCHEMA: _rejected(
+            "the value names a schema that the schema registry does not have",
+            "register the schema, or correct schema_registry.urls; then replay the dead letters",
+        ),
+        FailureKind.UNSUPPORTED_SCHEMA: _rejected(
+            "the schema uses something that Forebay does not support, such as rules that it cannot execute",
+            "remove what the message names from the schema, or send the events in another format",
         ),
         FailureKind.NOT_AN_OBJECT: _rejected(
             "the value is JSON but not an object", "send an object with the fields id, timestamp and features"

@@ -25,6 +25,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _quality_of_rollouts(settings)
     yield from _drift(settings)
     yield from _topics(settings)
+    yield from _topics_with_formats(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
     yield from _admin(settings)
@@ -166,6 +167,17 @@ def _topics(settings: Settings) -> Iterator[Conflict]:
                 ("input.topics", "topics.prefix"),
                 f"must be at most {MAX_NAME_LENGTH} characters each, including topics.prefix",
             )
+
+
+def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:
+    source = settings.input
+    for key, topics in (("input.formats", source.formats), ("input.mappings", source.mappings)):
+        for topic in topics:
+            if topic not in source.topics:
+                yield Conflict(
+                    (key, "input.topics"),
+                    f"must not contain {topic!r}: it is not in input.topics ({', '.join(source.topics)})",
+                )
 
 
 def _login(kafka: KafkaSection) -> Iterator[Conflict]:

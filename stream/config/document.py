@@ -96,7 +96,8 @@ def _lines(text: str) -> dict[str, int]:
         if quote is None:
             if header := _HEADER.match(line):
                 section = _within_tables(_plain(header[2]), tables)
-                lines.setdefault(section, number)
+                for end in range(1, section.count(".") + 2):
+                    lines.setdefault(".".join(section.split(".")[:end]), number)
                 if header[1] == "[[":
                     tables[section] += 1
                     section = f"{section}[{tables[section] - 1}]"

@@ -15,6 +15,7 @@ from forebay.stream.config.alert_rule import AlertRules
 from forebay.stream.config.decision_section import DecisionSection as DecisionSection
 from forebay.stream.config.drift_section import DriftSection as DriftSection
 from forebay.stream.config.evaluate_section import EvaluateSection as EvaluateSection
+from forebay.stream.config.input_section import InputSection as InputSection
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
 from forebay.stream.config.models_section import BatchSection as BatchSection
 from forebay.stream.config.models_section import ModelEntry as ModelEntry
@@ -26,78 +27,10 @@ from forebay.stream.config.section import Section as Section
 from forebay.stream.config.telemetry_section import LogSection as LogSection
 from forebay.stream.config.telemetry_section import TelemetrySection as TelemetrySection
 from forebay.stream.config.trust_section import TrustSection as TrustSection
-from forebay.stream.config.values import (
-    Moment,
-    Name,
-    Prefix,
-    Topics,
-    WebhookUrl,
-)
+from forebay.stream.config.values import Name, Prefix, WebhookUrl
 from forebay.stream.config.window_section import WindowSection as WindowSection
 
 _GIB = 1 << 30
-
-
-class InputSection(Section):
-    """The input topics, and how they are read."""
-
-    topics: Topics = Field(
-        default=("features",),
-        description="Topics to read events from. topics.prefix is prepended to each. With [[models]], the default is the "
-        "topics of the models, and features if the first model lists none.",
-    )
-    auto_offset_reset: Literal["earliest", "latest", "none"] = Field(
-        default="earliest",
-        description="Where to start in a partition without a committed offset. none: refuse to start.",
-    )
-    from_timestamp: Moment | None = Field(
-        default=None,
-        description="Start at this time instead, in partitions for which the group has no committed offset.",
-    )
-    max_event_bytes: int = Field(default=1_048_576, ge=1, le=_GIB, description="Larger events are rejected.")
-    max_key_bytes: int = Field(
-        default=32_768, ge=1, le=_GIB, description="Events with a longer record key are rejected."
-    )
-    max_unpacked_batch_bytes: int | None = Field(
-        default=None,
-        ge=1,
-        le=_GIB,
-        description="A compressed record batch that is larger than this after decompression is rejected as a whole. "
-        "Default: limits.max_in_flight_bytes.",
-    )
-    isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
-        default="read_committed",
-        description="read_committed: read only records of committed transactions. read_uncommitted: read all records.",
-    )
-    fetch_min_bytes: int = Field(
-        default=1,
-        ge=1,
-        le=_GIB,
-        description="The broker answers a fetch request once it has this many bytes, or after fetch_max_wait_ms.",
-    )
-    fetch_max_wait_ms: int = Field(
-        default=500, ge=0, le=60_000, description="The longest time that the broker waits for fetch_min_bytes."
-    )
-    max_partition_fetch_bytes: int = Field(
-        default=1_048_576,
-        ge=1_024,
-        le=_GIB,
-        description="Maximum bytes that one fetch request returns from one partition.",
-    )
-    duplicate_window_events: int = Field(
-        default=0,
-        ge=0,
-        le=100_000_000,
-        description="An event is rejected as a duplicate if its id is that of one of the last this many events of its "
-        "partition and model. They are kept in memory: about 200 bytes each, in each partition. 0: off.",
-    )
-    duplicate_window_ms: int = Field(
-        default=0,
-        ge=0,
-        le=365 * DAY_MS,
-        description="With duplicate_window_events, events that are older than this, by the timestamps of the records, are "
-        "forgotten. 0: no limit in time.",
-    )
 
 
 class OutputSection(Section):

@@ -1,0 +1,1 @@
+"""Formats of payloads: each turns bytes into documents and columns, without knowing models or mappings."""

@@ -1,0 +1,108 @@
+"""What a format makes of payloads: documents, one by one and exact; and columns, of a whole poll and fast.
+
+A format knows neither models nor mappings. What its fast path does not plainly accept is a suspect, which the exact path
+decides. The two agree: a value in a column equals the value at the same path in the document.
+
+Shapes: B payloads, N numbers of an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forebay.schemas.failures import FailureKind
+
+Path = tuple[str, ...]
+"""Names of nested fields from the top of the payload. A number as text indexes an array. Empty: the payload itself."""
+
+MAX_DEPTH: Final = 64
+"""Documents that are nested more deeply are invalid payloads, in every format."""
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+
+
+class InvalidPayload(Exception):
+    """Bytes are not a payload of the format. kind and message say why. A message contains no line breaks."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+@dataclass(slots=True)
+class Column:
+    """One field of B payloads.
+
+    values: [B] float64, float32, int64, bool, or object (as in documents); [B, N] for arrays of numbers of equal length.
+    missing_B: which values are null or absent; None if none is. Values of these entries are undefined.
+    unit: of int64 values that are times since the Unix epoch.
+    """
+
+    values: NDArray[Any]
+    missing_B: NDArray[np.bool_] | None = None
+    unit: TimeUnit | None = None
+
+
+@dataclass(slots=True)
+class ParsedColumns:
+    """The columns of a poll, by path: one for each path that was asked for.
+
+    suspects_B: the payloads that the exact path has to decide. Their entries in the columns are undefined.
+    """
+
+    columns: Mapping[Path, Column]
+    suspects_B: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRoles:
+    """What the properties of a schema itself say about its fields (`forebay.feature`, `forebay.role`).
+
+    features: the path of the field by the name of the feature.
+    roles: the path by role: "id", "timestamp", "key", "model", "label" or "deadline".
+    """
+
+    features: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+    roles: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
+
+
+NO_ROLES: Final = FieldRoles()
+
+
+class Format(Protocol):
+    """A format of payloads. Formats with schemas have one object for each writer schema.
+
+    Formats are total: any bytes give a document or InvalidPayload, in bounded memory and time.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name, as in `input.format`."""
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether a schema describes the fields, so that features may be found by name without a mapping."""
+
+    @property
+    def roles(self) -> FieldRoles:
+        """What the schema's own properties say; NO_ROLES for formats without a schema."""
+
+    def document(self, payload: bytes) -> dict[str, object]:
+        """Return the payload as nested Python values. Raises only InvalidPayload.
+
+        Values are None, bool, int, float, str, bytes, list, dict with str keys; of logical types: aware datetime, date, time,
+        timedelta, Decimal. Enums and UUIDs are str.
+        """
+
+    def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
+        """Return the columns of a poll; None if there is no fast path for these paths. Never raises for data.
+
+        values: the values of records. The payload of each is `value[start:]`.
+        """
