@@ -140,8 +140,12 @@ def compare_paired(paired: PairedSums, served: BlockSums, metric: Metric, plan: 
     served: sums of that version, for the value that the smallest effect of interest is a share of.
     """
     differences = paired.differences(metric.column)
-    found = estimate(differences, paired.n_matched, spread=metric.spread)
     level = estimate(served.sums(metric.column), served.n_matched)
+    found = estimate(differences, paired.n_matched, spread=metric.spread)
+    if (
+        not found.variance
+    ):  # all are equal so far; a block that is not may come, with a difference as large as the value
+        found = estimate(differences, paired.n_matched, spread=abs(level.mean))
     events = int(paired.n_matched.sum())
     known = events > 0 and level.num_blocks > 0
     arms = [

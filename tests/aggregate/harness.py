@@ -37,13 +37,14 @@ class Counted(NamedTuple):
     model: str
 
 
-class AggregatorProcess:
-    """A process that runs `forebay aggregate`."""
+class ForebayProcess:
+    """A process that runs a command of `forebay`. arguments: the command and its arguments. log: takes its output."""
 
-    def __init__(self, config: Path, log: Path) -> None:
+    def __init__(self, config: Path, log: Path, *arguments: str) -> None:
         self.log_path = log
+        self._name = arguments[0]
         with log.open("wb") as file:
-            command = [sys.executable, "-m", "forebay", "aggregate", "-c", str(config)]
+            command = [sys.executable, "-m", "forebay", *arguments, "-c", str(config)]
             self.process = subprocess.Popen(command, stdout=file, stderr=file)
 
     @property
@@ -56,10 +57,11 @@ class AggregatorProcess:
         def logged() -> bool:
             running = self.process.poll() is None  # before the log is read: its last lines count
             found = words in self.log
-            assert found or running, f"the aggregator ended without {words!r}:\n{self.log}"
+            assert found or running, f"{self._name} ended without {words!r}:\n{self.log}"
             return found
 
-        await eventually(logged, f"{words!r} in the aggregator's log", timeout_s=timeout_s, context=lambda: self.log)
+        what = f"{words!r} in the log of {self._name}"
+        await eventually(logged, what, timeout_s=timeout_s, context=lambda: self.log)
 
     async def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -69,6 +71,13 @@ class AggregatorProcess:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
+
+
+class AggregatorProcess(ForebayProcess):
+    """A process that runs `forebay aggregate`."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        super().__init__(config, log, "aggregate")
 
 
 class DeltaFeed:

@@ -133,6 +133,18 @@ def _width(result: Result) -> float:
     return result.interval.high - result.interval.low
 
 
+@pytest.mark.parametrize(("count", "outcome"), [(60_000, Outcome.NO_DIFFERENCE), (80, Outcome.INCONCLUSIVE)])
+@pytest.mark.parametrize("task", Task)
+def test_a_shadow_that_predicts_the_same_has_no_difference(task: Task, count: int, outcome: Outcome) -> None:
+    """No block differs, so the variance between them says nothing about one that may."""
+    pairs, served, paired = random_pairs(task, count), arm(count, seed=7, task=task), PairedSums(task, served=1)
+    one = PredictedBy(pairs.scores_BO, pairs.classes_B)
+    paired.add_pairs(pairs.blocks_B, one, one, pairs.actual_B)
+    result = compare_paired(paired, served, default_metric(task), PLAN)
+    assert (result.outcome, result.difference) == (outcome, 0.0)
+    assert result.is_not_worse is (outcome is Outcome.NO_DIFFERENCE)
+
+
 def test_metrics_of_another_task_are_refused() -> None:
     assert default_metric(Task.REGRESSION).name == "mae"
     assert metric_for("accuracy", Task.CLASSES).higher_is_better

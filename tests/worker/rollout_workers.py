@@ -20,6 +20,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.control.rollout_store import RolloutStore
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.stop_request import StopRequest
+from forebay.stream.evaluate.topics import create_evaluator_topics
 from forebay.stream.inference.loading import ModelLoader
 from forebay.stream.kafka.cluster.topics import create_topics
 from forebay.stream.rollouts.changes import Proposal
@@ -79,10 +80,11 @@ class RunningWorker:
 
 
 class RolloutGroup:
-    """A repository, the topics of a group, and its workers. revision: the last one that was proposed."""
+    """A repository, the topics of a group, and its workers. sections: settings of all of them."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, **sections: Any) -> None:
         self.bootstrap = bootstrap
+        self._sections = sections
         self.repository = folder / "models"
         self.prefix = prefix
         self.settings = self.settings_of("any")
@@ -102,6 +104,7 @@ class RolloutGroup:
                 "admin": {"enabled": False},
                 "rollouts": {"enabled": True},
             }
+            | self._sections
             | sections
         )
 
@@ -206,11 +209,12 @@ def key_of(number: int) -> bytes:
 
 
 @asynccontextmanager
-async def rollout_group(bootstrap: str, prefix: str, folder: Path) -> AsyncIterator[RolloutGroup]:
-    """Create the topics of a group. Its workers are stopped at the end."""
+async def rollout_group(bootstrap: str, prefix: str, folder: Path, **sections: Any) -> AsyncIterator[RolloutGroup]:
+    """Create the topics of a group. Its workers are stopped at the end. sections: settings of all of them."""
     thresholds = gc.get_threshold()
-    group = RolloutGroup(bootstrap, prefix, folder)
-    assert {result.status for result in await create_topics(group.settings)} == {"created"}
+    group = RolloutGroup(bootstrap, prefix, folder, **sections)
+    created = [*await create_topics(group.settings), *await create_evaluator_topics(group.settings, dry_run=False)]
+    assert {result.status for result in created} == {"created"}
     await group.store.start()
     try:
         yield group
