@@ -23,7 +23,7 @@ from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPar
 from forebay.stream.core.redaction import Redactor
 from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.encoder import (
-    PredictionEncoder,
+    Encoder,
     dead_letter,
     prediction_bytes,
     prediction_headers,
@@ -132,7 +132,7 @@ class ModelEmitter(ABC):
 
     def __init__(
         self,
-        encoder: PredictionEncoder,
+        encoder: Encoder,
         *,
         model: str,
         version: int,

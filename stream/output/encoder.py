@@ -17,7 +17,8 @@ from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.core.decisions import ABSTENTIONS
 from forebay.stream.core.outputs import Headers
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
-from forebay.stream.output.slices import SliceColumn, SliceEncoder
+from forebay.stream.output.slices import SliceColumn, SliceEncoder, json_slices
+from forebay.stream.output.wire import EncodableWindow
 
 NUMBER_BYTES: Final = 14
 """Size of a float32 in JSON, with its comma; few are longer."""
@@ -35,27 +36,25 @@ def output_bytes(result: BatchResult) -> int:
     return result.batch.num_bytes + result.batch.num_rows * prediction_bytes(result.values_BO.shape[1])
 
 
-class EncodableWindow(Protocol):
-    """The fields of a window in its prediction (see `eventtime.window_chunk`). Times are ms since the Unix epoch."""
+class Encoder(Protocol):
+    """Encodes the predictions of one model version as record values, in the format of the topic."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def first_offset(self) -> int: ...
-    @property
-    def num_events(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
+    def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
+        """Return one record value per row of a chunk. See `PredictionEncoder.encode`."""
+
+    def encode_windows(
+        self,
+        result: BatchResult,
+        partition: TopicPartition,
+        first_row: int,
+        windows: Sequence[EncodableWindow],
+        rows: Sequence[int] | None,
+    ) -> list[bytes]:
+        """Return one record value per window. See `PredictionEncoder.encode_windows`."""
 
 
 class PredictionEncoder:
-    """Encodes the predictions of one model version.
+    """Encodes the predictions of one model version as JSON.
 
     labels, num_classes: as in its signature; num_classes is 0 for regression.
     slices: the features that predictions carry.
@@ -76,7 +75,7 @@ class PredictionEncoder:
             f',"class":{index},"label":{orjson.dumps(label).decode()},"source":'
             for index, label in enumerate(label_of_class)
         ]
-        self._slices = SliceEncoder(slices) if slices else None
+        self._slices = SliceEncoder(slices, json_slices) if slices else None
 
     def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
         """Return one JSON document per row of a chunk.

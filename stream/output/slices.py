@@ -6,9 +6,9 @@ decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -96,15 +96,22 @@ def quarter_edges(reference: NumberReference) -> tuple[float, ...]:
     return tuple(reference.edges[int(np.abs(below_E - share * total).argmin())] for share in (0.25, 0.5, 0.75))
 
 
-class SliceEncoder:
-    """Encodes the slices of rows as JSON: one text for each combination of values, built once."""
+Encoded = TypeVar("Encoded")
 
-    def __init__(self, columns: Sequence[SliceColumn]) -> None:
+
+class SliceEncoder(Generic[Encoded]):
+    """Encodes the slices of rows: each combination of values once.
+
+    encode_values: returns the field `slices` with these values by name.
+    """
+
+    def __init__(self, columns: Sequence[SliceColumn], encode_values: Callable[[Mapping[str, str]], Encoded]) -> None:
         self._columns = tuple(columns)
-        self._texts: dict[int, str] = {}
+        self._encode_values = encode_values
+        self._texts: dict[int, Encoded] = {}
 
-    def encode(self, x_BF: FloatMatrix) -> list[str]:
-        """Return the field `slices` of each row, with the comma before it."""
+    def encode(self, x_BF: FloatMatrix) -> list[Encoded]:
+        """Return the field `slices` of each row."""
         code_B = np.zeros(len(x_BF), dtype=np.int64)
         for column in self._columns:
             code_B *= len(column.values)
@@ -117,9 +124,14 @@ class SliceEncoder:
             texts.clear()
         return encoded
 
-    def _text(self, code: int) -> str:
+    def _text(self, code: int) -> Encoded:
         values = {}
         for column in reversed(self._columns):
             code, index = divmod(code, len(column.values))
             values[column.name] = column.values[index]
-        return f',"slices":{orjson.dumps({column.name: values[column.name] for column in self._columns}).decode()}'
+        return self._encode_values({column.name: values[column.name] for column in self._columns})
+
+
+def json_slices(values: Mapping[str, str]) -> str:
+    """Return the field `slices` in JSON, with the comma before it."""
+    return f',"slices":{orjson.dumps(values).decode()}'

@@ -15,7 +15,7 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import WindowInput
 from forebay.stream.core.records import MicroBatch
 from forebay.stream.output.encoder import PredictionEncoder
-from forebay.stream.output.slices import SliceColumn, SliceEncoder, quarter_edges, slice_columns
+from forebay.stream.output.slices import SliceColumn, SliceEncoder, json_slices, quarter_edges, slice_columns
 from tests.core.build import chunk, finish
 
 CARRIER = Feature("carrier", "category", ("AA", 'B"A'), nullable=True, other=True)
@@ -73,7 +73,7 @@ def test_the_columns_give_what_one_row_after_the_other_gives(
     edges = quarter_edges(DISTANCE)
     assert edges == (10.0, 20.0, 40.0)
     expected = [{"distance": quarter(distance), "carrier": category(carrier)} for distance, carrier in rows]
-    texts = SliceEncoder(columns).encode(x_BF)
+    texts = SliceEncoder(columns, json_slices).encode(x_BF)
     assert [orjson.loads("{" + text[1:] + "}") for text in texts] == [
         {"slices": {name: values[name] for name in names}} for values in expected
     ]
