@@ -38,6 +38,8 @@ IMPORTED_ONLY_BY = {
         "stream/aggregate/service.py",
         "stream/aggregate/webhook.py",
         "stream/evaluate/admin.py",
+        "stream/schema_registry/connection.py",
+        "stream/schema_registry/http.py",
     ),
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package

@@ -9,7 +9,7 @@ from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS
 from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.conflict import Conflict as Conflict
 from forebay.stream.config.model_checks import effective_key, model_conflicts
-from forebay.stream.config.sections import AdminSection, KafkaSection, Settings
+from forebay.stream.config.sections import AdminSection, KafkaSection, SchemaRegistrySection, Settings
 from forebay.stream.config.values import MAX_NAME_LENGTH
 
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name, LABELS.name}
@@ -28,6 +28,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _topics_with_formats(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
+    yield from _schema_registry(settings.schema_registry)
     yield from _admin(settings)
 
 
@@ -233,6 +234,46 @@ def _tls(kafka: KafkaSection) -> Iterator[Conflict]:
             ("kafka.ssl_check_hostname", "kafka.security_protocol"),
             "requires kafka.security_protocol SSL or SASL_SSL",
         )
+
+
+def _schema_registry(registry: SchemaRegistrySection) -> Iterator[Conflict]:
+    if registry.subjects and not registry.urls:
+        yield Conflict(
+            ("schema_registry.urls", "schema_registry.subjects"), "must be set with schema_registry.subjects"
+        )
+    if registry.password is not None and registry.username is None:
+        yield Conflict(
+            ("schema_registry.username", "schema_registry.password"), "must be set with schema_registry.password"
+        )
+    if registry.username is not None and registry.bearer_token is not None:
+        yield Conflict(
+            ("schema_registry.username", "schema_registry.bearer_token"),
+            "cannot be used together with schema_registry.bearer_token",
+        )
+    token = registry.bearer_token.get_secret_value() if registry.bearer_token else ""
+    if not all("!" <= char <= "~" for char in token):
+        yield Conflict(
+            ("schema_registry.bearer_token",), "must be printable ASCII without spaces: it is sent in an HTTP header"
+        )
+    if registry.username is not None and ":" in registry.username:
+        yield Conflict(("schema_registry.username",), "must not contain a colon, which ends it in basic authentication")
+    if registry.retry_backoff_ms > registry.retry_backoff_max_ms:
+        yield Conflict(
+            ("schema_registry.retry_backoff_ms", "schema_registry.retry_backoff_max_ms"),
+            f"must be at most schema_registry.retry_backoff_max_ms ({registry.retry_backoff_max_ms})",
+        )
+    for key, path in (
+        ("schema_registry.ssl_cafile", registry.ssl_cafile),
+        ("schema_registry.ssl_certfile", registry.ssl_certfile),
+        ("schema_registry.ssl_keyfile", registry.ssl_keyfile),
+    ):
+        if path is not None:
+            yield from _readable(key, path)
+    for key, needs_certificate in (("ssl_keyfile", registry.ssl_keyfile), ("ssl_password", registry.ssl_password)):
+        if needs_certificate and not registry.ssl_certfile:
+            yield Conflict(
+                ("schema_registry.ssl_certfile", f"schema_registry.{key}"), f"must be set with schema_registry.{key}"
+            )
 
 
 def _readable(key: str, path: str) -> Iterator[Conflict]:

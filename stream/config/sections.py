@@ -22,6 +22,7 @@ from forebay.stream.config.models_section import ModelEntry as ModelEntry
 from forebay.stream.config.models_section import ModelSection as ModelSection
 from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
 from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
+from forebay.stream.config.schema_registry_section import SchemaRegistrySection as SchemaRegistrySection
 from forebay.stream.config.section import DAY_MS
 from forebay.stream.config.section import Section as Section
 from forebay.stream.config.telemetry_section import LogSection as LogSection
@@ -215,6 +216,7 @@ class Settings(Section):
     """
 
     kafka: KafkaSection = KafkaSection()
+    schema_registry: SchemaRegistrySection = SchemaRegistrySection()
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()
     window: WindowSection = WindowSection()

@@ -291,6 +291,8 @@ def redacted(field: FieldInfo, value: object) -> object:
     if value is None:
         return None
     redaction = _redaction(field)
+    if redaction and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(redaction.show(item) for item in value)
     if is_secret(field) or isinstance(value, SecretStr) or (redaction and not isinstance(value, str)):
         return HIDDEN
     return redaction.show(value) if redaction and isinstance(value, str) else value
