@@ -196,6 +196,36 @@ def test_tls_files_must_exist_and_be_used(tmp_path: Path) -> None:
     )
 
 
+REGISTRY = {"schema_registry.urls": "http://a:8081,http://b:8081/apis/ccompat/v7"}
+BASIC = {"schema_registry.username": "me", "schema_registry.password": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (REGISTRY, set()),
+        ({**REGISTRY, **BASIC}, set()),
+        ({**REGISTRY, "schema_registry.bearer_token": "hunter2", "schema_registry.subjects": "a-value,b-value"}, set()),
+        ({"schema_registry.subjects": "a-value"}, {"schema_registry.urls"}),
+        ({**REGISTRY, "schema_registry.password": "hunter2"}, {"schema_registry.username"}),
+        ({**REGISTRY, **BASIC, "schema_registry.bearer_token": "hunter2"}, {"schema_registry.username"}),
+        ({**REGISTRY, "schema_registry.bearer_token": "hunter2 "}, {"schema_registry.bearer_token"}),
+        ({**REGISTRY, **BASIC, "schema_registry.username": "a:b"}, {"schema_registry.username"}),
+        ({**REGISTRY, "schema_registry.retry_backoff_ms": 20_000}, {"schema_registry.retry_backoff_ms"}),
+        ({**REGISTRY, "schema_registry.ssl_cafile": "/none/ca.pem"}, {"schema_registry.ssl_cafile"}),
+        ({**REGISTRY, "schema_registry.ssl_password": "hunter2"}, {"schema_registry.ssl_certfile"}),
+        ({"schema_registry.urls": "registry:8081"}, {"schema_registry.urls"}),
+        ({"schema_registry.urls": "http://:8081"}, {"schema_registry.urls"}),
+        ({**REGISTRY, "schema_registry.subjects": "a-value,,b"}, {"schema_registry.subjects"}),
+        ({**REGISTRY, "schema_registry.on_unknown_id": "skip"}, {"schema_registry.on_unknown_id"}),
+    ],
+)
+def test_the_connection_to_a_schema_registry(overrides: dict[str, object], keys: set[str]) -> None:
+    found = report(overrides)
+    assert {key for key, _ in found} == keys
+    assert "hunter2" not in str(found)
+
+
 HOPS = {"window.kind": "hopping", "window.size_ms": 60_000, "window.hop_ms": 10_000}
 
 

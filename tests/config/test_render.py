@@ -132,6 +132,9 @@ HOLDING_SECRETS = {
     "kafka.sasl_oauth_token_command": "/bin/token --client-secret s3cret",
     "kafka.sasl_mechanism": "OAUTHBEARER",
     "kafka.security_protocol": "SASL_PLAINTEXT",
+    "schema_registry.urls": "http://a:8081,https://b/api",
+    "schema_registry.username": "forebay",
+    "schema_registry.password": "s3cret",
 }
 
 
@@ -142,6 +145,7 @@ def test_parts_that_may_be_secrets_are_hidden_and_the_rest_is_shown() -> None:
     assert f'webhook_url = "https://{HIDDEN}@hooks.example/{HIDDEN}"' in text
     assert f'otlp_endpoint = "https://{HIDDEN}@collector.example:4318/base?{HIDDEN}"' in text
     assert f'advertised_url = "http://{HIDDEN}@pod.example:8080"' in text
+    assert 'urls = ["http://a:8081", "https://b/api"]' in text
     assert f'sasl_oauth_token_command = "/bin/token {HIDDEN}"' in text
 
 
@@ -153,6 +157,8 @@ def test_parts_that_may_be_secrets_are_hidden_and_the_rest_is_shown() -> None:
         ("telemetry.otlp_endpoint", "grpc://user:s3cret@collector.example"),
         ("telemetry.otlp_endpoint", "https://user:s3cret@collector.example:99999"),
         ("kafka.sasl_oauth_token_command", "/bin/token 's3cret"),
+        ("schema_registry.urls", "http://a:8081,https://user:s3cret@b"),
+        ("schema_registry.urls", "http://a:8081/?key=s3cret"),
         ("kafka.sasl_oauth_token_command", "/bin/token s3cret"),  # without its mechanism
     ],
 )
