@@ -193,8 +193,8 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "publish an event as the value; the input topic must not be compacted",
         ),
         FailureKind.TOO_LARGE: _rejected(
-            "the value is larger than input.max_event_bytes",
-            "send smaller events or raise input.max_event_bytes",
+            "the value is larger than input.max_event_bytes, or an image than input.max_image_pixels",
+            "send smaller events, or raise the limit that the message names",
         ),
         FailureKind.KEY_TOO_LARGE: _rejected(
             "the key of the record, or the field key of the event, is longer than input.max_key_bytes",

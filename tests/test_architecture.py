@@ -59,6 +59,7 @@ IMPORTED_ONLY_BY = {
     "pandas": ("models/registration",),
     "numpy": ("models", "stream"),
     "onnxruntime": ("models/backends",),
+    "PIL": ("stream/decode/formats/image.py",),
     "xgboost": ("models/registration/xgboost_reader.py", "models/training/tree_training.py"),
     "xxhash": (
         "models/artefacts/text_codes.py",

@@ -73,6 +73,21 @@ class InputSection(Section):
         description="With duplicate_window_events, events that are older than this, by the timestamps of the records, are "
         "forgotten. 0: no limit in time.",
     )
+    max_image_pixels: int = Field(
+        default=16_777_216,
+        ge=1,
+        le=89_478_485,
+        description="Images with more pixels are rejected by their header, before they are decoded. Pillow warns of a "
+        "decompression bomb beyond the largest value.",
+    )
+    image_resize: Literal["refuse", "bilinear"] = Field(
+        default="refuse",
+        description="Images whose size is not the model's. refuse: reject them. bilinear: resize them as Pillow does.",
+    )
+    image_scale: Literal["unit", "none"] = Field(
+        default="unit",
+        description="The values of pixels. unit: from 0 to 1, divided by 255. none: from 0 to 255.",
+    )
     format: FormatName = Field(
         default="auto",
         description="The format of events whose content-type header and framing do not name one. auto: JSON.",
