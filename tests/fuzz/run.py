@@ -1,4 +1,4 @@
-"""`make test-fuzz`: mutate artefacts of all backends and load them as a worker does.
+"""`make test-artefacts`: mutate artefacts of all backends and load them as a worker does.
 
     python -m tests.fuzz.run                                 100,000 mutations, divided among all seeds
     python -m tests.fuzz.run --seed trees --cases 20000

@@ -1,4 +1,4 @@
-"""A short selection of `make test-fuzz`, and the proof that it notices what it looks for."""
+"""A short selection of `make test-artefacts`, and the proof that it notices what it looks for."""
 
 from __future__ import annotations
 
