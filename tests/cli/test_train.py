@@ -148,7 +148,9 @@ async def test_an_interrupt_keeps_the_best_epoch_so_far(folder: Path) -> None:
         command = [sys.executable, "-m", "forebay", "train", "recipe.toml", "--json"]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=progress)
     try:
-        await eventually((folder / "progress.txt").read_text, "three epochs", until=lambda text: "epoch 3:" in text)
+        await eventually(
+            (folder / "progress.txt").read_text, "three epochs", until=lambda text: "epoch 3:" in text, timeout_s=120
+        )
         process.send_signal(signal.SIGINT)
         out, _ = await asyncio.wait_for(process.communicate(), 60)
     finally:
