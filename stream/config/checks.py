@@ -26,6 +26,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _drift(settings)
     yield from _topics(settings)
     yield from _topics_with_formats(settings)
+    yield from _output_format(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
     yield from _schema_registry(settings.schema_registry)
@@ -179,6 +180,14 @@ def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:
                     (key, "input.topics"),
                     f"must not contain {topic!r}: it is not in input.topics ({', '.join(source.topics)})",
                 )
+
+
+def _output_format(settings: Settings) -> Iterator[Conflict]:
+    name = settings.output.format
+    if name != "json" and not settings.schema_registry.urls:
+        yield Conflict(
+            ("schema_registry.urls", "output.format"), f"must be set with output.format {name}, whose schema it has"
+        )
 
 
 def _login(kafka: KafkaSection) -> Iterator[Conflict]:

@@ -21,6 +21,7 @@ from forebay.stream.config.models_section import BatchSection as BatchSection
 from forebay.stream.config.models_section import ModelEntry as ModelEntry
 from forebay.stream.config.models_section import ModelSection as ModelSection
 from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
+from forebay.stream.config.output_section import OutputSection as OutputSection
 from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
 from forebay.stream.config.schema_registry_section import SchemaRegistrySection as SchemaRegistrySection
 from forebay.stream.config.section import DAY_MS
@@ -32,20 +33,6 @@ from forebay.stream.config.values import Name, Prefix, WebhookUrl
 from forebay.stream.config.window_section import WindowSection as WindowSection
 
 _GIB = 1 << 30
-
-
-class OutputSection(Section):
-    """How predictions, dead letters and outcome deltas are written."""
-
-    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        default="none", description="Compression of predictions, dead letters and outcome deltas."
-    )
-    max_request_size: int = Field(
-        default=1_048_576,
-        ge=16_384,
-        le=_GIB,
-        description="Maximum bytes of one output record. An event whose prediction is larger fails.",
-    )
 
 
 class DeliverySection(Section):
@@ -290,6 +277,11 @@ class Settings(Section):
         The topic review is not among them: what it has is not decided yet.
         """
         return tuple(topic_name(self.topics.prefix, name) for name in (PREDICTIONS.name, *self.routed_topics()))
+
+    def all_prediction_topics(self) -> tuple[str, ...]:
+        """Return the full names of all topics with predictions, also of the topic review."""
+        review = (topic_name(self.topics.prefix, REVIEW.name),) if self.has_review_topic() else ()
+        return (*self.prediction_topics(), *review)
 
     def with_default_model_only(self) -> Settings:
         """Return settings in the short form, with the default model as the only one."""

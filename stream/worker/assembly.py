@@ -42,6 +42,7 @@ from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.output.lanes_emitter import LanesEmitter
+from forebay.stream.output.prediction_format import BinaryPredictions
 from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import Observer
@@ -58,6 +59,7 @@ from forebay.stream.worker.drift_assembly import build_drift
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
+from forebay.stream.worker.output_format import binary_predictions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import keep_freed_memory
 from forebay.stream.worker.resident_versions import VersionReports
@@ -131,7 +133,8 @@ class WorkerAssembly:
             status_observer=status_observer,
             timestamp_warning=timestamp_warning,
         )
-        decoder, factory = self._decoder(), self._lane_factory(layout)
+        predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
+        decoder, factory = self._decoder(), self._lane_factory(layout, predictions)
         rollouts = self._rollouts(
             pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
         )
@@ -223,7 +226,7 @@ class WorkerAssembly:
             lane.served_model(None if windows is None else windows.stages.get(lane.ref)) for lane in self._lanes
         )
 
-    def _lane_factory(self, layout: Layout) -> LaneFactory:
+    def _lane_factory(self, layout: Layout, predictions: BinaryPredictions | None) -> LaneFactory:
         return LaneFactory(
             self._settings,
             layout,
@@ -232,6 +235,7 @@ class WorkerAssembly:
             clock=self._clock,
             on_fatal=self._failure.report,
             process_usage=self._process_report() if self._settings.reports_performance() else None,
+            predictions=predictions,
         )
 
     def _process_report(self) -> ProcessReport:

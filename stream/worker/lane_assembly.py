@@ -41,6 +41,7 @@ class ServedLane:
 
     topics: full names of the input topics whose events go to it unless they name another model.
     max_batch_size: may be smaller than configured, for models with very many outputs.
+    encoder: of JSON, for the admin API, and for the topics unless another format is configured.
     windows: None if the model takes single events.
     decision: None if the scores are used as they are.
     """
@@ -158,7 +159,7 @@ def build_lane(
             version=ref.version,
             labels=signature.labels,
             num_classes=signature.num_classes,
-            slices=_slices(model, worker),
+            slices=predicted_slices(model, worker),
         ),
         lane=Lane(
             ref,
@@ -184,7 +185,7 @@ def build_lane(
     )
 
 
-def _slices(model: Model, worker: Settings) -> Sequence[SliceColumn]:
+def predicted_slices(model: Model, worker: Settings) -> Sequence[SliceColumn]:
     """Return the features that the model's predictions carry."""
     evaluate = worker.evaluate
     if not evaluate.enabled or not evaluate.slices:

@@ -13,8 +13,10 @@ from forebay.stream.eventtime.emitter import WindowEmitter
 from forebay.stream.kafka.cluster.topic_layout import Layout
 from forebay.stream.kafka.producer.producer import hash_key
 from forebay.stream.output.emitter import Emitter, ModelEmitter, Placer
+from forebay.stream.output.encoder import Encoder
+from forebay.stream.output.prediction_format import BinaryPredictions
 from forebay.stream.rollouts.performance import ProcessUsage
-from forebay.stream.worker.lane_assembly import ServedLane, build_lane
+from forebay.stream.worker.lane_assembly import ServedLane, build_lane, predicted_slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class LaneFactory:
     model_names: of all models that it serves.
     on_fatal: receives the error if the thread of a model dies.
     process_usage: returns what the process has used since the last call; None if performance is not reported.
+    predictions: the format of predictions on the topics; None for JSON.
     """
 
     settings: Settings
@@ -34,6 +37,7 @@ class LaneFactory:
     clock: Clock
     on_fatal: Callable[[BaseException], None]
     process_usage: Callable[[], ProcessUsage] | None = None
+    predictions: BinaryPredictions | None = None
 
     def lane(self, model: Model, settings: ServedModelSettings, topics: frozenset[str]) -> ServedLane:
         """Build the lane of a version that is loaded beside others."""
@@ -51,7 +55,7 @@ class LaneFactory:
         """Build the emitter of a lane."""
         in_rollouts = self.settings.rollouts.enabled and lane.windows is None
         return (Emitter if lane.windows is None else WindowEmitter)(
-            lane.encoder,
+            self._encoder(lane),
             model=lane.ref.name,
             version=lane.ref.version,
             topics=lane.output_topics(self.layout.outputs),
@@ -62,4 +66,16 @@ class LaneFactory:
             destinations=lane.destinations(self.layout.outputs),
             measured=None if self.process_usage is None else lane.measured(self.process_usage),
             names_rejections=in_rollouts,
+        )
+
+    def _encoder(self, lane: ServedLane) -> Encoder:
+        if self.predictions is None:
+            return lane.encoder
+        signature = lane.model.signature
+        return self.predictions.encoder(
+            model=lane.ref.name,
+            version=lane.ref.version,
+            labels=signature.labels,
+            num_classes=signature.num_classes,
+            slices=predicted_slices(lane.model, self.settings),
         )
