@@ -89,6 +89,11 @@ class SchemaRegistrySection(Section):
         description="Subjects whose schemas are read at the start, such as features-value. A schema with rules, which "
         "Forebay cannot execute, then ends the start with an error. Other schemas are read when a record names them.",
     )
+    auto_register: bool = Field(
+        default=False,
+        description="Register the schemas of outputs at the start, if output.format needs one. Otherwise a subject without the "
+        "schema ends the start with an error, and `forebay schemas register --outputs` registers it.",
+    )
     on_unknown_id: Literal["retry", "reject"] = Field(
         default="retry",
         description="What to do with a record whose schema the registry does not know. retry: its partition waits, and the "

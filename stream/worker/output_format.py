@@ -49,7 +49,7 @@ async def schema_id(client: SchemaRegistryClient, subject: OutputSubject) -> int
         if schema.type == subject.type and is_same_schema(subject.type, schema.text, subject.text):
             assert schema.ref.id is not None
             return schema.ref.id
-    what = f"none of its {len(versions)} versions is the schema" if versions else "it does not exist, or is empty"
+    what = f"it differs from all {len(versions)} versions" if versions else "it does not exist, or is empty"
     raise ConfigError(
         f"subject {subject.name} of the schema registry does not have the schema of predictions: {what}",
         kind="output_schema_missing",

@@ -114,6 +114,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
             "must not repeat rollouts.quality_metric",
         ),
         ({"rollouts.guard_rails": "auc"}, "rollouts.guard_rails", "of accuracy, log_loss, brier, mae, mse"),
+        ({"output.format": "avro"}, "schema_registry.urls", "set with output.format avro"),
         ({"drift.alarm": 0.05}, "drift.alarm", "at least drift.warn (0.1)"),
         ({"drift.ignored_columns": "a,,b"}, "drift.ignored_columns", "names of features"),
         ({"evaluate.slices": "a,b,c,d,e"}, "evaluate.slices", "a list of at most 4 different names"),
