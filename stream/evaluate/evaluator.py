@@ -2,7 +2,8 @@
 
 assigned         `Joins.restore` begins empty joins and says from where to read; nothing is emitted until each has read up to
                  the offset that was committed.
-revoked          what was counted is committed, then all joins are dropped.
+revoked          what was counted is committed. The joins are kept for the next assignment, in which those continue whose
+                 committed offsets are unchanged (`Joins.restore`); if the commit fails, they are dropped.
 failed commit    the joins are dropped, the producer is replaced, and the partitions are read again.
 names unknown    a label names a class, and the manifest that says which cannot be read: the joins are dropped, nothing is
                  committed, and once the manifest can be read the partitions are read again.
@@ -241,8 +242,19 @@ class Evaluator:
             self.is_reconnecting = False
         self._must_restart = False
 
+    def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
+        """Begin or continue the joins of assigned partitions (see `Joins.restore`). Raises BrokerError."""
+        positions = self.joins.restore(committed)
+        if self.joins.num_kept:
+            log.info(
+                "%d of %d partitions are not read again after the rebalance",
+                self.joins.num_kept,
+                len(self.joins.numbers),
+            )
+        return positions
+
     async def on_revoked(self) -> None:
-        """Commit what was counted before partitions are revoked, or give up at the deadline; then drop all joins."""
+        """Commit what was counted before partitions are revoked, and keep the joins; at the deadline give up and drop them."""
         try:
             async with asyncio.timeout(self._revoke_timeout_s):
                 await self.commit()
@@ -251,8 +263,13 @@ class Evaluator:
                 "what was counted since the last commit was not committed before the rebalance; it is read again"
             )
             await self._source.detach()
-        finally:
             self._drop()
+        except BaseException:
+            self._drop()
+            raise
+        else:
+            self._committed = {}
+            self.joins.keep()
 
     def _drop(self) -> None:
         self._committed = {}

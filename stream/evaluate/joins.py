@@ -79,7 +79,7 @@ class Snapshot:
 
 
 class Joins:
-    """One join for each number of a partition. Chooses where to read from, as an `OffsetRestorer`.
+    """One join for each number of a partition.
 
     max_waiting: predictions that may wait, over all partitions.
     """
@@ -105,6 +105,7 @@ class Joins:
         self._max_waiting = max_waiting
         self._new_blocks = new_blocks
         self._joins: dict[int, PartitionJoin] = {}
+        self._kept: dict[int, PartitionJoin] = {}
         self._positions: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._refused: dict[int, list[Refusal]] = {}
@@ -113,30 +114,42 @@ class Joins:
     # ---- assignment
 
     def restore(self, committed: Mapping[TopicPartition, Committed | None]) -> dict[TopicPartition, int | None]:
-        """Begin the joins of assigned partitions; return from where to read.
+        """Begin the joins of assigned partitions, or continue those that were kept; return from where to read.
+
+        A join is a function of how far each partition was read. So a kept one continues if the committed offsets and their
+        metadata are still those of its state, also if another evaluator had the partitions meanwhile.
 
         Raises BrokerError if a partition of predictions was assigned without that of labels, or a state cannot be continued.
         """
+        kept = self._kept
         self.drop()
         positions: dict[TopicPartition, int | None] = {}
         for number in self._numbers(committed):
-            shadows = self._layout.shadow_predictions
-            join = PartitionJoin(
-                JoinInputs(
-                    TopicPartition(self._layout.predictions, number),
-                    TopicPartition(self._layout.labels, number),
-                    None if shadows is None else TopicPartition(shadows, number),
-                    routed=tuple(TopicPartition(topic, number) for topic in self._layout.routed),
-                ),
-                self._rules,
-                resolve=self._resolve,
-                max_waiting=self._max_waiting,
-                new_blocks=self._new_blocks,
-            )
-            positions |= join.restore(committed)
+            own = {partition: offset for partition, offset in committed.items() if partition.partition == number}
+            if number in kept and kept[number].checkpoint() == own:
+                join = self._kept[number] = kept[number]
+                positions |= {partition: None if offset is None else offset.offset for partition, offset in own.items()}
+            else:
+                join = self._new_join(number)
+                positions |= join.restore(committed)
             self._joins[number] = join
         self._committed = {partition: offset.offset for partition, offset in committed.items() if offset is not None}
         return positions
+
+    def _new_join(self, number: int) -> PartitionJoin:
+        shadows = self._layout.shadow_predictions
+        return PartitionJoin(
+            JoinInputs(
+                TopicPartition(self._layout.predictions, number),
+                TopicPartition(self._layout.labels, number),
+                None if shadows is None else TopicPartition(shadows, number),
+                routed=tuple(TopicPartition(topic, number) for topic in self._layout.routed),
+            ),
+            self._rules,
+            resolve=self._resolve,
+            max_waiting=self._max_waiting,
+            new_blocks=self._new_blocks,
+        )
 
     def _numbers(self, assigned: Collection[TopicPartition]) -> list[int]:
         by_topic: dict[str, set[int]] = {topic: set() for topic in self._layout.inputs()}
@@ -160,9 +173,28 @@ class Joins:
     def drop(self) -> None:
         """Forget all joins. Their partitions are read again, here or elsewhere."""
         self._joins = {}
+        self._kept = {}
         self._positions = {}
         self._committed = {}
         self._refused = {}
+
+    def keep(self) -> None:
+        """Forget all joins, as `drop` does, but remember those of which everything that was counted has been taken.
+
+        What was taken must have been committed.
+        """
+        kept = self._kept
+        for number, join in self._joins.items():
+            kept.pop(number, None)
+            if join.is_restored and join.take().is_empty and not self._refused.get(number):
+                kept[number] = join
+        self.drop()
+        self._kept = kept
+
+    @property
+    def num_kept(self) -> int:
+        """Number of joins that were kept, until records are added after the next assignment."""
+        return len(self._kept)
 
     # ---- input
 
@@ -195,6 +227,8 @@ class Joins:
 
         Partitions without a join, because they were revoked meanwhile, are ignored.
         """
+        if self._joins:
+            self._kept = {}  # they are among the joins
         self._share_limit()
         for partition, predictions in parsed.predictions.items():
             join = self._joins.get(partition.partition)

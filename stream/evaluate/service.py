@@ -231,7 +231,7 @@ class EvaluatorService:
             topics=layout.inputs(),
             group_id=group_id,
             policy=StartPolicy("earliest"),
-            restorer=evaluator.joins,
+            restorer=evaluator,
             on_revoked=evaluator.on_revoked,
             on_fatal=self._fail,
             backoff=self._backoff,

@@ -23,6 +23,39 @@ TOPICS = (PREDICTIONS, TopicPartition("high", 0), TopicPartition("review", 0))
 """The partitions of predictions, by `Prediction.topic`."""
 
 
+def prediction_columns(rows: Sequence[Prediction]) -> list[PredictionColumns]:
+    """Return the columns of predictions that were polled together, by version."""
+    columns = []
+    for ref in {p.ref: None for p in rows}:
+        own = [p for p in rows if p.ref == ref]
+        columns.append(
+            PredictionColumns(
+                ref=ref,
+                task=TASKS[ref],
+                hashes_B=np.array([p.hash for p in own], np.uint64),
+                offsets_B=np.array([p.offset for p in own], np.int64),
+                times_B=np.array([p.time for p in own], np.int64),
+                scores_BO=np.array([p.scores for p in own], np.float32),
+                classes_B=np.array([p.predicted for p in own], np.int32),
+                blocks_B=np.array([p.block for p in own], np.uint16),
+                slices=[p.slices for p in own],
+            )
+        )
+    return columns
+
+
+def label_columns(rows: Sequence[Label]) -> LabelColumns:
+    """Return the columns of labels that were polled together."""
+    return LabelColumns(
+        hashes_B=np.array([label.hash for label in rows], np.uint64),
+        offsets_B=np.array([label.offset for label in rows], np.int64),
+        times_B=np.array([label.time for label in rows], np.int64),
+        values=[label.value for label in rows],
+        models=[label.model for label in rows],
+        slices=[label.slices for label in rows],
+    )
+
+
 class Driver:
     """An evaluator of one partition. sums, label_counts: of all commits."""
 
@@ -63,22 +96,7 @@ class Driver:
         topic %= len(self._topics)
         position = self._prediction_positions[topic]
         rows = [p for p in self.predictions if p.topic == topic and p.offset >= position][:count]
-        columns = []
-        for ref in {p.ref: None for p in rows}:
-            own = [p for p in rows if p.ref == ref]
-            columns.append(
-                PredictionColumns(
-                    ref=ref,
-                    task=TASKS[ref],
-                    hashes_B=np.array([p.hash for p in own], np.uint64),
-                    offsets_B=np.array([p.offset for p in own], np.int64),
-                    times_B=np.array([p.time for p in own], np.int64),
-                    scores_BO=np.array([p.scores for p in own], np.float32),
-                    classes_B=np.array([p.predicted for p in own], np.int32),
-                    blocks_B=np.array([p.block for p in own], np.uint16),
-                    slices=[p.slices for p in own],
-                )
-            )
+        columns = prediction_columns(rows)
         position = self._prediction_positions[topic] = rows[-1].offset + 1 if rows else position
         self.join.add_predictions(columns, next_offset=position, partition=self._topics[topic])
 
@@ -95,14 +113,7 @@ class Driver:
     def read_labels(self, count: int) -> None:
         rows = [label for label in self.labels if label.offset >= self._label_position][:count]
         self._label_position = rows[-1].offset + 1 if rows else self._label_position
-        columns = LabelColumns(
-            hashes_B=np.array([label.hash for label in rows], np.uint64),
-            offsets_B=np.array([label.offset for label in rows], np.int64),
-            times_B=np.array([label.time for label in rows], np.int64),
-            values=[label.value for label in rows],
-            models=[label.model for label in rows],
-            slices=[label.slices for label in rows],
-        )
+        columns = label_columns(rows)
         self.join.add_labels(columns, next_offset=self._label_position)
 
     def read_shadows(self, count: int) -> None:

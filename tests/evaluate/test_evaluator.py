@@ -16,7 +16,7 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Outgoing, OutputTopic
-from forebay.stream.core.records import Epoch, TopicPartition
+from forebay.stream.core.records import Committed, Epoch, TopicPartition
 from forebay.stream.evaluate.admin import EvaluatorAdmin
 from forebay.stream.evaluate.class_names import ClassNames, ReadNames
 from forebay.stream.evaluate.committer import Committer
@@ -46,6 +46,7 @@ class Cluster:
         self.polls: list[Mapping[TopicPartition, Sequence[Any]]] = []
         self.calls: list[str] = []
         self.committed: dict[TopicPartition, int] = {}
+        self.metadata: dict[TopicPartition, str] = {}
         self.written: list[bytes | None] = []
         self.fail_with: list[Exception] = []
         self.hangs = False
@@ -93,11 +94,14 @@ class Cluster:
 
     async def add_group(self) -> None: ...
 
-    async def commit_positions(self, positions: Mapping[TopicPartition, int], _metadata: object, epoch: Epoch) -> None:
+    async def commit_positions(
+        self, positions: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str], epoch: Epoch
+    ) -> None:
         assert epoch == EPOCH
         if self.fail_with:
             raise self.fail_with.pop(0)
         self._pending_positions = dict(positions)
+        self.metadata |= metadata
 
     async def commit(self) -> None:
         self.committed |= self._pending_positions
@@ -198,13 +202,29 @@ async def test_a_refusal_that_repeats_ends_the_evaluator_with_a_remedy() -> None
     assert caught.value.remedy
 
 
-async def test_before_a_rebalance_what_was_counted_is_committed_and_the_joins_are_dropped() -> None:
+async def test_before_a_rebalance_what_was_counted_is_committed_and_the_joins_are_kept() -> None:
     cluster = Cluster()
     evaluator = evaluator_on(cluster)
     evaluator.joins.add(evaluator.joins.parse({P0: [prediction(0)], L0: [label(0)]}), {})
     await evaluator.on_revoked()
     assert cluster.committed == {P0: 1, L0: 1} and cluster.calls == ["commit"]
     assert evaluator.joins.numbers == []
+    committed = {
+        partition: Committed(offset, cluster.metadata[partition]) for partition, offset in cluster.committed.items()
+    }
+    assert evaluator.restore(committed) == cluster.committed and evaluator.joins.num_waiting_predictions == 1
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), CommitRefused("gone")])
+async def test_after_a_commit_that_fails_before_a_rebalance_no_join_is_kept(error: Exception) -> None:
+    cluster = Cluster()
+    evaluator = evaluator_on(cluster)
+    evaluator.joins.add(evaluator.joins.parse({P0: [prediction(0)]}), {})
+    checkpoint = evaluator.joins.take().checkpoint
+    cluster.fail_with = [error]
+    await evaluator.on_revoked()
+    evaluator.restore(checkpoint)
+    assert evaluator.joins.num_kept == 0
 
 
 async def test_a_commit_that_hangs_does_not_hold_up_a_rebalance() -> None:

@@ -44,10 +44,11 @@ def new_joins(
     layout: Layout = LAYOUT,
     slices: SliceValues | None = None,
     resolve: Resolve = numbers_only,
+    rules: JoinRules = RULES,
 ) -> Joins:
     return Joins(
         layout,
-        RULES,
+        rules,
         prediction_parser=prediction_parser(slices=slices),
         label_parser=label_parser(slices=slices),
         shadow_parser=ShadowParser("id", max_future_ms=1_000, blocks=key_blocks),

@@ -97,7 +97,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a proof found."""
+    """What a proof found. continued: how often an evaluator did not read partitions again after a rebalance."""
 
     predictions: int
     labels: int
@@ -106,6 +106,7 @@ class Report:
     matched: int
     records: int
     kills: int
+    continued: int
     took_s: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -215,6 +216,7 @@ class EvaluationProof:
             matched=sum(cell.matched for cell in cells.values()),
             records=records,
             kills=self.plan.kills,
+            continued=sum(path.read_text().count("are not read again") for path in self.folder.glob("*.log")),
             took_s=round(took_s, 1),
         )
 
