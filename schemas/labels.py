@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from forebay.schemas.rollouts import MODEL_NAME
-from forebay.schemas.shapes import Schema, count, milliseconds, schema, text
+from forebay.schemas.shapes import Schema, count, event_row, milliseconds, schema, text
 
 MAX_LABEL_ID_CHARS: Final = 32_768
 MAX_LABEL_TEXT_CHARS: Final = 1_000
@@ -17,12 +17,13 @@ def label() -> Schema:
     """Return the schema of the value of a label."""
     source: Schema = {
         "type": "object",
-        "description": "The event's record, as a prediction has it. topic, partition and offset name the prediction if "
-        "evaluate.join_by is position.",
+        "description": "The event's record, as a prediction has it. topic, partition, offset and, if the "
+        "prediction has it, row name the prediction if evaluate.join_by is position.",
         "properties": {
             "topic": text("The input topic, prefix included."),
             "partition": count("The partition of the input topic."),
             "offset": count("The offset in the partition."),
+            "row": event_row(),
             "timestamp": milliseconds(
                 "The event's own timestamp, for evaluate.join_by key_and_time. Default: the label's timestamp"
             ),

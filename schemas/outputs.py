@@ -6,7 +6,7 @@ from typing import Final
 
 from forebay.schemas import headers
 from forebay.schemas.failures import FAILURES, GOOD_KINDS, FailureKind, Outcome, Stage
-from forebay.schemas.shapes import Schema, count, or_null, schema, text
+from forebay.schemas.shapes import Schema, count, event_row, or_null, schema, text
 
 DELTA_FORMAT: Final = 1
 ABSTENTION_REASONS: Final = ("score_in_band", "low_confidence")
@@ -78,6 +78,7 @@ def _event_source() -> Schema:
             "topic": text("The input topic, prefix included."),
             "partition": count("The partition of the input topic."),
             "offset": count("The offset in the partition."),
+            "row": event_row(),
             "timestamp": _window_time("The event's own timestamp; for a window, its start"),
         },
     }
@@ -135,6 +136,15 @@ _ERROR_MODEL: Final = (
 )
 
 
+def _error_row() -> Schema:
+    return {
+        "type": "string",
+        "pattern": _DIGITS,
+        "description": "Only if the record holds several events: the row of this one, from 0. The value is then this row "
+        "alone, as Arrow IPC.",
+    }
+
+
 def dead_letter() -> Schema:
     """Return the schema of the headers of a dead letter; its key and value are those of the original record."""
     return schema(
@@ -186,6 +196,7 @@ def dead_letter() -> Schema:
                     "pattern": _DIGITS,
                     "description": "The version of that model.",
                 },
+                headers.ERROR_ROW: _error_row(),
                 headers.ERROR_TRUNCATED: {
                     "type": "string",
                     "pattern": "^[0-9]+ sha256:[0-9a-f]{64}$",

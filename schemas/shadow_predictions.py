@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.schemas.failures import FailureKind
-from forebay.schemas.shapes import Schema, count, or_null, schema, text
+from forebay.schemas.shapes import Schema, count, event_row, or_null, schema, text
 
 
 def shadow_prediction() -> Schema:
@@ -16,6 +16,7 @@ def shadow_prediction() -> Schema:
             "topic": text("The input topic, prefix included."),
             "partition": count("The partition of the input topic."),
             "offset": count("The offset in the partition."),
+            "row": event_row(),
             "timestamp": {
                 "type": "integer",
                 "description": "The event's own timestamp, ms since the Unix epoch (UTC).",

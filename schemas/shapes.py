@@ -29,6 +29,11 @@ def count(description: str, least: int = 0) -> Schema:
     return {"type": "integer", "minimum": least, "description": description}
 
 
+def event_row() -> Schema:
+    """Return the schema of an event's row in its record."""
+    return count("The row of this event in its record, from 0; only if the record holds several events.")
+
+
 def text(description: str) -> Schema:
     return {"type": "string", "description": description}
 

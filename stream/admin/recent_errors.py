@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from forebay.schemas.failures import FAILURES, FailureKind
-from forebay.stream.core.records import BatchResult, Chunk
+from forebay.stream.core.records import BatchResult, Chunk, Record
+from forebay.stream.core.rows import row_of
 from forebay.stream.eventtime.window_chunk import WindowChunk
 from forebay.stream.output.ledger import Ledger
 
@@ -79,17 +80,23 @@ def _samples(result: BatchResult) -> Iterator[tuple[FailureKind, str]]:
         name = f"{chunk.partition.topic}-{chunk.partition.partition}"
         if isinstance(chunk, WindowChunk):
             for refused in chunk.events.refused[-MAX_SAMPLES:]:
-                yield refused.kind, f"{name}@{refused.record.offset}"
-            offsets: Sequence[int] = [window.first_offset for window in chunk.windows] if result.failures else ()
+                yield refused.kind, f"{name}@{_place(refused.record)}"
+            places: Sequence[object] = [window.first_offset for window in chunk.windows] if result.failures else ()
         else:
             assert isinstance(chunk, Chunk)
             for rejection in chunk.rejections[-MAX_SAMPLES:]:
-                yield rejection.kind, f"{name}@{rejection.record.offset}"
-            offsets = [record.offset for record in chunk.records] if result.failures else ()
+                yield rejection.kind, f"{name}@{_place(rejection.record)}"
+            places = list(map(_place, chunk.records)) if result.failures else ()
         rows = range(first_row, first_row + chunk.num_rows)
         for row in [row for row in result.failures if row in rows][-MAX_SAMPLES:]:
-            yield result.failures[row].kind, f"{name}@{offsets[row - first_row]}"
+            yield result.failures[row].kind, f"{name}@{places[row - first_row]}"
         first_row += chunk.num_rows
+
+
+def _place(record: Record) -> str:
+    """Return the offset of an event, with its row if it has one."""
+    row = row_of(record)
+    return str(record.offset) if row is None else f"{record.offset} row {row}"
 
 
 class RecentWarnings(logging.Handler):

@@ -2,22 +2,24 @@
 
 Shapes: B = rows of a micro-batch, F = features of a row as decoded, O = outputs of the model.
 
-A `Chunk` is a run of records of one partition, in offset order, decoded to columns. A `MicroBatch` is a list of parts, usually
-chunks, whose rows go through the model together. Positions travel with their data: a chunk contains its partition, its number
-of records and the offset at which reading resumes after it.
+A `Chunk` is a run of records of one partition, in offset order, decoded to columns; rows of a record (`core.rows`) count as
+records. A `MicroBatch` is a list of parts, usually chunks, whose rows go through the model together. Positions travel with
+their data: a chunk contains its partition, its number of records and the offset at which reading resumes after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.header_sizes import headers_size
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.rows import RowRecord, RowRecords
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -81,17 +83,10 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
-HEADER_OBJECT_BYTES: Final = 150
-"""Memory of a header in addition to its name and value. In the log it may take two bytes, or fewer compressed."""
-
-
-def headers_size(headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """Return approximately how many bytes a record's headers take in memory."""
-    return sum(HEADER_OBJECT_BYTES + len(name) + len(value or b"") for name, value in headers)
-
-
 def record_bytes(record: Record) -> int:
-    """Return the size of a record for limits in bytes: its key, value and headers."""
+    """Return the size of a record for limits in bytes: its key, value and headers; for a row, its share of them."""
+    if type(record) is RowRecord:
+        return record.source.row_bytes
     size = len(record.value or b"") + len(record.key or b"")
     return size + headers_size(record.headers) if record.headers else size
 
@@ -212,6 +207,7 @@ class Chunk:
     num_bytes: size of their keys, values and headers.
     keys: by row, the key field of events without a record key.
     deadlines: by row, ms since the Unix epoch.
+    ends_record: False if later rows of its last record are in another part; `next_offset` is then that record's offset.
     """
 
     partition: TopicPartition
@@ -227,6 +223,7 @@ class Chunk:
     next_offset: int
     keys: dict[int, bytes] = field(default_factory=dict)
     deadlines: dict[int, int] = field(default_factory=dict)
+    ends_record: bool = True
 
     @property
     def first_offset(self) -> int:
@@ -236,12 +233,10 @@ class Chunk:
 
     @property
     def num_rows(self) -> int:
-        """Number of valid rows."""
         return len(self.records)
 
     @property
     def num_rejected(self) -> int:
-        """Number of rejected records."""
         return len(self.rejections)
 
     @property
@@ -256,14 +251,21 @@ class Chunk:
 
     @property
     def can_end_commit(self) -> bool:
-        return True
+        return self.ends_record
 
     @property
     def is_last_part(self) -> bool:
-        return True
+        return self.ends_record
+
+    @property
+    def end_offset(self) -> int:
+        """The offset after the last record, also if only some of its rows are here."""
+        return self.next_offset if self.ends_record else self.next_offset + 1
 
     def size_within(self, num_bytes: int) -> int:
         """Return how many of the records, from the first, fit into `num_bytes`."""
+        if isinstance(self.records, RowRecords) and not self.rejections:
+            return self.records.num_within(num_bytes)
         rejected = {rejection.index: rejection.record for rejection in self.rejections}
         valid = iter(self.records)
         for index in range(self.num_records):
@@ -276,45 +278,42 @@ class Chunk:
     def split(self, count: int) -> tuple[Chunk, Chunk]:
         """Split into the first `count` records and the rest. 0 < count < num_records."""
         head_rejections = [r for r in self.rejections if r.index < count]
-        rows = count - len(head_rejections)
         tail_rejections = [replace(r, index=r.index - count) for r in self.rejections if r.index >= count]
-        head_bytes = sum(map(record_bytes, self.records[:rows]))
+        rows = count - len(head_rejections)
+        records = self.records[:rows]
+        head_bytes = records.num_bytes() if isinstance(records, RowRecords) else sum(map(record_bytes, records))
         head_bytes += sum(record_bytes(r.record) for r in head_rejections)
-        last = max(
-            self.records[rows - 1].offset if rows else -1,
-            head_rejections[-1].record.offset if head_rejections else -1,
-        )
-        head = Chunk(
-            self.partition,
-            self.epoch,
-            self.model,
-            records=self.records[:rows],
-            ids=self.ids[:rows],
-            timestamps=self.timestamps[:rows],
-            x_BF=self.x_BF[:rows],
-            rejections=head_rejections,
-            num_records=count,
-            num_bytes=head_bytes,
-            next_offset=last + 1,
-            keys={row: key for row, key in self.keys.items() if row < rows},
-            deadlines={row: ms for row, ms in self.deadlines.items() if row < rows},
-        )
-        tail = Chunk(
-            self.partition,
-            self.epoch,
-            self.model,
-            records=self.records[rows:],
-            ids=self.ids[rows:],
-            timestamps=self.timestamps[rows:],
-            x_BF=self.x_BF[rows:],
+        last = max(record.offset for record in (*records[-1:], *(r.record for r in head_rejections[-1:])))
+        tail = self._rows(
+            range(rows, self.num_rows),
             rejections=tail_rejections,
             num_records=self.num_records - count,
             num_bytes=self.num_bytes - head_bytes,
-            next_offset=self.next_offset,
-            keys={row - rows: key for row, key in self.keys.items() if row >= rows},
-            deadlines={row - rows: ms for row, ms in self.deadlines.items() if row >= rows},
+        )
+        ends_record = tail.first_offset > last
+        head = self._rows(
+            range(rows),
+            rejections=head_rejections,
+            num_records=count,
+            num_bytes=head_bytes,
+            next_offset=last + 1 if ends_record else last,
+            ends_record=ends_record,
         )
         return head, tail
+
+    def _rows(self, rows: range, **others: Any) -> Chunk:
+        """Return the chunk with some of its rows. others: the other fields."""
+        start, where = rows.start, slice(rows.start, rows.stop)
+        return replace(
+            self,
+            records=self.records[where],
+            ids=self.ids[where],
+            timestamps=self.timestamps[where],
+            x_BF=self.x_BF[where],
+            keys={row - start: key for row, key in self.keys.items() if row in rows},
+            deadlines={row - start: ms for row, ms in self.deadlines.items() if row in rows},
+            **others,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, headers_size
+from forebay.stream.core.header_sizes import headers_size
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.decode.columns import Columns
 from forebay.stream.decode.divided_topic import DividedTopicDecoder
 from forebay.stream.decode.models import DecodedModel, ModelChoice

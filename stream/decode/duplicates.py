@@ -15,6 +15,7 @@ import numpy as np
 from forebay.schemas.failures import FailureKind
 from forebay.schemas.headers import REPLAY_COUNT
 from forebay.stream.core.records import BatchResult, Chunk, Rejection, TopicPartition
+from forebay.stream.core.rows import position_of, selected
 from forebay.stream.decode.seen_ids import DuplicateWindow, SeenIds
 
 _OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
@@ -96,7 +97,8 @@ def reject_duplicates(chunk: Chunk, duplicates: Mapping[int, int]) -> Chunk:
     """Return a chunk without some of its rows, which become rejections. duplicates: the offset that each row repeats."""
     is_kept_B = np.ones(chunk.num_rows, dtype=np.bool_)
     is_kept_B[list(duplicates)] = False
-    kept = np.flatnonzero(is_kept_B).tolist()
+    rows = np.flatnonzero(is_kept_B)
+    kept = rows.tolist()
     new_rows = {row: place for place, row in enumerate(kept)}
     is_row = np.ones(chunk.num_records, dtype=np.bool_)
     is_row[[rejection.index for rejection in chunk.rejections]] = False
@@ -115,9 +117,9 @@ def reject_duplicates(chunk: Chunk, duplicates: Mapping[int, int]) -> Chunk:
     ]
     return replace(
         chunk,
-        records=[chunk.records[row] for row in kept],
-        ids=[chunk.ids[row] for row in kept],
-        timestamps=[chunk.timestamps[row] for row in kept],
+        records=selected(chunk.records, rows),
+        ids=selected(chunk.ids, rows),
+        timestamps=selected(chunk.timestamps, rows),
         x_BF=chunk.x_BF[is_kept_B],
         rejections=sorted(rejections, key=attrgetter("index")),
         keys={new_rows[row]: key for row, key in chunk.keys.items() if row in new_rows},
@@ -143,7 +145,7 @@ def _take(known: SeenIds, chunks: Sequence[Chunk]) -> list[dict[int, int]]:
         ]
     # Versions of a model share its ids: their rows are merged into the order of the log.
     rows: list[_Row] = [(place, row) for place, chunk in enumerate(chunks) for row in range(chunk.num_rows)]
-    rows.sort(key=lambda at: chunks[at[0]].records[at[1]].offset)
+    rows.sort(key=lambda at: position_of(chunks[at[0]].records[at[1]]))
     found = known.take(
         [chunks[place].ids[row] for place, row in rows],
         [chunks[place].records[row].offset for place, row in rows],

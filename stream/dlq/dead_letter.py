@@ -49,6 +49,7 @@ class DeadLetter:
     replay_count: number of replays of the event before this dead letter, as its header states.
     replay_from: the dead letter that the last of these replays published.
     count: number of unreadable records that it represents, from the source's offset to `last_offset`.
+    source_row: the event's row in its record; None if the record is one event.
     """
 
     position: Position
@@ -69,6 +70,7 @@ class DeadLetter:
     window: str | None = None
     last_offset: int | None = None
     count: int = 1
+    source_row: int | None = None
 
     @property
     def is_raw(self) -> bool:
@@ -107,6 +109,7 @@ class DeadLetter:
 
     def to_json(self) -> bytes:
         """Return the dead letter as a JSON object."""
+        row = {} if self.source_row is None else {"row": self.source_row}
         document = {
             "topic": self.position.topic,
             "partition": self.position.partition,
@@ -115,7 +118,7 @@ class DeadLetter:
             "stage": self.stage,
             "kind": self.kind,
             "message": self.message,
-            "source": {**self.source._asdict(), "timestamp": self.source_timestamp},
+            "source": {**self.source._asdict(), **row, "timestamp": self.source_timestamp},
             "model": self.model,
             "version": self.version,
             "truncated": self.truncated,
@@ -164,6 +167,7 @@ def parse_dead_letter(partition: TopicPartition, record: Record) -> DeadLetter |
         window=reason.get(names.ERROR_WINDOW),
         last_offset=_integer(reason.get(names.ERROR_LAST_OFFSET)),
         count=max(1, _integer(reason.get(names.ERROR_COUNT)) or 1),
+        source_row=_integer(reason.get(names.ERROR_ROW)),
     )
 
 

@@ -102,7 +102,8 @@ def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableTy
     if dead_letter.model is not None:
         table.add_row("model", Text(printable(f"{dead_letter.model} v{dead_letter.version}")))
     published = "" if dead_letter.source_timestamp is None else f", of {local_date_time(dead_letter.source_timestamp)}"
-    table.add_row("from", Text(printable(f"{dead_letter.source}{published}")))
+    row = "" if dead_letter.source_row is None else f" row {dead_letter.source_row}"
+    table.add_row("from", Text(printable(f"{dead_letter.source}{row}{published}")))
     if dead_letter.last_offset is not None:
         table.add_row("records", Text(f"{dead_letter.count:,}, up to offset {dead_letter.last_offset}", YELLOW))
     if dead_letter.replay_count:

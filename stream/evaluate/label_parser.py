@@ -123,9 +123,10 @@ class LabelParser:
         source = value.get("source")
         if self._join_by == "position":
             if isinstance(source, dict):
-                topic, partition, offset = (source.get(name) for name in ("topic", "partition", "offset"))
-                if isinstance(topic, str) and type(partition) is int and type(offset) is int:
-                    return position_bytes(topic, partition, offset)
+                topic, partition, offset, row = map(source.get, ("topic", "partition", "offset", "row"))
+                is_row = row is None or type(row) is int
+                if isinstance(topic, str) and type(partition) is int and type(offset) is int and is_row:
+                    return position_bytes(topic, partition, offset, row)
             return _refusal(
                 record, Reason.NO_KEY, "source must have topic, partition and offset (evaluate.join_by is position)"
             )

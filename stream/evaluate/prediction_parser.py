@@ -117,7 +117,7 @@ class PredictionParser:
                 return _refusal(record, Reason.MALFORMED, "class is not the index of a class")
             name = event_id.encode()
             if self._join_by == "position":
-                name = position_bytes(source["topic"], source["partition"], source["offset"])
+                name = position_bytes(source["topic"], source["partition"], source["offset"], source.get("row"))
             elif self._join_by == "key_and_time":
                 if record.key is None:
                     return _refusal(record, Reason.NO_KEY, "the record has no key")

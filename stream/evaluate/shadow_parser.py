@@ -77,7 +77,8 @@ class ShadowParser:
         event_id = pair.id.encode("utf-8", "surrogatepass")
         name = event_id
         if self._join_by == "position":
-            name = position_bytes(pair.source.topic, pair.source.partition, pair.source.offset)
+            source = pair.source
+            name = position_bytes(source.topic, source.partition, source.offset, source.row)
         elif self._join_by == "key_and_time":
             if record.key is None:
                 return refusal(Reason.NO_KEY, "the record has no key")

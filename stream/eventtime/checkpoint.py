@@ -6,7 +6,7 @@
 The offset is the head: everything before it is decided. The second form is for closed windows that are emitted in slices,
 each with a commit of its own (see `Pending`); `<all>` is 0 or 1. Watermarks are ms since the Unix epoch, `-` before the first
 event. The last field (see `timestamp_guard`) is omitted if it is empty: offsets between `replay from` and the head,
-separated by commas, each as its distance from the one before it.
+separated by commas, each as its distance from the one before it; `<distance>.<row>` for a row of a record with several.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from forebay.stream.eventtime.partition_windows import Checkpoint
+from forebay.stream.eventtime.timestamp_guard import Place, offset_of
 from forebay.stream.eventtime.types import NO_WATERMARK
 
 FORMAT: Final = "forebay1"
@@ -41,13 +42,13 @@ class CommittedState(NamedTuple):
     """The state of a partition's windows at a committed offset.
 
     digest: identifies the configuration of windows and the model.
-    clock_rejections: offsets of events that were rejected by the worker's clock.
+    clock_rejections: positions of events that were rejected by the worker's clock.
     pending: closed windows that are still to be emitted; None if there are none.
     """
 
     digest: str
     checkpoint: Checkpoint
-    clock_rejections: tuple[int, ...] = ()
+    clock_rejections: tuple[Place, ...] = ()
     pending: Pending | None = None
 
     @property
@@ -74,8 +75,10 @@ def encode(state: CommittedState) -> str:
         text += f" {state.pending.since} {state.pending.emitted} {state.pending.all_open:d}"
     if not state.clock_rejections:
         return text
-    distances = [str(after - before) for before, after in pairwise((replay_from, *state.clock_rejections))]
-    return f"{text} {','.join(distances)}"
+    offsets = map(offset_of, state.clock_rejections)
+    distances = [after - before for before, after in pairwise((replay_from, *offsets))]
+    listed = map(_listed, distances, state.clock_rejections)
+    return f"{text} {','.join(listed)}"
 
 
 def decode(head: int, metadata: str) -> CommittedState | None:
@@ -92,18 +95,28 @@ def decode(head: int, metadata: str) -> CommittedState | None:
     try:
         checkpoint = Checkpoint(head, int(parts[1]), _watermark(parts[2]), _watermark(parts[3]))
         pending = Pending(int(parts[4]), int(parts[5]), bool(int(parts[6]))) if name == PENDING_FORMAT else None
-        distances = map(int, parts[fields].split(",")) if len(parts) > fields else ()
-        _, *clock_rejections = accumulate(distances, initial=checkpoint.replay_from)
+        clock_rejections = _places(checkpoint.replay_from, parts[fields]) if len(parts) > fields else []
     except ValueError:
         raise MetadataError(metadata[:100]) from None
     replay_from = checkpoint.replay_from
     if not 0 <= replay_from <= head or checkpoint.watermark_before > checkpoint.watermark:
         raise MetadataError(metadata[:100])
-    if not all(replay_from <= offset < head for offset in clock_rejections):
+    if not all(replay_from <= offset_of(place) < head for place in clock_rejections):
         raise MetadataError(metadata[:100])
     if pending is not None and not (replay_from <= pending.since <= head and pending.emitted > 0):
         raise MetadataError(metadata[:100])
     return CommittedState(parts[0], checkpoint, tuple(clock_rejections), pending)
+
+
+def _listed(distance: int, place: Place) -> str:
+    return str(distance) if isinstance(place, int) else f"{distance}.{place[1]}"
+
+
+def _places(replay_from: int, text: str) -> list[Place]:
+    """Return the positions that the last field lists. Raises ValueError."""
+    entries = [entry.partition(".") for entry in text.split(",")]
+    _, *offsets = accumulate((int(distance) for distance, _, _ in entries), initial=replay_from)
+    return [(offset, int(row)) if is_row else offset for offset, (_, is_row, row) in zip(offsets, entries, strict=True)]
 
 
 def _text(watermark: int) -> str:

@@ -23,8 +23,8 @@ MAX_BYTES: Final = 3600
 """The limit for the states of all models. Kafka's is 4096; the rest is for models that are added while windows are open."""
 _FIXED_BYTES: Final = 110
 """The longest state without the model's name and the listed offsets."""
-_LISTED_BYTES: Final = 13
-"""The length of a listed offset: a distance of up to twelve digits, and a comma."""
+_LISTED_BYTES: Final = 19
+"""The length of a listed event: a distance of up to twelve digits, a row of up to five, a point and a comma."""
 
 
 def combine(states: Mapping[ModelRef, str]) -> str:

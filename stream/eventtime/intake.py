@@ -9,10 +9,11 @@ from operator import attrgetter
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Chunk
+from forebay.stream.core.rows import RowRecords, position_of
 from forebay.stream.eventtime.partition_state import PartitionState
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import partition_name
-from forebay.stream.eventtime.timestamp_guard import ReplayDecisions
+from forebay.stream.eventtime.timestamp_guard import Place, ReplayDecisions, offset_of
 from forebay.stream.eventtime.types import AddResult, Events
 from forebay.stream.eventtime.window_chunk import EventOutcomes, RefusedEvent
 
@@ -46,7 +47,7 @@ class EventIntake:
         rows: list[int] | None = None
         x_NF = chunk.x_BF
         offsets: list[int] = list(map(_OFFSET, records))
-        bad = self._reject(state, chunk, keys, record_times=record_times, offsets=offsets)
+        bad = self._reject(state, chunk, keys, record_times=record_times, places=_places(chunk, offsets))
         if bad:
             refused += bad.values()
             rows = [row for row in range(len(records)) if row not in bad]
@@ -67,7 +68,7 @@ class EventIntake:
                     refused.append(RefusedEvent(records[row], kind, message, chunk.ids[row]))
             excluded = {*result.late, *result.full}
             accepted = [time for index, time in enumerate(accepted) if index not in excluded]
-        refused.sort(key=lambda event: event.record.offset)
+        refused.sort(key=lambda event: position_of(event.record))
         last = max((event.record.timestamp for event in refused), default=0)
         state.record_timestamp = max(record_times[-1] if record_times else 0, last) or state.record_timestamp
         return result, EventOutcomes(accepted, refused)
@@ -79,7 +80,7 @@ class EventIntake:
         keys: Sequence[bytes | None],
         *,
         record_times: Sequence[int],
-        offsets: Sequence[int],
+        places: Sequence[Place],
     ) -> dict[int, RefusedEvent]:
         """Reject events without a key or with a timestamp that cannot be right; return them by row."""
         wall_ms, times = self._clock.wall_ms(), chunk.timestamps
@@ -89,7 +90,7 @@ class EventIntake:
                 self._plan.newest_event_time(state.replay_target.checkpoint.watermark),
                 frozenset(state.replay_target.clock_rejections),
             )
-        wrong = state.guard.reject(times, record_times, offsets, wall_ms=wall_ms, replay=decided)
+        wrong = state.guard.reject(times, record_times, places, wall_ms=wall_ms, replay=decided)
         bad = {}
         for row, bound in wrong.items():
             kind = FailureKind.TIMESTAMP_BEHIND if bound == "behind" else FailureKind.TIMESTAMP_AHEAD
@@ -100,7 +101,7 @@ class EventIntake:
                 log.warning(
                     "%s: rejected the event at offset %d (%s); further events with this failure kind are not logged: %s",
                     partition_name(chunk.partition),
-                    offsets[row],
+                    offset_of(places[row]),
                     kind.value,
                     message,
                 )
@@ -110,3 +111,12 @@ class EventIntake:
                 if key is None:
                     bad[row] = RefusedEvent(chunk.records[row], FailureKind.MISSING_KEY, message, chunk.ids[row])
         return bad
+
+
+def _places(chunk: Chunk, offsets: Sequence[int]) -> Sequence[Place]:
+    """Return the position of each event of a chunk. offsets: those of its records."""
+    records = chunk.records
+    if not isinstance(records, RowRecords):
+        return offsets
+    rows = records.row_B.tolist()
+    return [offset if row < 0 else (offset, row) for offset, row in zip(offsets, rows, strict=True)]

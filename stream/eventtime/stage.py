@@ -23,7 +23,7 @@ from forebay.stream.eventtime.partition_windows import Checkpoint, PartitionWind
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import partition_name, read_committed, split_at, state_lost_error
 from forebay.stream.eventtime.row_buffer import RowKeeper
-from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, MAX_REMEMBERED, TimestampGuard
+from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, MAX_REMEMBERED, Place, TimestampGuard
 from forebay.stream.eventtime.types import NO_WATERMARK, Window
 from forebay.stream.eventtime.window_chunk import ClosedWindows, EventOutcomes, WindowChunk
 
@@ -167,7 +167,7 @@ class WindowStage:
         checkpoint = state.windows.checkpoint()
         return encode(CommittedState(self._plan.digest, checkpoint, self._clock_rejections(state, checkpoint)))
 
-    def _clock_rejections(self, state: PartitionState, checkpoint: Checkpoint) -> tuple[int, ...]:
+    def _clock_rejections(self, state: PartitionState, checkpoint: Checkpoint) -> tuple[Place, ...]:
         return state.guard.listed(checkpoint.replay_from, self._plan.newest_event_time(checkpoint.watermark))
 
     # ---- events

@@ -3,7 +3,7 @@
 Two bounds compare an event with its record, so a replay decides the same. If the record's timestamp is the producer's
 (`CreateTime`), a producer with a wrong clock sets both timestamps ahead, so a third bound compares the event with the
 worker's clock. A replay would decide that differently, because the clock has advanced. Therefore the decision is recorded: a
-checkpoint lists the offsets in its replay range that were rejected by the clock, and a replay does not use the clock. An
+checkpoint lists the events in its replay range that were rejected by the clock, and a replay does not use the clock. An
 event newer than all accepted events need not be listed: the checkpoint's watermark shows that it was rejected.
 """
 
@@ -17,9 +17,18 @@ from forebay.stream.core.time_format import rfc3339
 from forebay.stream.core.time_units import guess_unit
 
 MAX_LISTED: Final = 200
-"""The number of offsets that a checkpoint may list: at most 2,600 of its 4,096 bytes."""
+"""The number of events that a checkpoint may list: at most 2,600 of its 4,096 bytes, or 3,800 if all are rows of records."""
 MAX_REMEMBERED: Final = 10_000
 """The number of rejected events that are remembered in case a checkpoint has to list them."""
+
+
+Place = int | tuple[int, int]
+"""The position of an event: its offset, or its offset and row if its record holds several events."""
+
+
+def offset_of(place: Place) -> int:
+    """Return the offset of an event's record."""
+    return place if isinstance(place, int) else place[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +49,11 @@ class ReplayDecisions(NamedTuple):
     """The decisions by the clock that a replay repeats.
 
     newest: the newest event time that was accepted before the checkpoint's head.
-    offsets: the events that were rejected by the clock although they are not newer than that.
+    places: the events that were rejected by the clock although they are not newer than that.
     """
 
     newest: int
-    offsets: frozenset[int]
+    places: frozenset[Place]
 
 
 class TimestampGuard:
@@ -52,13 +61,13 @@ class TimestampGuard:
 
     def __init__(self, bounds: TimestampBounds) -> None:
         self._bounds = bounds
-        self._by_clock: list[tuple[int, int]] = []
+        self._by_clock: list[tuple[Place, int]] = []
 
     def reject(
         self,
         times: Sequence[int],
         stamps: Sequence[int],
-        offsets: Sequence[int],
+        places: Sequence[Place],
         *,
         wall_ms: int,
         replay: ReplayDecisions | None,
@@ -81,7 +90,7 @@ class TimestampGuard:
         }
         if replay is not None:
             newest, listed = replay
-            rejected = [row for row, t in enumerate(times) if t > newest or offsets[row] in listed]
+            rejected = [row for row, t in enumerate(times) if t > newest or places[row] in listed]
         elif bounds.broker_time or not times or max(times) <= wall_ms + ahead_ms:
             return rows
         else:
@@ -89,20 +98,20 @@ class TimestampGuard:
         for row in rejected:
             if row not in rows:
                 rows[row] = "clock"
-                self._by_clock.append((offsets[row], times[row]))
+                self._by_clock.append((places[row], times[row]))
         return rows
 
-    def listed(self, replay_from: int, newest: int) -> tuple[int, ...]:
-        """Return the offsets for a checkpoint from which a replay begins at `replay_from`.
+    def listed(self, replay_from: int, newest: int) -> tuple[Place, ...]:
+        """Return the events for a checkpoint from which a replay begins at `replay_from`.
 
         newest: the newest event time accepted so far.
         """
-        return tuple(offset for offset, t in self._by_clock if offset >= replay_from and t <= newest)
+        return tuple(place for place, t in self._by_clock if offset_of(place) >= replay_from and t <= newest)
 
     def forget_before(self, replay_from: int) -> None:
         """Forget the events before `replay_from`, which no replay will read again."""
-        if self._by_clock and self._by_clock[0][0] < replay_from:
-            self._by_clock = [(offset, t) for offset, t in self._by_clock if offset >= replay_from]
+        if self._by_clock and offset_of(self._by_clock[0][0]) < replay_from:
+            self._by_clock = [(place, t) for place, t in self._by_clock if offset_of(place) >= replay_from]
 
     @property
     def num_remembered(self) -> int:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
-from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPartition
+from forebay.stream.core.records import BatchResult, Chunk, Record, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
+from forebay.stream.core.rows import RowRecords, distinct_records, position_of, selected
 from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.encoder import (
     Encoder,
@@ -32,6 +33,7 @@ from forebay.stream.output.encoder import (
 from forebay.stream.output.ledger import Ledger, ModelLedger, encode_delta
 
 NO_HEADERS: Headers = []
+_Value = TypeVar("_Value")
 
 _KEY, _TIMESTAMP, _HEADERS, _OFFSET = map(attrgetter, ("key", "timestamp", "headers", "offset"))
 
@@ -113,6 +115,11 @@ def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
     """Cut rows into slices whose predictions take approximately `MAX_SLICE_BYTES` at most."""
     size = max(1, MAX_SLICE_BYTES // prediction_bytes(output_dim))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _of_each(records: Sequence[Record], value_of: Callable[[Any], _Value]) -> list[_Value]:
+    """Return a value of each event's record, which is computed once for all rows of a record."""
+    return records.of_sources(value_of) if isinstance(records, RowRecords) else list(map(value_of, records))
 
 
 class ModelEmitter(ABC):
@@ -235,7 +242,7 @@ class Emitter(ModelEmitter):
         )
         rows = [row for row in range(count) if row not in failures] if failures else None
         values = yield from self._encode(result, chunk, first_row, rows)
-        with_headers = any(map(_HEADERS, chunk.records))
+        with_headers = any(map(_HEADERS, distinct_records(chunk.records)))
         decisions_B = None if result.decisions_B is None else result.decisions_B[first_row : first_row + count]
         if decisions_B is not None and not decisions_B.any():
             decisions_B = None
@@ -292,7 +299,11 @@ class Emitter(ModelEmitter):
     ) -> None:
         """Add the rows that are predicted to the ledger: all but failures."""
         records = chunk.records
-        timestamps_B = np.fromiter(map(_TIMESTAMP, records), np.int64, len(records))
+        timestamps_B = (
+            records.timestamps()
+            if isinstance(records, RowRecords)
+            else np.fromiter(map(_TIMESTAMP, records), np.int64, len(records))
+        )
         if failures:
             timestamps_B = np.delete(timestamps_B, list(failures))
         if decisions_B is None:
@@ -318,12 +329,12 @@ class Emitter(ModelEmitter):
         """Add the predictions, and add rows whose prediction is too large to `failures`."""
         if not values:
             return
-        records = chunk.records if rows is None else [chunk.records[row] for row in rows]
-        keys = list(map(_KEY, records))
+        records = chunk.records if rows is None else selected(chunk.records, rows)
+        keys = _of_each(records, _KEY)
         if chunk.keys:
             chunk_rows = range(len(records)) if rows is None else rows
             keys = [chunk.keys.get(row, key) for row, key in zip(chunk_rows, keys, strict=True)]
-        headers = [prediction_headers(record) for record in records] if with_headers else [NO_HEADERS] * len(records)
+        headers = _of_each(records, prediction_headers) if with_headers else [NO_HEADERS] * len(records)
         longest_key = max(map(len, filter(None, keys)), default=0)
         if with_headers or max(map(len, values)) + longest_key + 128 > topic.max_bytes:
             sendable = []
@@ -356,14 +367,14 @@ class Emitter(ModelEmitter):
         self, chunk: Chunk, failures: dict[int, RowFailure], emission: Emission, ledger: ModelLedger
     ) -> None:
         topic = self._topics.dead_letters
-        # Rejected records and failed rows, sorted by offset below.
+        # Rejected records and failed rows, sorted by position below.
         named_kinds = KINDS_OF_COLUMNS if self._names_rejections else frozenset()
         letters = [(r.record, r.kind, r.message, None, None, r.kind in named_kinds, r.count) for r in chunk.rejections]
         letters += [
             (chunk.records[row], failure.kind, failure.message, failure.stack, chunk.ids[row], True, 1)  # type: ignore[misc]
             for row, failure in failures.items()
         ]
-        letters.sort(key=lambda letter: letter[0].offset)
+        letters.sort(key=lambda letter: position_of(letter[0]))
         for record, kind, message, stack, event_id, names_model, count in letters:
             key, value, headers = dead_letter(
                 record,

@@ -7,7 +7,8 @@ several times faster than one JSON document per row, and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
 import orjson
@@ -17,11 +18,13 @@ from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.core.decisions import ABSTENTIONS
 from forebay.stream.core.outputs import Headers
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
+from forebay.stream.core.rows import RowRecords, row_of, selected
 from forebay.stream.output.slices import SliceColumn, SliceEncoder, json_slices
 from forebay.stream.output.wire import EncodableWindow
 
 NUMBER_BYTES: Final = 14
 """Size of a float32 in JSON, with its comma; few are longer."""
+_OFFSET: Final = attrgetter("offset")
 DOCUMENT_BYTES: Final = 300
 """Size of a prediction without its outputs, for an id of usual length."""
 
@@ -85,23 +88,23 @@ class PredictionEncoder:
         """
         ids, records, timestamps = chunk.ids, chunk.records, chunk.timestamps
         if rows is not None:
-            ids, records, timestamps = ([column[row] for row in rows] for column in (ids, records, timestamps))  # type: ignore[assignment]
+            ids, records, timestamps = selected(ids, rows), selected(records, rows), selected(timestamps, rows)
         if not len(ids):
             return []
         scores, confidences, endings = self._columns(result, first_row, len(chunk.records), rows)
-        model, source = self._model, _source(chunk.partition)
+        model, source, offsets = self._model, _source(chunk.partition), _offsets(records)
         added = self._added(result, chunk, first_row, rows)
         if added is not None:
             return [
-                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}{a}}}'.encode()
-                for i, s, c, e, r, t, a in zip(
-                    _json_strings(ids), scores, confidences, endings, records, timestamps, added, strict=True
+                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{o},"timestamp":{t}}}{a}}}'.encode()
+                for i, s, c, e, o, t, a in zip(
+                    _json_strings(ids), scores, confidences, endings, offsets, timestamps, added, strict=True
                 )
             ]
         return [
-            f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}}}'.encode()
-            for i, s, c, e, r, t in zip(
-                _json_strings(ids), scores, confidences, endings, records, timestamps, strict=True
+            f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{o},"timestamp":{t}}}}}'.encode()
+            for i, s, c, e, o, t in zip(
+                _json_strings(ids), scores, confidences, endings, offsets, timestamps, strict=True
             )
         ]
 
@@ -181,12 +184,21 @@ def _source(partition: TopicPartition) -> str:
     return f'{{"topic":{orjson.dumps(partition.topic).decode()},"partition":{partition.partition},"offset":'
 
 
+def _offsets(records: Sequence[Record]) -> Iterable[int | str]:
+    """Return what follows `"offset":` in the source of each event: its offset, and its row if it has one."""
+    if not isinstance(records, RowRecords):
+        return map(_OFFSET, records)
+    places = zip(records.offsets().tolist(), records.row_B.tolist(), strict=True)
+    return [offset if row < 0 else f'{offset},"row":{row}' for offset, row in places]
+
+
 def _text(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
 def _json_strings(ids: Sequence[str]) -> Sequence[str]:
     """Return each id as the content of a JSON string, which is almost always the id itself."""
+    ids = ids if type(ids) is list else list(ids)
     if b"\\" in orjson.dumps(ids):
         return [orjson.dumps(event_id).decode()[1:-1] for event_id in ids]
     return ids
@@ -227,6 +239,8 @@ def dead_letter(
         (names.ERROR_OFFSET, b"%d" % (record.first_offset if isinstance(record, Unreadable) else record.offset)),
         (names.ERROR_TIMESTAMP, b"%d" % record.timestamp),
     ]
+    if (row := row_of(record)) is not None:
+        added.append((names.ERROR_ROW, b"%d" % row))
     if isinstance(record, Unreadable) and record.offset > record.first_offset:
         added.append((names.ERROR_LAST_OFFSET, b"%d" % record.offset))
         added.append((names.ERROR_COUNT, b"%d" % record.count))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk, Record, record_bytes
+from forebay.stream.core.rows import selected
 
 Mask = npt.NDArray[np.bool_]
 
@@ -42,9 +42,9 @@ class DividedChunk:
         found: list[int] = versions[np.argsort(counts, kind="stable")].tolist()
         return found
 
-    def records_of(self, version: int) -> list[Record]:
+    def records_of(self, version: int) -> Sequence[Record]:
         """Return the records of a version, valid or not."""
-        return list(compress(self._records, self._mask(version).tolist()))
+        return selected(self._records, np.flatnonzero(self._mask(version)))
 
     def part_of(self, version: int, *, num_bytes: int | None = None) -> Chunk:
         """Return the records of a version, which must have some, as a chunk.
@@ -54,7 +54,6 @@ class DividedChunk:
         chunk, mask_N = self._chunk, self._mask(version)
         is_valid_N = self._is_valid_N
         mask_B = mask_N if is_valid_N is None else mask_N[is_valid_N]
-        selected = mask_B.tolist()
         rows = np.flatnonzero(mask_B)
         last = int(np.flatnonzero(mask_N)[-1])
         new_index_N = np.cumsum(mask_N) - 1
@@ -62,9 +61,9 @@ class DividedChunk:
         return replace(
             chunk,
             model=ModelRef(chunk.model.name, version),
-            records=list(compress(chunk.records, selected)),
-            ids=list(compress(chunk.ids, selected)),
-            timestamps=list(compress(chunk.timestamps, selected)),
+            records=selected(chunk.records, rows),
+            ids=selected(chunk.ids, rows),
+            timestamps=selected(chunk.timestamps, rows),
             x_BF=chunk.x_BF[rows],
             rejections=[
                 replace(rejection, index=int(new_index_N[rejection.index]))

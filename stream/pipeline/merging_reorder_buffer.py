@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, MicroBatch, TopicPartition
+from forebay.stream.core.rows import RowRecords
 from forebay.stream.output.encoder import prediction_bytes
 
 _UNLIMITED: Final = 1 << 63
@@ -135,7 +136,7 @@ class MergingReorderBuffer:
         """Return the greatest offset, up to the frontier, below which the finished pieces fit the bounds; -1 if none do."""
         frontier = bounds.frontier
         pieces = [piece for queue in queues.values() for piece in _takeable(queue, frontier)]
-        pieces.sort(key=_next_offset)
+        pieces.sort(key=_end_offset)
         sizes = accumulate(map(_size, pieces))
         byte_sizes = accumulate(map(self._num_bytes, pieces))
         best = -1
@@ -143,7 +144,7 @@ class MergingReorderBuffer:
             fits = size <= bounds.max_records and num_bytes <= bounds.max_bytes
             if not fits and (best >= 0 or not bounds.at_least_one):
                 return best
-            end = min(piece.part.next_offset, frontier)
+            end = min(_end_offset(piece), frontier)
             if _align(end, queues) == end:
                 best = end
         return best
@@ -152,7 +153,7 @@ class MergingReorderBuffer:
         for queue in queues.values():
             while queue.finished:
                 piece = queue.finished[0]
-                if piece.part.next_offset <= frontier:
+                if _end_offset(piece) <= frontier:
                     yield queue.finished.popleft()
                     continue
                 count = _records_below(piece.part, frontier)
@@ -213,7 +214,7 @@ def _align(frontier: int, queues: dict[ModelRef, _LaneQueue]) -> int:
 
 def _takeable(queue: _LaneQueue, frontier: int) -> Iterator[_Piece]:
     for piece in queue.finished:
-        if piece.part.next_offset > frontier and not _records_below(piece.part, frontier):
+        if _end_offset(piece) > frontier and not _records_below(piece.part, frontier):
             return
         yield piece
 
@@ -223,11 +224,16 @@ def _records_below(part: BatchPart, frontier: int) -> int:
     if not isinstance(part, Chunk) or part.first_offset >= frontier:
         return 0
     rejected = sum(rejection.record.offset < frontier for rejection in part.rejections)
-    return bisect_left(part.records, frontier, key=_OFFSET) + rejected
+    records = part.records
+    if isinstance(records, RowRecords):
+        return int(records.offsets().searchsorted(frontier)) + rejected
+    return bisect_left(records, frontier, key=_OFFSET) + rejected
 
 
-def _next_offset(piece: _Piece) -> int:
-    return piece.part.next_offset
+def _end_offset(piece: _Piece) -> int:
+    """Return the offset after the last record of a piece. Lanes may share the rows of a record, so all have to reach it."""
+    part = piece.part
+    return part.end_offset if isinstance(part, Chunk) else part.next_offset
 
 
 def _size(piece: _Piece) -> int:

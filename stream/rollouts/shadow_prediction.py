@@ -65,12 +65,13 @@ def _json_rows(values_BO: Any) -> list[str]:
 
 
 class PairSource(NamedTuple):
-    """The events of pairs, as columns. partition: they are all of one partition."""
+    """The events of pairs, as columns. partition: they are all of one partition; rows: None for a record that is one event."""
 
     partition: TopicPartition
     ids: Sequence[str]
     offsets: Sequence[int]
     timestamps: Sequence[int]
+    rows: Sequence[int | None]
 
 
 def encode_pairs(
@@ -80,9 +81,15 @@ def encode_pairs(
     middle = f',"model":{orjson.dumps(model).decode()},"revision":{revision},"source":{{"topic":'
     middle += f'{orjson.dumps(source.partition.topic).decode()},"partition":{source.partition.partition},"offset":'
     return [
-        f'{{"id":{orjson.dumps(i).decode()}{middle}{o},"timestamp":{t}}},"primary":{p},"shadow":{s}}}'.encode()
-        for i, o, t, p, s in zip(source.ids, source.offsets, source.timestamps, primary, shadow, strict=True)
+        f'{{"id":{orjson.dumps(i).decode()}{middle}{_place(o, r)},"timestamp":{t}}},"primary":{p},"shadow":{s}}}'.encode()
+        for i, o, r, t, p, s in zip(
+            source.ids, source.offsets, source.rows, source.timestamps, primary, shadow, strict=True
+        )
     ]
+
+
+def _place(offset: int, row: int | None) -> str:
+    return str(offset) if row is None else f'{offset},"row":{row}'
 
 
 class PredictedSide(msgspec.Struct, frozen=True):
@@ -115,12 +122,13 @@ class PredictedSide(msgspec.Struct, frozen=True):
 
 
 class EventSource(msgspec.Struct, frozen=True):
-    """The record of an event. timestamp: the event's own, ms since the Unix epoch."""
+    """The record of an event. timestamp: the event's own, ms since the Unix epoch; row: its row, if the record has several."""
 
     topic: str
     partition: int
     offset: int
     timestamp: int
+    row: int | None = None
 
 
 class ShadowPair(msgspec.Struct, frozen=True):

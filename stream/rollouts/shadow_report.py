@@ -56,16 +56,17 @@ class VersionReport:
     first_ms: int | None = None
     last_ms: int | None = None
     _largest: list[tuple[float, int, ShadowPair]] = field(default_factory=list)
-    _read_to: dict[TopicPartition, int] = field(default_factory=dict)
+    _read_to: dict[TopicPartition, tuple[int, int]] = field(default_factory=dict)
 
     def is_new(self, pair: ShadowPair) -> bool:
         """Return whether the event of a pair is a new one, and count it as repeated if it is not."""
         source = pair.source
         place = TopicPartition(source.topic, source.partition)
-        if source.offset <= self._read_to.get(place, -1):
+        position = (source.offset, source.row or 0)
+        if position <= self._read_to.get(place, (-1, 0)):
             self.repeated += 1
             return False
-        self._read_to[place] = source.offset
+        self._read_to[place] = position
         self.first_ms = source.timestamp if self.first_ms is None else min(self.first_ms, source.timestamp)
         self.last_ms = source.timestamp if self.last_ms is None else max(self.last_ms, source.timestamp)
         return True

@@ -18,6 +18,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.outputs import Outgoing, OutputTopic
 from forebay.stream.core.records import FloatMatrix, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
+from forebay.stream.core.rows import position_of, row_of
 from forebay.stream.decode import Decoder
 from forebay.stream.inference.bisect import infer
 from forebay.stream.inference.decision import DecisionLayer
@@ -131,11 +132,13 @@ class ShadowWork:
         first = 0
         for part in job.parts:
             records = part.chunk.records[part.rows.start : part.rows.stop]
-            index_of = {record.offset: first + index for index, record in enumerate(records)}
+            index_of = {position_of(record): first + index for index, record in enumerate(records)}
             for chunk in self._decoder.decode({part.chunk.partition: records}, part.chunk.epoch):
                 matrices.append(chunk.x_BF)
-                rows += [index_of[record.offset] for record in chunk.records]
-                rejected |= {index_of[one.record.offset]: RowFailure(one.kind, one.message) for one in chunk.rejections}
+                rows += [index_of[position_of(record)] for record in chunk.records]
+                rejected |= {
+                    index_of[position_of(one.record)]: RowFailure(one.kind, one.message) for one in chunk.rejections
+                }
             first += len(records)
         return np.concatenate(matrices), rows, rejected
 
@@ -152,7 +155,11 @@ class ShadowWork:
             first = events.stop
             records = chunk.records[rows]
             source = PairSource(
-                chunk.partition, chunk.ids[rows], [record.offset for record in records], chunk.timestamps[rows]
+                chunk.partition,
+                ids=chunk.ids[rows],
+                offsets=[record.offset for record in records],
+                timestamps=chunk.timestamps[rows],
+                rows=list(map(row_of, records)),
             )
             values = encode_pairs(
                 self._model.name, job.revision, source, primary=primaries[events], shadow=shadows[events]

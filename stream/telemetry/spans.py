@@ -22,6 +22,7 @@ from opentelemetry.util.types import AttributeValue
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, TopicPartition
+from forebay.stream.core.rows import distinct_records
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry.metric_store import EventExemplar, Exemplar
 from forebay.stream.telemetry.trace_context import SampledEvent, sampled_events, to_traceparent
@@ -298,9 +299,10 @@ def _events_of(result: BatchResult, traced: _TracedBatch) -> list[SampledEvent]:
 
 def _sampled_of(chunk: Chunk) -> list[SampledEvent]:
     if not chunk.rejections:
-        return sampled_events(chunk.records, limit=MAX_LINKS) if any(map(_has_headers, chunk.records)) else []
+        records = distinct_records(chunk.records)
+        return sampled_events(records, limit=MAX_LINKS) if any(map(_has_headers, records)) else []
     rejected = (rejection.record for rejection in chunk.rejections)
-    events = sampled_events(chain(chunk.records, rejected), limit=MAX_LINKS)
+    events = sampled_events(chain(distinct_records(chunk.records), rejected), limit=MAX_LINKS)
     return sorted(events, key=lambda event: event.offset)
 
 

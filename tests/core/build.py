@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,6 +23,7 @@ from forebay.stream.core.records import (
     TopicPartition,
     Unreadable,
 )
+from forebay.stream.core.rows import RowRecords, position_of
 
 EPOCH = Epoch(generation=1, member_id="member", instance_id=None, counter=1)
 MODEL = ModelRef("m", 1)
@@ -103,6 +105,62 @@ def chunk(
         next_offset=offsets[-1] + 1,
         keys={},
         deadlines=deadlines or {},
+    )
+
+
+@dataclass(frozen=True)
+class FakeSource:
+    """A record with several rows."""
+
+    offset: int
+    num_rows: int
+    timestamp: int = JULY
+    key: bytes | None = b"key"
+    headers: Sequence[tuple[str, bytes]] = field(default=())
+    row_bytes: int = 10
+
+    def value_of(self, row: int) -> bytes:
+        return b"%d/%d" % (self.offset, row)
+
+
+def rows_chunk(
+    counts: Mapping[int, int],
+    *,
+    rejected: Sequence[tuple[int, int]] = (),
+    model: ModelRef = MODEL,
+    partition: TopicPartition = P0,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> Chunk:
+    """Return a chunk with records that have this number of rows, by offset; 0 stands for a record that is one event.
+
+    rejected: positions of rejected events, with row 0 if the record is one event.
+    """
+    sources: list[Any] = [
+        FakeSource(offset, count, timestamp=JULY + offset, headers=headers)
+        if count
+        else FakeRecord(offset, b"x" * 10, timestamp=JULY + offset, key=b"key", headers=headers)
+        for offset, count in counts.items()
+    ]
+    source_B = [index for index, count in enumerate(counts.values()) for _ in range(max(1, count))]
+    row_B = [row for count in counts.values() for row in (range(count) if count else (-1,))]
+    every = RowRecords(sources, np.array(source_B), np.array(row_B))
+    bad = [index for index, record in enumerate(every) if position_of(record) in rejected]
+    rejections = [Rejection(index, every[index], FailureKind.WRONG_TYPE, "not a number") for index in bad]
+    is_good = np.array([index not in bad for index in range(len(every))], dtype=np.bool_)
+    records = every.take(is_good)
+    x_BF = np.array([[sum(position_of(record))] for record in records], dtype=np.float32).reshape(len(records), 1)
+    return Chunk(
+        partition,
+        EPOCH,
+        model,
+        records=records,
+        ids=["{}-{}".format(*position_of(record)) for record in records],
+        timestamps=[JULY + record.offset for record in records],
+        x_BF=x_BF,
+        rejections=rejections,
+        num_records=len(every),
+        num_bytes=every.num_bytes(),
+        next_offset=max(counts) + 1,
     )
 
 

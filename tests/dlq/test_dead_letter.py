@@ -14,12 +14,13 @@ from rich.console import Console
 from forebay.schemas import headers as names
 from forebay.schemas.examples import good_examples
 from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.rows import RowRecord
 from forebay.stream.dlq.dead_letter import DeadLetter, Position, parse_dead_letter
 from forebay.stream.dlq.render import dead_letter_text, list_table
 from forebay.stream.dlq.replay_plan import ReplayTarget, SkipReason, reason_to_skip
 from forebay.stream.dlq.stats import Stats
 from forebay.stream.output.encoder import dead_letter
-from tests.core.build import JULY, FakeRecord, unreadable
+from tests.core.build import JULY, FakeRecord, FakeSource, unreadable
 from tests.dlq.build import DEAD_0, EVENT, FEATURES_1, dead_letter_record, make_dead_letter
 
 ERROR_NAMES = [name for key, name in vars(names).items() if key.startswith("ERROR_") and key != "ERROR_PREFIX"]
@@ -36,6 +37,18 @@ def test_a_dead_letter_is_parsed_back() -> None:
     assert (parsed.replay_count, parsed.replay_from) == (2, "dead-letters-0@3")
     assert (parsed.key, parsed.value, parsed.headers) == (b"k", EVENT, tuple(headers))
     assert parsed.spec is FAILURES[FailureKind.MODEL_ERROR] and parsed.event_id == "e1"
+
+
+def test_a_row_of_a_record_is_named_with_its_record() -> None:
+    key, value, headers = dead_letter(
+        RowRecord(FakeSource(42, 3), 2), FEATURES_1, FailureKind.WRONG_TYPE, "no number", max_bytes=100_000
+    )
+    parsed = parse_dead_letter(DEAD_0, FakeRecord(7, value, timestamp=JULY, key=key, headers=headers))
+    assert parsed is not None and (parsed.source.offset, parsed.source_row, parsed.value) == (42, 2, b"42/2")
+    assert json.loads(parsed.to_json())["source"]["row"] == 2
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(dead_letter_text(parsed, max_bytes=10))
+    assert "features-1@42 row 2" in console.export_text()
 
 
 def test_a_cut_value_is_marked() -> None:

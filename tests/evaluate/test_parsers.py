@@ -158,6 +158,17 @@ def test_a_label_and_its_prediction_have_the_same_hash(join_by: str, made: Polle
     assert other.hashes_B.tolist() != part.hashes_B.tolist()
 
 
+def test_labels_name_rows_of_records_by_position_and_row() -> None:
+    source = {"topic": "features", "partition": 1, "offset": 101}
+    rows = [{**source, "row": row} for row in (0, 1)]
+    predictions = [prediction(n, source={**place, "timestamp": NOW_MS - 59_999}) for n, place in enumerate(rows)]
+    ((part,), refused) = prediction_parser("position").parse(predictions)
+    labels = [label(row, id=..., source=place) for row, place in enumerate([*rows, source])]
+    columns, refused = label_parser("position").parse([*labels, label(9, id=..., source={**source, "row": "0"})])
+    assert columns.hashes_B.tolist()[:2] == part.hashes_B.tolist() and len(set(columns.hashes_B.tolist())) == 3
+    assert [refusal.reason for refusal in refused] == ["no_key"]
+
+
 def test_a_label_by_key_and_time_needs_a_key() -> None:
     record = Polled(1, json.dumps({"label": 1, "timestamp": NOW_MS}).encode(), key=None)
     assert label_parser("key_and_time").parse([record]).refused[0].reason == "no_key"

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Chunk, Committed
+from forebay.stream.core.rows import RowRecords
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
 from forebay.stream.eventtime.window_chunk import WindowChunk
-from tests.core.build import EPOCH, JULY, MODEL, P0, FakeRecord, ManualClock
+from tests.core.build import EPOCH, JULY, MODEL, P0, FakeRecord, FakeSource, ManualClock
 from tests.eventtime.build import plan, spans
 
 A = b"a"
@@ -126,6 +127,27 @@ def test_a_replay_rejects_the_same_events_although_the_clock_has_advanced() -> N
     assert again.take(poll(0, [JULY, JULY + 50 * 60_000, JULY + 90 * 60_000, JULY + HOUR])) == []
     found = take(again, poll(4, [JULY + 90 * 60_000, JULY + 2 * HOUR]))
     assert spans(found.windows) == [(A, 0, 2 * HOUR, 3)], "offsets 0, 3 and 4, as if nothing had happened"
+
+
+def test_a_replay_rejects_the_same_rows_of_a_record() -> None:
+    def rows(offset: int, times: list[int]) -> Chunk:
+        source = FakeSource(offset, len(times), timestamp=-1, key=A)
+        records = RowRecords([source], np.zeros(len(times), dtype=np.int64), np.arange(len(times)))
+        return replace(poll(offset, times), records=records, next_offset=offset + 1)
+
+    clock = ManualClock()
+    windows = started(clock)
+    take(windows, rows(0, [JULY, JULY + HOUR, JULY]))
+    take(windows, rows(1, [JULY + 50 * 60_000]))
+    clock.advance(3600)
+    chunk = take(windows, rows(2, [JULY + HOUR]))
+    assert chunk.metadata.split(" ")[5:] == ["0.1,1.0"]
+    clock.advance(7200)
+    again = started(clock, committed=Committed(3, chunk.metadata))
+    for part in (rows(0, [JULY, JULY + HOUR, JULY]), rows(1, [JULY + 50 * 60_000]), rows(2, [JULY + HOUR])):
+        assert again.take(part) == []
+    found = take(again, rows(3, [JULY + 90 * 60_000, JULY + 2 * HOUR]))
+    assert spans(found.windows) == [(A, 0, 2 * HOUR, 4)], "rows 0 and 2 of offset 0, and offsets 2 and 3"
 
 
 def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.core.records import HEADER_OBJECT_BYTES, Unreadable
+from forebay.stream.core.header_sizes import HEADER_OBJECT_BYTES
+from forebay.stream.core.records import Unreadable
 from forebay.stream.kafka.protocol.decompression import CODEC_NAMES, NotUnpackable, UnpackedTooLarge, unpack
 from forebay.stream.kafka.protocol.record_batch import (
     BATCH_HEADERS,
