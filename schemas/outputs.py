@@ -78,8 +78,8 @@ def _event_source() -> Schema:
             "topic": text("The input topic, prefix included."),
             "partition": count("The partition of the input topic."),
             "offset": count("The offset in the partition."),
-            "row": event_row(),
             "timestamp": _window_time("The event's own timestamp; for a window, its start"),
+            "row": event_row(),
         },
     }
 

@@ -34,14 +34,17 @@ class AvroWire:
     def class_and_label(self, index: int | None, label: str | None) -> bytes:
         return (NULL if index is None else PRESENT + _long(index)) + _optional_string(label)
 
-    def sources(self, partition: TopicPartition, offsets_B: Integers, timestamps_B: Integers) -> list[bytes]:
+    def sources(
+        self, partition: TopicPartition, offsets_B: Integers, timestamps_B: Integers, rows_B: Integers | None = None
+    ) -> list[bytes]:
         head = _string(partition.topic) + _long(partition.partition)
         offsets, timestamps = zigzags(offsets_B), zigzags(timestamps_B)
         offsets_BN, timestamps_BN = varint_matrix(offsets), varint_matrix(timestamps)
-        if offsets_BN is not None and timestamps_BN is not None:
-            return row_bytes((head, offsets_BN, timestamps_BN), len(offsets))
-        pairs = zip(varints(offsets), varints(timestamps), strict=True)
-        return [head + offset + timestamp for offset, timestamp in pairs]
+        if offsets_BN is not None and timestamps_BN is not None and rows_B is None:
+            return row_bytes((head, offsets_BN, timestamps_BN, NULL), len(offsets))
+        rows = [NULL] * len(offsets) if rows_B is None else list(map(_optional_row, rows_B.tolist()))
+        parts = zip(varints(offsets), varints(timestamps), rows, strict=True)
+        return [head + offset + timestamp + row for offset, timestamp, row in parts]
 
     def window(self, window: EncodableWindow | None) -> bytes:
         if window is None:
@@ -61,6 +64,10 @@ class AvroWire:
 
 def _long(value: int) -> bytes:
     return varint(zigzag(value))
+
+
+def _optional_row(row: int) -> bytes:
+    return NULL if row < 0 else PRESENT + _long(row)
 
 
 def _string(text: str) -> bytes:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from forebay.stream.core.decisions import ABSTENTIONS
 from forebay.stream.core.records import BatchResult, Chunk, FloatMatrix, TopicPartition
+from forebay.stream.core.rows import RowRecords, selected
 from forebay.stream.output.slices import SliceColumn, SliceEncoder
 from forebay.stream.output.varints import row_bytes
 from forebay.stream.output.wire import EncodableWindow, Wire
@@ -67,11 +68,15 @@ class BinaryPredictionEncoder:
         """Return one record value per row of a chunk; see `PredictionEncoder.encode`."""
         ids, records, timestamps = chunk.ids, chunk.records, chunk.timestamps
         if rows is not None:
-            ids, records, timestamps = ([column[row] for row in rows] for column in (ids, records, timestamps))  # type: ignore[assignment]
+            ids, records, timestamps = selected(ids, rows), selected(records, rows), selected(timestamps, rows)
         if not len(ids):
             return []
-        offsets_B = np.fromiter(map(_OFFSET, records), np.int64, len(records))
-        sources = self._wire.sources(chunk.partition, offsets_B, np.array(timestamps, np.int64))
+        if isinstance(records, RowRecords):
+            offsets_B, rows_B = records.offsets(), records.row_B
+        else:
+            offsets_B, rows_B = np.fromiter(map(_OFFSET, records), np.int64, len(records)), None
+        times_B = np.fromiter(timestamps, np.int64, len(timestamps))
+        sources = self._wire.sources(chunk.partition, offsets_B, times_B, rows_B)
         numbers, classes = self._columns(result, first_row, len(chunk.records), rows)
         ends = self._ends(result, chunk, first_row, rows)
         starts, texts = self._starts, [event_id.encode() for event_id in ids]
@@ -89,18 +94,18 @@ class BinaryPredictionEncoder:
         rows: Sequence[int] | None,
     ) -> list[bytes]:
         """Return one record value per window; see `PredictionEncoder.encode_windows`."""
-        selected = windows if rows is None else [windows[row] for row in rows]
-        if not selected:
+        chosen = windows if rows is None else [windows[row] for row in rows]
+        if not chosen:
             return []
-        offsets_B = np.array([window.first_offset for window in selected], np.int64)
-        starts_B = np.array([window.start for window in selected], np.int64)
+        offsets_B = np.array([window.first_offset for window in chosen], np.int64)
+        starts_B = np.array([window.start for window in chosen], np.int64)
         sources = self._wire.sources(partition, offsets_B, starts_B)
         numbers, classes = self._columns(result, first_row, len(windows), rows)
-        marks = self._marks(result, first_row, len(windows), rows) or [self._no_abstention] * len(selected)
-        texts = [window.id.encode() for window in selected]
+        marks = self._marks(result, first_row, len(windows), rows) or [self._no_abstention] * len(chosen)
+        texts = [window.id.encode() for window in chosen]
         return [
             b"".join((self._starts[len(i)], i, n, c, s, self._wire.window(w), self._no_slices, m))
-            for i, n, c, s, w, m in zip(texts, numbers, classes, sources, selected, marks, strict=True)
+            for i, n, c, s, w, m in zip(texts, numbers, classes, sources, chosen, marks, strict=True)
         ]
 
     def _columns(

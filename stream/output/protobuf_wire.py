@@ -23,6 +23,7 @@ _SCORES: Final = _tag(4, _BYTES)
 _SOURCE: Final = _tag(8, _BYTES)
 _SOURCE_OFFSET: Final = _tag(3, _VARINT)
 _SOURCE_TIMESTAMP: Final = _tag(4, _VARINT)
+_SOURCE_ROW: Final = 5
 
 
 class ProtobufWire:
@@ -42,17 +43,21 @@ class ProtobufWire:
     def class_and_label(self, index: int | None, label: str | None) -> bytes:
         return (b"" if index is None else _integer(6, index)) + (b"" if label is None else _text(7, label))
 
-    def sources(self, partition: TopicPartition, offsets_B: Integers, timestamps_B: Integers) -> list[bytes]:
+    def sources(
+        self, partition: TopicPartition, offsets_B: Integers, timestamps_B: Integers, rows_B: Integers | None = None
+    ) -> list[bytes]:
         head = _text(1, partition.topic) + _integer(2, partition.partition)
         offsets, timestamps = offsets_B.view("u8"), timestamps_B.view("u8")
         offsets_BN, timestamps_BN = varint_matrix(offsets), varint_matrix(timestamps)
-        if offsets_BN is not None and timestamps_BN is not None:
+        if offsets_BN is not None and timestamps_BN is not None and rows_B is None:
             length = len(head) + 2 + offsets_BN.shape[1] + timestamps_BN.shape[1]
             start = _SOURCE + varint(length) + head + _SOURCE_OFFSET
             return row_bytes((start, offsets_BN, _SOURCE_TIMESTAMP, timestamps_BN), len(offsets))
-        pairs = zip(varints(offsets), varints(timestamps), strict=True)
+        rows = [b""] * len(offsets) if rows_B is None else list(map(_optional_row, rows_B.tolist()))
+        parts = zip(varints(offsets), varints(timestamps), rows, strict=True)
         return [
-            _message(8, head + _SOURCE_OFFSET + offset + _SOURCE_TIMESTAMP + timestamp) for offset, timestamp in pairs
+            _message(8, head + _SOURCE_OFFSET + offset + _SOURCE_TIMESTAMP + timestamp + row)
+            for offset, timestamp, row in parts
         ]
 
     def window(self, window: EncodableWindow | None) -> bytes:
@@ -71,6 +76,10 @@ class ProtobufWire:
 def _integer(number: int, value: int) -> bytes:
     # A negative number takes ten bytes: its two's complement in 64 bits.
     return _tag(number, _VARINT) + varint(value & (1 << 64) - 1)
+
+
+def _optional_row(row: int) -> bytes:
+    return b"" if row < 0 else _integer(_SOURCE_ROW, row)
 
 
 def _text(number: int, text: str) -> bytes:

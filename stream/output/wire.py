@@ -56,8 +56,10 @@ class Wire(Protocol):
 
     def class_and_label(self, index: int | None, label: str | None) -> bytes: ...
 
-    def sources(self, partition: TopicPartition, offsets_B: Integers, timestamps_B: Integers) -> list[bytes]:
-        """Return the source of each row."""
+    def sources(
+        self, partition: TopicPartition, offsets_B: Integers, timestamps_B: Integers, rows_B: Integers | None = None
+    ) -> list[bytes]:
+        """Return the source of each row. rows_B: the rows of the events in their records, -1 for a record that is one event."""
 
     def window(self, window: EncodableWindow | None) -> bytes: ...
 
