@@ -41,6 +41,7 @@ IMPORTED_ONLY_BY = {
         "stream/schema_registry/connection.py",
         "stream/schema_registry/http.py",
     ),
+    "fastavro": ("stream/decode/formats",),
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package
     "pyarrow": ("models/data", "models/statistics", "stream/tables", "stream/demo", "models/training"),

@@ -43,6 +43,8 @@ EXTRA_OF = {
     "forebay/stream/aggregate/transport.py": "aggregate",
     "forebay/stream/bench/": "bench",
     "forebay/stream/demo/": "demo",
+    "forebay/stream/decode/formats/avro.py": "avro",
+    "forebay/stream/decode/formats/avro_schema.py": "avro",
     "forebay/stream/publish/files.py": "files",
     "forebay/stream/publish/parquet_rows.py": "files",
     "forebay/stream/telemetry/resources.py": "gpu",
@@ -52,6 +54,7 @@ EXTRA_OF = {
 EXTRAS = frozenset(
     [
         "aggregate",
+        "avro",
         "bench",
         "demo",
         "embedded",

@@ -48,7 +48,7 @@ def failure(avro: AvroFormat, payload: bytes) -> InvalidPayload:
 
 
 def column(avro: AvroFormat, payloads: list[bytes], *path: str) -> Column:
-    """Return a column of payloads, none of which is a suspect."""
+    """Return a column of payloads. None may be a suspect."""
     parsed = avro.columns(payloads, [path], start=0)
     assert parsed is not None and not parsed.suspects_B.any()
     return parsed.columns[path]
