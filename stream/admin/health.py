@@ -33,6 +33,7 @@ class HealthSnapshot:
     cluster_answered_s: time of the cluster's last answer; None if there was none.
     commit_failed_s: time of the last failed commit; None if a commit has succeeded since, or none has failed.
     waiting_for: the revisions that must be applied before partitions can be read.
+    schema_waits: the partitions that wait for a schema, in words. Others are read.
     """
 
     now_s: float
@@ -48,6 +49,7 @@ class HealthSnapshot:
     commit_failed_s: float | None
     breakers: Mapping[str, BreakerState]
     waiting_for: tuple[str, ...] = ()
+    schema_waits: tuple[str, ...] = ()
 
     @property
     def cluster_is_healthy(self) -> bool:
@@ -106,7 +108,9 @@ class StallDetector:
         breakers_closed = all(state is BreakerState.CLOSED for state in snapshot.breakers.values())
         excused = not snapshot.cluster_is_healthy or not breakers_closed or snapshot.draining or not snapshot.warm
         excused = excused or bool(snapshot.waiting_for)
-        has_work = snapshot.in_flight > 0 or (bool(snapshot.lag) and not snapshot.paused)
+        # The lag of partitions that wait for a schema does not shrink, and a restart would not change that.
+        may_read = not snapshot.paused and not snapshot.schema_waits
+        has_work = snapshot.in_flight > 0 or (bool(snapshot.lag) and may_read)
         first = self._working_since_s == -math.inf
         if first or excused or not snapshot.gate_open or not has_work or snapshot.progress != self._progress:
             self._working_since_s = snapshot.now_s
@@ -146,8 +150,8 @@ def startup(snapshot: HealthSnapshot) -> Verdict:
 def readiness(snapshot: HealthSnapshot) -> Verdict:
     """Return whether the worker is ready: model warm, group joined (with or without partitions), gate open, not draining.
 
-    Breakers, an unreachable cluster and a pause are reported as conditions only: they change nothing for clients of the
-    admin API.
+    Breakers, an unreachable cluster, a pause and partitions that wait for a schema are reported as conditions only: they change
+    nothing for clients of the admin API.
     """
     reasons = []
     if not snapshot.warm:
@@ -167,10 +171,12 @@ def readiness(snapshot: HealthSnapshot) -> Verdict:
 
 
 def conditions(snapshot: HealthSnapshot) -> dict[str, object]:
-    """Return the state of breakers, cluster and pause, which is reported whatever the verdicts are."""
+    """Return the state of breakers, cluster, pause and schemas, which is reported whatever the verdicts are."""
+    schemas = {"waiting_for_schemas": list(snapshot.schema_waits)} if snapshot.schema_waits else {}
     healthy, never_answered = snapshot.cluster_is_healthy, snapshot.cluster_answered_s is None
     return {
         "breakers": {name: state.value for name, state in snapshot.breakers.items()},
         "cluster": "ok" if healthy else "unknown" if never_answered else "failing",
         "paused": snapshot.paused,
+        **schemas,
     }

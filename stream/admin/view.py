@@ -33,6 +33,7 @@ from forebay.stream.core.records import Epoch, WindowStatus
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.pipeline.stages import Breakers
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 
@@ -58,6 +59,7 @@ class WorkerComponents:
     lanes_status: returns the status of the lane of each model.
     rollouts: returns the status of the rollouts; none if they are not enabled.
     waiting_for: returns the revisions that must be applied before partitions can be read.
+    schema_waits: returns the partitions that wait for a schema.
     """
 
     models: ServedModels
@@ -69,6 +71,7 @@ class WorkerComponents:
     status_observer: StatusObserver
     rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
     waiting_for: Callable[[], tuple[str, ...]] = tuple
+    schema_waits: Callable[[], Sequence[SchemaWait]] = tuple
 
 
 @dataclass(slots=True)
@@ -139,6 +142,7 @@ class WorkerView:
             commit_failed_s=self._components.status_observer.commit_failed_s,
             breakers={name: breaker.state for name, breaker in self._components.breakers.by_name().items()},
             waiting_for=self._components.waiting_for(),
+            schema_waits=tuple(wait.description for wait in self._components.schema_waits()),
         )
 
     def liveness(self) -> Verdict:

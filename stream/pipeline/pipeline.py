@@ -140,6 +140,8 @@ class Pipeline:
         if self._stages.rollouts is not None and lanes.stuck(now_s):
             self._results_ready.set()  # the task that commits takes their events from them
         self._close_idle_windows(now_s)
+        if (schemas := self._stages.schemas) is not None:
+            schemas.advance(source.epoch)
         wait_s = min(IDLE_WAIT_S, max(0.0, lanes.close_at_s() - now_s))
         topics = lanes.readable_topics(now_s)
         room = self._in_flight.room() if topics and self._may_read(now_s) else 0
@@ -159,7 +161,10 @@ class Pipeline:
             topics=None if topics == all_topics else topics,
         )
         if records and source.epoch is not None:
-            self._process(records, source.epoch, began_s=now_s)
+            if schemas is not None:
+                records = schemas.admit(records, source.epoch)
+            if records:
+                self._process(records, source.epoch, began_s=now_s)
         elif self._in_flight.is_empty:
             positions = source.positions()
             self._uncommitted.keep_assigned(positions)

@@ -17,6 +17,7 @@ from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.lane import Lane
 from forebay.stream.pipeline.rollouts import Rollouts
+from forebay.stream.pipeline.schema_admission import SchemaAdmission
 
 
 class PolledSource(Protocol):
@@ -50,6 +51,7 @@ class Stages:
     windows: None if no model takes windows.
     duplicates: None if events that are sent again are predicted again.
     rollouts: None if the versions are those of the configuration for ever.
+    schemas: None without a schema registry.
     """
 
     source: PolledSource
@@ -61,6 +63,7 @@ class Stages:
     windows: LaneWindows | None = None
     duplicates: DuplicateFilter | None = None
     rollouts: Rollouts | None = None
+    schemas: SchemaAdmission | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import base64
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -17,13 +18,27 @@ from forebay.stream.schema_registry.http import RegistryHttp
 from forebay.stream.schema_registry.store import SchemaStore
 
 
-@asynccontextmanager
-async def open_registry(
+@dataclass(frozen=True, slots=True)
+class RegistryConnection:
+    """A client of a registry, with the HTTP session that it uses."""
+
+    client: SchemaRegistryClient
+    session: aiohttp.ClientSession
+
+    async def close(self) -> None:
+        """Cancel the requests that are in flight, and close the session."""
+        await self.client.close()
+        await self.session.close()
+
+
+def connect_registry(
     section: SchemaRegistrySection, *, store: SchemaStore | None = None, clock: Clock | None = None
-) -> AsyncIterator[SchemaRegistryClient]:
-    """Yield a client of the registry. Sends nothing yet. Raises ConfigError if no registry or an unusable file is configured.
+) -> RegistryConnection:
+    """Return a connection, which sends nothing yet. Call it in a running event loop, and close it.
 
     store: receives the schemas. Default: a new one.
+
+    Raises ConfigError if no registry or an unusable file is configured.
     """
     if not section.urls:
         raise ConfigError(
@@ -31,27 +46,36 @@ async def open_registry(
             remedy="set schema_registry.urls, or FOREBAY_SCHEMA_REGISTRY__URLS",
         )
     # Credentials go to the URLs of the settings only; .netrc and proxies of the environment are not used.
-    async with aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=ssl_context(section), limit=16),
         headers=_authorization(section),
         cookie_jar=aiohttp.DummyCookieJar(),
-    ) as session:
-        http = RegistryHttp(
-            session,
-            section.urls,
-            timeout_s=section.timeout_ms / 1000,
-            max_response_bytes=section.max_response_bytes,
-        )
-        client = SchemaRegistryClient(
-            http,
-            store=SchemaStore(section.max_schemas) if store is None else store,
-            clock=clock,
-            missing_ttl_s=section.retry_backoff_ms / 2000,
-        )
-        try:
-            yield client
-        finally:
-            await client.close()
+    )
+    http = RegistryHttp(
+        session,
+        section.urls,
+        timeout_s=section.timeout_ms / 1000,
+        max_response_bytes=section.max_response_bytes,
+    )
+    client = SchemaRegistryClient(
+        http,
+        store=SchemaStore(section.max_schemas) if store is None else store,
+        clock=clock,
+        missing_ttl_s=section.retry_backoff_ms / 2000,
+    )
+    return RegistryConnection(client, session)
+
+
+@asynccontextmanager
+async def open_registry(
+    section: SchemaRegistrySection, *, store: SchemaStore | None = None, clock: Clock | None = None
+) -> AsyncIterator[SchemaRegistryClient]:
+    """Yield a client of the registry, as `connect_registry` returns it."""
+    connection = connect_registry(section, store=store, clock=clock)
+    try:
+        yield connection.client
+    finally:
+        await connection.close()
 
 
 def _authorization(section: SchemaRegistrySection) -> dict[str, str]:

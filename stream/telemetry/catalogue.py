@@ -44,6 +44,11 @@ EVENT_LATENCY: Final = Histogram(
     bounds=LATENCY_S,
 )
 
+SCHEMA_WAIT: Final = Gauge(
+    "forebay.schema.wait", "s", "How long a partition has waited for a schema; only partitions that wait", _PARTITION
+)
+SCHEMA_LOOKUPS: Final = Counter("forebay.schema.lookups", "{answer}", "Schemas looked up, by result", ("result",))
+
 # ---- windows over event time, for models that take windows
 
 WINDOWS: Final = Counter(

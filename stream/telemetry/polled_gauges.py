@@ -11,6 +11,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition, WindowStatus
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
+from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.lag import LagMeter
@@ -35,6 +36,13 @@ class PolledTotals(Protocol):
     rewinds: int
 
 
+class PolledSchemas(Protocol):
+    """The schemas of a registry (see `worker.schema_assembly`)."""
+
+    def waits(self) -> Sequence[SchemaWait]: ...
+    def results(self) -> Mapping[str, int]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PolledComponents:
     """Components of the worker that are polled.
@@ -43,6 +51,7 @@ class PolledComponents:
     lanes_status: returns the status of each lane.
     is_ready: returns the verdict of `/readyz`.
     rollouts: returns the status of the rollouts; none if they are not enabled.
+    schemas: None if no schema registry is configured.
     """
 
     source: GaugeSource
@@ -52,6 +61,7 @@ class PolledComponents:
     lanes_status: Callable[[], Sequence[LaneStatus]]
     is_ready: Callable[[], bool]
     rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
+    schemas: PolledSchemas | None = None
 
 
 class GaugePoller:
@@ -94,6 +104,8 @@ class GaugePoller:
         self._record_lanes(components.lanes_status())
         if rollouts := components.rollouts():
             self._rollouts.record(rollouts)
+        if components.schemas is not None:
+            self._record_schemas(components.schemas)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})
@@ -106,6 +118,13 @@ class GaugePoller:
         store.replace(c.WATERMARK_DELAY, delays)
         self._process.sample()
         self._gpus.sample()
+
+    def _record_schemas(self, schemas: PolledSchemas) -> None:
+        now_s = self._clock.monotonic_s()
+        waits: dict[Labels, float] = {_labels(wait.partition): now_s - wait.since_s for wait in schemas.waits()}
+        self._store.replace(c.SCHEMA_WAIT, waits)
+        for result, count in schemas.results().items():
+            self._store.set_total(c.SCHEMA_LOOKUPS, count, (result,))
 
     def _record_lanes(self, lanes: Sequence[LaneStatus]) -> None:
         by_labels = {model_labels(lane.model): lane for lane in lanes}

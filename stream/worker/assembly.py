@@ -9,7 +9,6 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
@@ -47,10 +46,11 @@ from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.schema_admission import named_schema
 from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.pipeline.switch_recorder import RevisionRestorer
+from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.telemetry.commit_timings import CommitTimings
-from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import poll_size
@@ -62,8 +62,10 @@ from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.output_format import binary_predictions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import keep_freed_memory
+from forebay.stream.worker.report_assembly import optional_components, polled_components
 from forebay.stream.worker.resident_versions import VersionReports
 from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
+from forebay.stream.worker.schema_assembly import SchemaParts, build_schemas
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 
 log = logging.getLogger("forebay.worker")
@@ -110,6 +112,7 @@ class WorkerAssembly:
             )
             for model, served in zip(models, settings.models_to_serve(), strict=True)
         ]
+        self._schemas = SchemaStore(settings.schema_registry.max_schemas)
         self._default = self._lanes[0]
         self._breakers = Breakers(
             circuit_breaker("cluster", settings.breaker), {lane.ref: lane.lane.breaker for lane in self._lanes}
@@ -126,13 +129,7 @@ class WorkerAssembly:
         pipeline = self._pipeline(self._in_flight(), observer)
         layout = await self._find_layout(stop)
         producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
-        reports = VersionReports(
-            models=self._served_models(windows),
-            breakers=self._breakers,
-            telemetry=telemetry,
-            status_observer=status_observer,
-            timestamp_warning=timestamp_warning,
-        )
+        reports = self._reports(windows, telemetry, status_observer, timestamp_warning)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
         decoder, factory = self._decoder(), self._lane_factory(layout, predictions)
         rollouts = self._rollouts(
@@ -144,6 +141,7 @@ class WorkerAssembly:
         committer = build_committer(
             self._settings, emitter, producer=producer, source=source, observer=observer, clock=self._clock
         )
+        schemas = self._build_schemas(source)
         pipeline.connect(
             Stages(
                 source=source,
@@ -155,6 +153,7 @@ class WorkerAssembly:
                 windows=windows,
                 duplicates=self._duplicates(),
                 rollouts=None if rollouts is None else rollouts.stage,
+                schemas=None if schemas is None else schemas.admission,
             )
         )
         lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
@@ -166,12 +165,12 @@ class WorkerAssembly:
             source=source,
             lag=lag,
             status_observer=status_observer,
-            **_rollout_components(rollouts),
+            **optional_components(rollouts, schemas),
         )
         admin = WorkerAdmin(
             self._settings, components, decoder=decoder, metrics=telemetry, worker=self._instance, clock=self._clock
         )
-        telemetry.attach(self._polled_components(components, is_ready=admin.is_ready, source=source))
+        telemetry.attach(polled_components(components, schemas, is_ready=admin.is_ready, source=source))
         parts = WorkerParts(
             lanes=self._lanes if rollouts is None else rollouts.versions,
             pipeline=pipeline,
@@ -184,8 +183,28 @@ class WorkerAssembly:
             follower=None if rollouts is None else rollouts.follower,
             shadows=None if rollouts is None else rollouts.shadows,
             drift=build_drift(self._lanes if rollouts is None else rollouts.versions, factory, observer.add),
+            schemas=schemas,
         )
         return self._worker(parts, stop)
+
+    def _build_schemas(self, source: Source) -> SchemaParts | None:
+        section = self._settings.schema_registry
+        return build_schemas(section, self._schemas, source.held, ref_of=named_schema, clock=self._clock)
+
+    def _reports(
+        self,
+        windows: LaneWindows | None,
+        telemetry: Telemetry,
+        status_observer: StatusObserver,
+        timestamp_warning: TimestampWarning,
+    ) -> VersionReports:
+        return VersionReports(
+            models=self._served_models(windows),
+            breakers=self._breakers,
+            telemetry=telemetry,
+            status_observer=status_observer,
+            timestamp_warning=timestamp_warning,
+        )
 
     def _worker(self, parts: WorkerParts, stop: StopRequest) -> Worker:
         return Worker(
@@ -194,20 +213,6 @@ class WorkerAssembly:
             failure=self._failure,
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
             drain_timeout_s=self._settings.delivery.drain_timeout_ms / 1000,
-        )
-
-    def _polled_components(
-        self, components: WorkerComponents, *, is_ready: Callable[[], bool], source: Source
-    ) -> PolledComponents:
-        pipeline = components.pipeline
-        return PolledComponents(
-            source,
-            pipeline.in_flight,
-            breakers=self._breakers.by_name,
-            totals=pipeline.totals,
-            lanes_status=pipeline.lanes_status,
-            is_ready=is_ready,
-            rollouts=components.rollouts,
         )
 
     def _status_observer(self) -> StatusObserver:
@@ -386,10 +391,3 @@ class WorkerAssembly:
             {lane.ref: factory.emitter(lane) for lane in self._lanes},
             combine_metadata=None if windows is None else windows.commit_metadata,
         )
-
-
-def _rollout_components(rollouts: RolloutParts | None) -> dict[str, Any]:
-    """Return the parts of the components that only workers with rollouts have."""
-    if rollouts is None:
-        return {}
-    return {"rollouts": rollouts.follower.status, "waiting_for": rollouts.follower.waiting_for}

@@ -26,6 +26,7 @@ from forebay.stream.worker.drift_assembly import DriftParts
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.process_tuning import freeze_loaded_objects
 from forebay.stream.worker.rollout_follower import RolloutFollower
+from forebay.stream.worker.schema_assembly import SchemaParts
 from forebay.stream.worker.shadow_assembly import Shadows
 
 log = logging.getLogger("forebay.worker")
@@ -66,6 +67,7 @@ class WorkerParts:
     lanes: of the versions with which it starts, and at its end of those that it has then.
     follower, shadows: None if rollouts are not enabled.
     drift: None if drift is not enabled.
+    schemas: None if no schema registry is configured.
     """
 
     lanes: Iterable[ServedLane]
@@ -79,6 +81,7 @@ class WorkerParts:
     follower: RolloutFollower | None = None
     shadows: Shadows | None = None
     drift: DriftParts | None = None
+    schemas: SchemaParts | None = None
 
 
 class Worker:
@@ -132,6 +135,8 @@ class Worker:
             await stop.unless_requested(parts.follower.prepare())
             # From now on: a partition that this worker gets may wait for the next revision.
             self._run_task(parts.follower.run(), "rollouts")
+        if parts.schemas is not None:
+            await stop.unless_requested(parts.schemas.start())
         await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
         await stop.unless_requested(parts.source.start())
 
@@ -188,6 +193,8 @@ class Worker:
             await parts.follower.stop()
         await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
         await parts.producer.stop(timeout_s=STOP_TIMEOUT_S)
+        if parts.schemas is not None:
+            await parts.schemas.stop()
         await parts.admin.stop()
         await parts.telemetry.close()
 

@@ -149,3 +149,14 @@ def test_a_worker_that_waits_for_a_revision_is_not_ready_says_why_and_is_not_res
     assert readiness(snapshot).reasons == ("waiting for revision 12 of fraud (it serves revision 11)",)
     snapshot, stall = observe(600, gate_open=False)
     assert not is_alive(snapshot, stall)
+
+
+def test_partitions_that_wait_for_a_schema_are_reported_and_fail_no_probe() -> None:
+    waits = ("features-0 waits at offset 7 for schema id 5: status 404",)
+    snapshot, stall = observe(600, lag=100, schema_waits=waits)
+    assert is_alive(snapshot, stall) and stall.work_s == 0
+    verdict = readiness(snapshot).to_dict()
+    assert verdict["status"] == "ok" and verdict["conditions"]["waiting_for_schemas"] == list(waits)  # type: ignore[index]
+    assert "waiting_for_schemas" not in str(readiness(HEALTHY).to_dict())
+    snapshot, stall = observe(600, lag=100, in_flight=3, schema_waits=waits)
+    assert not is_alive(snapshot, stall), "events in flight must be committed"

@@ -30,6 +30,7 @@ from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.rollouts import Rollouts
+from forebay.stream.pipeline.schema_admission import SchemaAdmission
 from forebay.stream.pipeline.stages import Breakers, Stages
 from tests.core.build import MODEL, P0, P1, FakeRecord, ManualClock, event, signature
 from tests.eventually import eventually
@@ -78,6 +79,15 @@ class ScriptedSource:
         self.idle_commits: list[dict[TopicPartition, int]] = []
         self.idle_metadata: list[dict[TopicPartition, str]] = []
         self.polled = 0
+        self.held: set[TopicPartition] = set()
+
+    def hold(self, partition: TopicPartition, offset: int) -> None:
+        assert self.current is not None and self.committed[partition] <= offset < self.next_offsets[partition]
+        self.held.add(partition)
+        self.next_offsets[partition] = offset
+
+    def release(self, partition: TopicPartition) -> None:
+        self.held.discard(partition)
 
     @property
     def epoch(self) -> Epoch | None:
@@ -92,6 +102,8 @@ class ScriptedSource:
         if self.current is None or self.paused:
             return records_by_partition
         for place, records in self.log.items():
+            if place in self.held:
+                continue
             part = records[self.next_offsets[place] : self.next_offsets[place] + max_records]
             self.next_offsets[place] += len(part)
             max_records -= len(part)
@@ -108,6 +120,7 @@ class ScriptedSource:
 
     async def rewind(self) -> None:
         self.rewinds += 1
+        self.held.clear()
         self.next_offsets = dict(self.committed)
         self.current = Epoch(1, "member", None, self.rewinds + 1)
 
@@ -207,6 +220,7 @@ class Rig:
         self.max_batch_size = max_batch_size
         self.windows: LaneWindows | None = None
         self.duplicates: DuplicateFilter | None = None
+        self.schemas: SchemaAdmission | None = None
         self.deaths: list[BaseException] = []
 
     def breaker(self, name: str) -> CircuitBreaker:
@@ -267,6 +281,7 @@ class Rig:
                 windows=self.windows,
                 duplicates=self.duplicates,
                 rollouts=self.rollouts(),
+                schemas=self.schemas,
             )
         )
         committing = asyncio.create_task(self.pipeline.commit_forever())

@@ -19,7 +19,9 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
+from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.pipeline.stages import Breakers
+from forebay.stream.schema_registry.schema import SchemaRef
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector, parse_headers
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
@@ -60,6 +62,17 @@ def lane(model: ModelRef, blocked: str | None, breaker: CircuitBreaker) -> LaneS
     )
 
 
+class Schemas:
+    """A partition has waited for three seconds or more."""
+
+    def waits(self) -> list[SchemaWait]:
+        since_s = SystemClock().monotonic_s() - 3.5
+        return [SchemaWait(TopicPartition("features", 1), 7, SchemaRef(id=5), since_s=since_s, problem="status 404")]
+
+    def results(self) -> dict[str, int]:
+        return {"found": 2, "schema_not_found": 1}
+
+
 def telemetry(
     environ: dict[str, str],
     *,
@@ -80,6 +93,7 @@ def telemetry(
             totals=SimpleNamespace(rewinds=1),
             lanes_status=lambda: [lane(ModelRef("m", 7), None, breaker), lane(ModelRef("wide", 2), blocked, breaker)],
             is_ready=is_ready,
+            schemas=Schemas(),
         )
     )
     return worker_telemetry
@@ -107,6 +121,8 @@ async def test_the_page_has_the_current_values() -> None:
         'forebay_breaker_state{breaker="cluster"} 2.0',
         "forebay_rebalances_total 2.0",
         "forebay_rewinds_total 1.0",
+        'forebay_schema_lookups_total{result="found"} 2.0',
+        'forebay_schema_lookups_total{result="schema_not_found"} 1.0',
         "forebay_assigned_partitions 1.0",
         'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
         'forebay_model_info{device="cpu",model="m",version="7"} 1.0',
@@ -117,6 +133,8 @@ async def test_the_page_has_the_current_values() -> None:
         'forebay_lane_waiting_batches{model="wide",version="2"} 2.0',
     ):
         assert line in lines
+    (wait,) = [line for line in lines if line.startswith('forebay_schema_wait_seconds{partition="1",topic="features"}')]
+    assert 3 <= float(wait.rsplit(" ", 1)[1]) < 60
     await worker_telemetry.close()
 
 

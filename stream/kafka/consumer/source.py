@@ -35,6 +35,7 @@ from forebay.stream.kafka.consumer.assignment import Assignment, State
 from forebay.stream.kafka.consumer.cluster_watch import ClusterWatch
 from forebay.stream.kafka.consumer.group_members import read_members
 from forebay.stream.kafka.consumer.group_offsets import GroupOffsets
+from forebay.stream.kafka.consumer.held_partitions import HeldPartitions
 from forebay.stream.kafka.consumer.lag import read_partition_lags
 from forebay.stream.kafka.consumer.positions import all_positions, is_at_end, known_positions
 from forebay.stream.kafka.consumer.restoration import Restoration, RevisionGate
@@ -93,6 +94,7 @@ class Source(ConsumerRebalanceListener):
         self.assignments = 0
         self._opening: asyncio.Task[None] | None = None
         self._paused = False
+        self.held = HeldPartitions(consumer, is_paused=lambda: self._paused)
         self._opened = asyncio.Event()
         self._watch: ClusterWatch | None = None
         self._last_idle_positions: Mapping[TopicPartition, int] = {}
@@ -204,7 +206,7 @@ class Source(ConsumerRebalanceListener):
             if self._watch is not None:
                 self._watch.expire()
             if self._assignment.is_open:
-                self._consumer.resume(*self._consumer.assignment())
+                self._consumer.resume(*self.held.others())
 
     @property
     def paused(self) -> bool:
@@ -348,6 +350,7 @@ class Source(ConsumerRebalanceListener):
 
     def _start_opening(self, epoch: Epoch | None) -> None:
         """Begin to open the gate for an epoch, unless it has ended."""
+        self.held.forget()
         if epoch is None or not self.is_current(epoch):
             return
         if self._consumer.assignment():

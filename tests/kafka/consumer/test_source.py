@@ -307,3 +307,36 @@ async def test_a_revocation_ends_the_wait_for_revisions(scene: Scene) -> None:
     scene.coordinator.metadata = ""
     await scene.open()
     assert scene.gate.required[-1] == {}
+
+
+async def test_a_held_partition_is_sought_and_stays_paused_until_its_release(scene: Scene) -> None:
+    await scene.open()
+    scene.source.held.hold(P0, 8)
+    assert scene.consumer.sought[-1] == (CLIENT_P0, 8) and scene.consumer.paused == {CLIENT_P0}
+    scene.source.pause()
+    scene.source.resume()
+    assert scene.consumer.paused == {CLIENT_P0}
+    scene.source.held.release(P0)
+    assert scene.consumer.paused == set()
+    scene.source.held.release(P0)
+
+
+async def test_a_release_while_reading_is_paused_takes_effect_when_it_resumes(scene: Scene) -> None:
+    await scene.open()
+    scene.source.held.hold(P0, 8)
+    scene.source.pause()
+    scene.source.held.release(P0)
+    assert scene.consumer.paused == {CLIENT_P0}
+    scene.source.resume()
+    assert scene.consumer.paused == set()
+
+
+async def test_a_rewind_ends_holds(scene: Scene) -> None:
+    await scene.open()
+    scene.source.held.hold(P0, 8)
+    await scene.source.rewind()
+    await scene.until_open()
+    assert scene.consumer.sought[-1] == (CLIENT_P0, 7) and scene.consumer.paused == set()
+    scene.source.pause()
+    scene.source.held.release(P0)  # of the earlier epoch
+    assert scene.consumer.paused == {CLIENT_P0}
