@@ -44,6 +44,7 @@ IMPORTED_ONLY_BY = {
     "fastavro": ("stream/decode/formats",),
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package
+    "google": ("stream/decode/formats",),  # protobuf, an extra
     "pyarrow": ("models/data", "models/statistics", "stream/tables", "stream/demo", "models/training"),
     "safetensors": ("models/artefacts/golden.py", "models/backends", "models/distributed/state.py"),
     "torch": (

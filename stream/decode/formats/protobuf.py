@@ -1,0 +1,60 @@
+"""The format Protobuf: payloads that are messages of one type of a registered schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+
+from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
+from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES, Budget, Converters, invalid
+from forebay.stream.decode.formats.protobuf_schema import UnsupportedSchema, message_class
+from forebay.stream.decode.formats.protobuf_size import SizeLimit
+from forebay.stream.schema_registry.schema import RegisteredSchema
+
+
+class ProtobufFormat:
+    """Decodes messages of one type. The constructor raises InvalidPayload if the schema cannot be used.
+
+    indexes: where the type is within the schema, as Confluent's framing says: the index of the message type, then those of
+        nested types.
+    """
+
+    def __init__(self, schema: RegisteredSchema, indexes: Sequence[int] = (0,)) -> None:
+        try:
+            self._class = message_class(schema, indexes)
+        except UnsupportedSchema as fault:
+            message = " ".join(str(fault).split())
+            raise InvalidPayload(FailureKind.UNSUPPORTED_SCHEMA, message) from None
+        descriptor = self._class.DESCRIPTOR
+        self.message_type: str = descriptor.full_name
+        self._converters = Converters()
+        self._convert = self._converters.message(descriptor)
+        self._limit = SizeLimit(descriptor, MAX_VALUES)
+
+    @property
+    def name(self) -> str:
+        return "protobuf"
+
+    @property
+    def has_schema(self) -> bool:
+        return True
+
+    @property
+    def roles(self) -> FieldRoles:
+        return NO_ROLES
+
+    def document(self, payload: bytes) -> dict[str, object]:
+        """Return the message as nested Python values. Raises only InvalidPayload."""
+        if not self._limit.allows(payload):
+            raise invalid(f"more than {MAX_VALUES} values")
+        try:
+            message = self._class.FromString(payload)
+        except DecodeError:
+            raise invalid(f"not a message of the type {self.message_type}") from None
+        return self._convert(message, Budget())
+
+    def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
+        """Return None: there is no fast path yet."""
+        return None
