@@ -33,8 +33,11 @@ _ISO: Final = re.compile(
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL_EPOCH: Final = datetime(1970, 1, 1)  # of clocks as texts show them
-_MIN: Final = -62_135_596_800_000_000  # year 1
-_MAX: Final = 253_402_300_799_999_999  # year 9999
+MIN_TIME: Final = -62_135_596_800_000_000
+"""The first microsecond of the year 1."""
+
+MAX_TIME: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -99,7 +102,7 @@ class TimeFormat:
 
 
 def _in_range(time: int) -> int:
-    if not _MIN <= time <= _MAX:
+    if not MIN_TIME <= time <= MAX_TIME:
         raise NotATime("is not between the years 1 and 9999", is_range=True)
     return time
 

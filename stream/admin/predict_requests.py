@@ -17,9 +17,10 @@ from forebay.stream.admin.time_slices import TimeSlices
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, Epoch, Record, Rejection, TopicPartition
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.event_formats import REQUEST_TOPIC
 from forebay.stream.output.encoder import PredictionEncoder
 
-REQUEST_PARTITION: Final = TopicPartition("/predict", 0)
+REQUEST_PARTITION: Final = TopicPartition(REQUEST_TOPIC, 0)
 """The partition of records that are in no topic. No topic can have this name."""
 
 _NO_EPOCH: Final = Epoch(-1, "", None, 0)

@@ -59,7 +59,9 @@ def find_signature(
     wanted: True to require the check (raises ModelError if the model is not found), None to check if possible, False for none.
     """
     from forebay.models.artefacts.repository import read_signature
+    from forebay.schemas.topics import topic_name
     from forebay.stream.config.load import DEFAULT
+    from forebay.stream.decode.event_formats import event_formats
     from forebay.stream.decode.validator import EventLimits
     from forebay.stream.publish.inspection import ServedSignature
 
@@ -92,7 +94,16 @@ def find_signature(
             unchecked.append(other.name)
             warn(f"{noun}s that name the model {other.name} are not checked before they are sent: {error.message}")
     limits = EventLimits(settings.input.max_event_bytes, settings.input.max_key_bytes)
-    return ServedSignature(name, signature, limits, others=others, unchecked=unchecked)
+    prefix = settings.topics.prefix
+    return ServedSignature(
+        name,
+        signature,
+        limits,
+        others=others,
+        unchecked=unchecked,
+        topic="" if other_topic else topic or topic_name(prefix, settings.input.topics[0]),
+        formats=None if other_topic else event_formats(settings.input, prefix=prefix),
+    )
 
 
 def outcome_topics(settings: Settings, *, model: str | None, topic: str | None) -> tuple[str, str]:

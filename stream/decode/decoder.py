@@ -8,6 +8,9 @@ Events of most topics name no model, so all are for the model of their topic: th
 are. If an event turns out to be for another model, the partition is decoded again, divided among the models, as are all later
 polls of the topic: by `DividedTopicDecoder` if all events name their model in their last field or not at all, else by
 `SharedTopicDecoder`.
+
+Records in other formats, and events with a mapping, go to `FormattedTopicDecoder`. One look at each poll shows whether there
+may be some.
 """
 
 from __future__ import annotations
@@ -17,13 +20,15 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 
 from forebay.stream.core.header_sizes import headers_size
-from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, record_bytes
 from forebay.stream.decode.columns import Columns
 from forebay.stream.decode.divided_topic import DividedTopicDecoder
+from forebay.stream.decode.event_formats import EventFormats, plain_formats
+from forebay.stream.decode.formatted_topic import FormattedTopicDecoder
 from forebay.stream.decode.models import DecodedModel, ModelChoice
 from forebay.stream.decode.one_model import OneModelDecoder, OtherModel
 from forebay.stream.decode.shared_topic import SharedTopicDecoder
-from forebay.stream.decode.validator import EventLimits, EventValidator
+from forebay.stream.decode.validator import RAW_F32, EventLimits, EventValidator, OtherFormat
 
 DEFAULT_MAX_KEY_BYTES: Final = 32_768
 
@@ -34,6 +39,7 @@ class Decoder:
     """Decodes polls for the models that a worker serves. The x_BF of a chunk is a new matrix that is not changed later.
 
     models: at least one. The first is for events that name no model and whose topic belongs to none.
+    formats: the formats and mappings of the topics. Default: JSON, and what content types name.
     """
 
     def __init__(
@@ -42,14 +48,19 @@ class Decoder:
         *,
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
+        formats: EventFormats | None = None,
     ) -> None:
         limits = EventLimits(max_event_bytes, max_key_bytes)
         self._limits = limits
         self._models = ModelChoice(models)
-        self._validator = EventValidator(self._models, limits)
+        self._formats = plain_formats() if formats is None else formats
+        self._validator = EventValidator(self._models, limits, self._formats)
         self._one_model = OneModelDecoder(self._validator, limits)
         self._divided = DividedTopicDecoder(self._models, self._one_model)
         self._shared = SharedTopicDecoder(self._models, self._validator, limits)
+        self._formatted = FormattedTopicDecoder(
+            self._models, self._formats, limits, shared=self._shared, decode_plain=self._decode_plain
+        )
         self._shared_topics: set[str] = set()
 
     def decode(self, poll: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch) -> list[Chunk]:
@@ -73,21 +84,58 @@ class Decoder:
         has_headers = any(map(_HEADERS, records))
         if has_headers:
             num_bytes += sum(map(headers_size, map(_HEADERS, records)))
-        is_plain = not (
+        if not self._formats.choice.is_plain(topic, records, has_headers=has_headers):
+            return self._formatted.decode(partition, records, epoch)
+        is_short = not (
             has_headers
             or max(value_lengths, default=0) > self._limits.max_event_bytes
             or max(key_lengths, default=0) > self._limits.max_key_bytes
         )
-        plain_values = values if is_plain else None
+        sizes = _Sizes(num_bytes, has_headers)
+        try:
+            return self._decode_json(partition, records, epoch, values=values if is_short else None, sizes=sizes)
+        except OtherFormat:
+            self._formats.choice.on_mixed(topic)
+            return self._formatted.decode(partition, records, epoch)
+
+    def _decode_json(
+        self,
+        partition: TopicPartition,
+        records: Sequence[Record],
+        epoch: Epoch,
+        *,
+        values: Sequence[bytes | None] | None,
+        sizes: _Sizes,
+    ) -> list[Chunk]:
+        """Decode JSON with Forebay's fields and raw float32. Raises OtherFormat.
+
+        values: the values, if no record has headers and all are within the limits.
+        """
+        topic = partition.topic
         if topic not in self._shared_topics:
-            columns = self._decode_for_topic(records, plain_values, topic)
+            columns = self._decode_for_topic(records, values, topic)
             if columns is not None:
                 x_BF = columns.matrix()
                 if x_BF is not None:
-                    return [columns.chunk(partition, epoch, x_BF, num_bytes)]
-        sizes = _Sizes(num_bytes, has_headers)
-        chunks = _chunks(partition, self._decode_for_all(records, plain_values, topic), epoch, sizes)
+                    return [columns.chunk(partition, epoch, x_BF, sizes.num_bytes)]
+        chunks = _chunks(partition, self._decode_for_all(records, values, topic), epoch, sizes)
         return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, sizes)
+
+    def _decode_plain(
+        self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch, is_raw: bool
+    ) -> list[Chunk]:
+        """Decode records that need no format and are within the limits, among records of other formats."""
+        has_headers = any(map(_HEADERS, records))
+        sizes = _Sizes(sum(map(record_bytes, records)), has_headers)
+        if is_raw and partition.topic not in self._shared_topics and not has_headers:
+            columns = Columns(self._models.of_topic(partition.topic), records)
+            self._one_model.decode_records(columns, partition.topic, default=RAW_F32)
+            x_BF = columns.matrix()
+            if x_BF is not None:
+                return [columns.chunk(partition, epoch, x_BF, sizes.num_bytes)]
+            return _chunks(partition, self._shared.validate(records, partition.topic), epoch, sizes)
+        values = None if has_headers or is_raw else list(map(_VALUE, records))
+        return self._decode_json(partition, records, epoch, values=values, sizes=sizes)
 
     def _decode_for_topic(
         self, records: Sequence[Record], values: Sequence[bytes | None] | None, topic: str

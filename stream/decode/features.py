@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from datetime import date, time, timedelta
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ class InvalidFeatures(Exception):
 
 
 def describe(value: object) -> str:
-    """Return the type of a JSON value in the terms of JSON."""
+    """Return the type of a value in the terms of JSON."""
     if value is None:
         return "null"
     for kinds, name in (
@@ -52,6 +53,8 @@ def describe(value: object) -> str:
         ((int, float), "a number"),
         ((str,), "a string"),
         ((list,), "an array"),
+        ((bytes,), "bytes"),
+        ((date, time, timedelta), "a time"),
     ):
         if isinstance(value, kinds):
             return name
@@ -66,6 +69,7 @@ class FeaturePacker:
     are not plainly valid.
 
     times: expands packed rows to columns, if the signature has times; a packed row then has an int64 for each.
+    codes: the codes of texts and the times of values, by the index of the feature.
 
     `arrange_shared` is `arrange` for features that were parsed as `shared_features_type`, and `in_order` is the type of such
     features that can be passed to `pack` as they are.
@@ -79,29 +83,30 @@ class FeaturePacker:
         self.num_features = signature.num_features
         self.row_bytes = 4 * self.num_features
         self.times = TimedRows(signature) if signature.has_times else None
-        self.pack = struct.Struct(f"<{self.num_features}f" if self.times is None else self.times.format).pack
-        self._features = signature.features
-        self._names = [feature.name for feature in signature.features]
+        packed = struct.Struct(f"<{self.num_features}f" if self.times is None else self.times.format)
+        self.pack, self.packed_bytes = packed.pack, packed.size
+        self.features = signature.features
+        self.names = [feature.name for feature in signature.features]
         self._codes: list[tuple[int, Codes]] = [
             (index, feature.time_format if feature.parts else code_table(feature))
             for index, feature in enumerate(signature.features)
             if feature.dtype != "float32"
         ]
-        self._code_of = dict(self._codes)
+        self.codes = dict(self._codes)
         numbers: Any = tuple[(float,) * self.num_features] if self.num_features <= MAX_TUPLE else list[float]  # type: ignore[misc]
-        self.parsed_type: Any = Any if self._codes else numbers | dict[str, Any] if self._names else numbers
+        self.parsed_type: Any = Any if self._codes else numbers | dict[str, Any] if self.names else numbers
         self.arrange = self._choose_arrangement()
         self.arrange_shared = self._arrange_nested if self.is_nested else self.arrange
         self.in_order: type[tuple[Any, ...]] | None = None if self._codes or self.is_nested else tuple
 
     def _choose_arrangement(self) -> Callable[[Any], Sequence[Any]]:
-        if not self._names:
+        if not self.names:
             return lambda features: features
         get: Callable[[Any], Sequence[Any]]
-        if len(self._names) > 1:
-            get = itemgetter(*self._names)
+        if len(self.names) > 1:
+            get = itemgetter(*self.names)
         else:
-            only = self._names[0]
+            only = self.names[0]
 
             def get(features: Any) -> Sequence[Any]:
                 return (features[only],)
@@ -129,14 +134,28 @@ class FeaturePacker:
         values = self._in_order(features)
         return self.pack(*[self._number(index, value) for index, value in enumerate(values)])
 
+    def exact_raw(self, value: bytes) -> bytes:
+        """Validate a row of float32 and return it. Raises InvalidFeatures."""
+        if self.times is not None:
+            raise InvalidFeatures(
+                FailureKind.UNSUPPORTED_CONTENT_TYPE, "the model takes times, which float32 cannot hold; send JSON"
+            )
+        if len(value) != self.row_bytes:
+            raise InvalidFeatures(
+                FailureKind.WRONG_LENGTH,
+                f"{len(value)} bytes; the model takes {self.num_features} float32 = {self.row_bytes}",
+            )
+        self.check_raw(value)
+        return value
+
     def check_raw(self, value: bytes) -> None:
         """Validate a row that arrived as float32. Raises InvalidFeatures."""
         for index, number in enumerate(struct.unpack(f"<{self.num_features}f", value)):
             if math.isinf(number) or (math.isnan(number) and not self.nullable(index)):
                 raise InvalidFeatures(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
-            if index not in self._code_of or math.isnan(number):
+            if index not in self.codes or math.isnan(number):
                 continue
-            feature = self._features[index]
+            feature = self.features[index]
             if not (number.is_integer() and 0 <= number < feature.num_codes):
                 of_what = "buckets" if feature.dtype == "hashed" else "categories"
                 raise InvalidFeatures(
@@ -147,7 +166,7 @@ class FeaturePacker:
     @property
     def has_names(self) -> bool:
         """Whether the features have names, so that they may be an object."""
-        return bool(self._names)
+        return bool(self.names)
 
     @property
     def is_nested(self) -> bool:
@@ -161,14 +180,14 @@ class FeaturePacker:
 
     def name(self, index: int) -> str:
         """Return the name of a feature for messages, or its index."""
-        return f"feature {self._names[index]!r}" if self._names else f"features[{index}]"
+        return f"feature {self.names[index]!r}" if self.names else f"features[{index}]"
 
     def nullable(self, index: int) -> bool:
         """Return whether a feature may be null."""
-        return bool(self._features) and self._features[index].nullable
+        return bool(self.features) and self.features[index].nullable
 
     def _is_time(self, index: int) -> bool:
-        return bool(self._features) and bool(self._features[index].parts)
+        return bool(self.features) and bool(self.features[index].parts)
 
     def _in_order(self, features: object) -> Sequence[object]:
         if isinstance(features, list):
@@ -177,24 +196,24 @@ class FeaturePacker:
                     return flatten(features, self.shape)
                 except InvalidShape as fault:
                     raise InvalidFeatures(fault.kind, fault.message) from None
-            num_fields = len(self._names) or self.num_features
+            num_fields = len(self.names) or self.num_features
             if len(features) != num_fields:
                 raise InvalidFeatures(
                     FailureKind.WRONG_LENGTH, f"{len(features)} features; the model takes {num_fields}"
                 )
             return features
         if isinstance(features, dict):
-            if not self._names:
+            if not self.names:
                 raise InvalidFeatures(
                     FailureKind.WRONG_TYPE, "features by name, but this model's features have no names"
                 )
             missing = [
-                name for index, name in enumerate(self._names) if name not in features and not self.nullable(index)
+                name for index, name in enumerate(self.names) if name not in features and not self.nullable(index)
             ]
             if missing:
                 named = ", ".join(repr(name) for name in missing[:5]) + (" …" if len(missing) > 5 else "")
                 raise InvalidFeatures(FailureKind.MISSING_FIELD, f"no feature {named}")
-            return [features.get(name) for name in self._names]
+            return [features.get(name) for name in self.names]
         raise InvalidFeatures(
             FailureKind.WRONG_TYPE, f"features is {describe(features)}; an array or an object is expected"
         )
@@ -204,19 +223,23 @@ class FeaturePacker:
             if self.nullable(index):
                 return NAN if not self._is_time(index) else MISSING
             raise InvalidFeatures(FailureKind.MISSING_VALUE, f"{self.name(index)} is null and must have a value")
-        if index in self._code_of:
+        if index in self.codes:
             return self._time(index, value) if self._is_time(index) else self._code(index, value)
         if not isinstance(value, int | float):
             raise InvalidFeatures(
                 FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a number is expected"
             )
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such numbers, other formats do
+            if math.isnan(value) and self.nullable(index):
+                return NAN
+            raise InvalidFeatures(FailureKind.NOT_FINITE, f"{self.name(index)} is not finite")
         if abs(value) >= MAX_FLOAT32:
             raise InvalidFeatures(FailureKind.OUT_OF_RANGE, f"{self.name(index)} is beyond float32")
         return float(value)
 
     def _time(self, index: int, value: object) -> int:
         try:
-            return self._features[index].time_format[value]
+            return self.features[index].time_format[value]
         except NotATime as fault:
             kind = FailureKind.OUT_OF_RANGE if fault.is_range else FailureKind.WRONG_TYPE
             raise InvalidFeatures(kind, f"{self.name(index)} {fault.message}") from None
@@ -231,7 +254,7 @@ class FeaturePacker:
                 FailureKind.WRONG_TYPE, f"{self.name(index)} is {describe(value)}; a string is expected"
             )
         try:
-            return self._code_of[index][value]
+            return self.codes[index][value]
         except KeyError:
             if self.nullable(index):
                 return NAN

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forebay.models.artefacts.signature import Signature
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.decode.features import FeaturePacker
+from forebay.stream.decode.formats.base64_f32 import or_base64_parser
 from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
 from forebay.stream.decode.parsers import plain_event_parser
 
@@ -54,12 +56,22 @@ class RowFormat:
     def parser(self, parser_of: Callable[[Any], Callable[[bytes], Any]]) -> Callable[[bytes], Any]:
         """Return a parser of events of this model. parser_of: returns a parser for a type of the features."""
         parse, shape = parser_of(self.packer.parsed_type), self.packer.shape
-        if len(shape) == 1 or self.packer.has_texts:
+        if self.packer.has_texts:
             return parse
-        return flat_or_nested_parser(parse, parser_of(nested_type(float, len(shape))), shape)
+        if len(shape) > 1:
+            parse = flat_or_nested_parser(parse, parser_of(nested_type(float, len(shape))), shape)
+        return or_base64_parser(parse, parser_of(str), self.packer.num_features)
 
     def _matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
         return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self.packer.num_features)
+
+    def invalid_rows(self, x_BF: FloatMatrix) -> NDArray[np.bool_]:
+        """Return which rows have infinite values, or NaN in a feature that must have a value."""
+        checked_BF = x_BF if self._not_nullable.all() else x_BF[:, self._not_nullable]
+        is_invalid_B: NDArray[np.bool_] = np.logical_or(
+            np.isinf(x_BF).any(axis=1, keepdims=True), np.isnan(checked_BF).any(axis=1, keepdims=True)
+        )[:, 0]
+        return is_invalid_B
 
     def has_invalid_values(self, x_BF: FloatMatrix) -> bool:
         """Return whether a matrix has infinite values, or NaN in a feature that must have a value."""

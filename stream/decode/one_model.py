@@ -53,8 +53,8 @@ class OneModelDecoder:
             ids.append(event.id)
             timestamps.append(event.timestamp)
 
-    def decode_records(self, columns: Columns, topic: str) -> None:
-        """Decode records of any kind: those of the columns."""
+    def decode_records(self, columns: Columns, topic: str, *, default: bytes | None = None) -> None:
+        """Decode records of any kind: those of the columns. default: the media type of those that name none."""
         row_format = columns.format
         parse, pack, arrange = row_format.parse, row_format.packer.pack, row_format.packer.arrange
         max_bytes, max_key_bytes = self._max_event_bytes, self._max_key_bytes
@@ -67,6 +67,8 @@ class OneModelDecoder:
                 media_type, header = media_type_and_model(headers) if headers else (None, None)
                 if header is not None and header != own_header:
                     raise ValueError
+                if media_type is None:
+                    media_type = default
                 if media_type is None or media_type in JSON_CONTENT_TYPES:
                     event = parse(value)
                     features = event.features
@@ -75,7 +77,7 @@ class OneModelDecoder:
                 elif (
                     media_type == RAW_F32
                     and len(value) == raw_bytes
-                    and len(headers) == 1 + (header is not None)
+                    and len(headers) == (default is None) + (header is not None)
                     and key
                 ):
                     columns.any_raw = True

@@ -91,11 +91,11 @@ class SharedTopicDecoder:
             self._decode_values(values, records, by_name)
         return by_name.used()
 
-    def validate(self, records: Sequence[Record], topic: str) -> list[SharedColumns]:
-        """Return the same as `decode`, without the fast path."""
+    def validate(self, records: Sequence[Record], topic: str, *, partition: int | None = None) -> list[SharedColumns]:
+        """Return the same as `decode`, without the fast path. partition: only with it, any format is read."""
         by_name = ColumnsByModel(self._models, topic)
         for record in records:
-            self._add_validated(record, by_name)
+            self._add_validated(record, by_name, partition)
         return by_name.used()
 
     def _decode_values(
@@ -159,9 +159,9 @@ class SharedTopicDecoder:
             columns.timestamps.append(timestamp)
             columns.records.append(record)
 
-    def _add_validated(self, record: Record, by_name: ColumnsByModel) -> None:
+    def _add_validated(self, record: Record, by_name: ColumnsByModel, partition: int | None = None) -> None:
         try:
-            event = self._validator.validate(record, by_name.topic)
+            event = self._validator.validate(record, by_name.topic, partition=partition)
         except InvalidEvent as fault:
             columns = by_name[fault.model.name]
             columns.reject(record, fault)

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import orjson
-
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.records import Record, Unreadable
+from forebay.stream.core.records import Record, TopicPartition, Unreadable
 from forebay.stream.core.time_units import guess_unit, whole_milliseconds
+from forebay.stream.decode.event_formats import EventFormats, plain_formats
 from forebay.stream.decode.features import InvalidFeatures, describe
+from forebay.stream.decode.formats.base64_f32 import decode_base64_f32
+from forebay.stream.decode.formats.json_documents import json_object
+from forebay.stream.decode.formats.payload import InvalidPayload
+from forebay.stream.decode.mapping.documents import layout_of, model_name_of, parts_of, row_of
 from forebay.stream.decode.models import ModelChoice, RowFormat
 
 RAW_F32 = names.F32_CONTENT_TYPE.encode()
@@ -37,6 +40,10 @@ class InvalidEvent(Exception):
         self.kind = kind
         self.message = message
         self.model = model
+
+
+class OtherFormat(Exception):
+    """A record has another format than JSON with Forebay's fields or raw float32, and the caller reads only these."""
 
 
 class _Fault(Exception):
@@ -104,22 +111,48 @@ def media_type_and_model(headers: Iterable[tuple[str, bytes | None]]) -> tuple[b
 class EventValidator:
     """Validates single records for the models of a decoder."""
 
-    def __init__(self, models: ModelChoice, limits: EventLimits) -> None:
+    def __init__(self, models: ModelChoice, limits: EventLimits, formats: EventFormats | None = None) -> None:
         self._models = models
         self._max_event_bytes = limits.max_event_bytes
         self._max_key_bytes = limits.max_key_bytes
+        self._formats = plain_formats() if formats is None else formats
 
-    def validate(self, record: Record, topic: str) -> Event:
-        """Decode a record of a topic. Raises InvalidEvent."""
+    def validate(self, record: Record, topic: str, *, partition: int | None = None) -> Event:
+        """Decode a record of a topic. Raises InvalidEvent.
+
+        partition: the partition of the topic. Without it, only plain JSON and raw float32 are read, and OtherFormat is
+        raised for a record in another format.
+        """
         media_type, header = media_type_and_model(record.headers)
         target = self._target(topic, None, header)
         try:
-            document = self._read(record, media_type)
-            if document is None:
+            self._check(record)
+            choice = self._formats.choice.choose(record, topic)
+            if choice.is_raw:
                 return self._f32_event(record, target)
-            target = self._target(topic, document.get("model"), header)
-            return self._json_event(document, target)
-        except (_Fault, InvalidFeatures) as fault:
+            if choice.format is None:
+                document = _json_document(record.value or b"", media_type)
+                target = self._target(topic, document.get("model"), header)
+                return self._json_event(document, target)
+            if partition is None:
+                raise OtherFormat
+            document = choice.format.document((record.value or b"")[choice.start :])
+            sources = layout_of(document, self._formats.layouts(topic, choice))
+            target = self._target(topic, model_name_of(document, record, sources), header)
+            parts = parts_of(document, record, TopicPartition(topic, partition), sources)
+            target.check()
+            row = row_of(document, sources, target.model.packer)
+            self._check_key(parts.key)
+            return Event(
+                parts.id,
+                parts.timestamp,
+                row,
+                target.model.ref,
+                names_model=False,
+                key=parts.key,
+                deadline_ms=parts.deadline_ms,
+            )
+        except (_Fault, InvalidFeatures, InvalidPayload) as fault:
             raise InvalidEvent(fault.kind, fault.message, target.model.ref) from None
 
     def _target(self, topic: str, name: object, header: bytes | None) -> _Target:
@@ -144,8 +177,8 @@ class EventValidator:
         message = f"model {name[:80]!r} is not served here; {self._models.describe()}"
         return _Target(self._models.of_topic(topic), _Fault(FailureKind.UNKNOWN_MODEL, message))
 
-    def _read(self, record: Record, media_type: bytes | None) -> dict[str, object] | None:
-        """Return the JSON object; None if the value is raw float32."""
+    def _check(self, record: Record) -> None:
+        """Raise _Fault for a record that no format can read."""
         if isinstance(record, Unreadable):
             raise _Fault(record.kind, record.description)
         value = record.value
@@ -156,22 +189,6 @@ class EventValidator:
             )
         if len(value) > self._max_event_bytes:
             raise _Fault(FailureKind.TOO_LARGE, f"{len(value)} bytes; input.max_event_bytes is {self._max_event_bytes}")
-        if media_type == RAW_F32:
-            return None
-        if media_type is not None and media_type not in JSON_CONTENT_TYPES:
-            raise _Fault(
-                FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-type {media_type[:80].decode('utf-8', 'replace')!r}"
-            )
-        try:
-            document = orjson.loads(value)
-        except ValueError as error:
-            message = str(error)[:200]
-            # The parser refuses 1e400 like invalid syntax, although it is valid JSON.
-            kind = FailureKind.OUT_OF_RANGE if message.startswith("number is infinity") else FailureKind.NOT_JSON
-            raise _Fault(kind, message) from None
-        if not isinstance(document, dict):
-            raise _Fault(FailureKind.NOT_AN_OBJECT, f"the value is {describe(document)}")
-        return document
 
     def _json_event(self, document: dict[str, object], target: _Target) -> Event:
         event_id = _id(_required(document, "id"))
@@ -189,7 +206,8 @@ class EventValidator:
         deadline = document.get("deadline_ms")
         if deadline is not None:
             deadline = _milliseconds(deadline, "deadline_ms")
-        row = target.model.packer.exact(features)
+        packer = target.model.packer
+        row = packer.exact_raw(decode_base64_f32(features)) if isinstance(features, str) else packer.exact(features)
         own_key = None if key is None else key.encode()
         self._check_key(own_key)
         return Event(
@@ -212,17 +230,7 @@ class EventValidator:
         timestamp = _header_ms(headers, names.TIMESTAMP)
         deadline = _header_ms(headers, names.DEADLINE_MS)
         target.check()
-        packer = target.model.packer
-        if packer.times is not None:
-            raise _Fault(
-                FailureKind.UNSUPPORTED_CONTENT_TYPE, "the model takes times, which float32 cannot hold; send JSON"
-            )
-        if len(value) != packer.row_bytes:
-            raise _Fault(
-                FailureKind.WRONG_LENGTH,
-                f"{len(value)} bytes; the model takes {packer.num_features} float32 = {packer.row_bytes}",
-            )
-        packer.check_raw(value)
+        target.model.packer.exact_raw(value)
         if timestamp is None:
             if record.timestamp < 0:
                 raise _Fault(
@@ -236,6 +244,14 @@ class EventValidator:
             raise _Fault(
                 FailureKind.KEY_TOO_LARGE, f"a key of {len(key)} bytes; input.max_key_bytes is {self._max_key_bytes}"
             )
+
+
+def _json_document(value: bytes, media_type: bytes | None) -> dict[str, object]:
+    if media_type is not None and media_type not in JSON_CONTENT_TYPES:
+        raise _Fault(
+            FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-type {media_type[:80].decode('utf-8', 'replace')!r}"
+        )
+    return json_object(value)
 
 
 def _required(event: dict[str, object], name: str) -> object:

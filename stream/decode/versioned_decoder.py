@@ -10,6 +10,7 @@ from forebay.models.artefacts.signature import Signature
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.decode.decoder import DEFAULT_MAX_KEY_BYTES, Decoder
+from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.decode.models import DecodedModel
 
 
@@ -36,8 +37,9 @@ class VersionedDecoder(Decoder):
         *,
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
+        formats: EventFormats | None = None,
     ) -> None:
-        super().__init__(models, max_event_bytes=max_event_bytes, max_key_bytes=max_key_bytes)
+        super().__init__(models, max_event_bytes=max_event_bytes, max_key_bytes=max_key_bytes, formats=formats)
         self._loaded = {model.ref: model for model in models}
         self._served = {model.ref.name: model.ref for model in models}
         # The versions for which the current decoder was built.
@@ -97,7 +99,12 @@ class VersionedDecoder(Decoder):
     def _build(self, model: DecodedModel) -> Decoder:
         """Return a decoder for this version and, of the other models, what the current decoder was built for."""
         models = [model if name == model.ref.name else other for name, other in self._built_for.items()]
-        return Decoder(models, max_event_bytes=self._limits.max_event_bytes, max_key_bytes=self._limits.max_key_bytes)
+        return Decoder(
+            models,
+            max_event_bytes=self._limits.max_event_bytes,
+            max_key_bytes=self._limits.max_key_bytes,
+            formats=self._formats,
+        )
 
 
 def _have_same_columns(first: Signature, second: Signature) -> bool:

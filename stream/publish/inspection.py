@@ -21,6 +21,7 @@ from forebay.schemas.errors import DataError
 from forebay.schemas.failures import FailureKind
 from forebay.schemas.headers import MODEL
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.decode.models import DecodedModel, ModelChoice
 from forebay.stream.decode.validator import EventLimits, EventValidator, InvalidEvent
 from forebay.stream.publish.event_builder import Message
@@ -59,6 +60,7 @@ class ServedSignature:
 
     others: signatures of other served models, which events can name.
     unchecked: names of served models whose signatures are unknown. Events that name them are accepted.
+    topic, formats: the full name of the topic, and how its events are read. Default: JSON, and what content types name.
     """
 
     model_name: str
@@ -66,6 +68,8 @@ class ServedSignature:
     limits: EventLimits
     others: Mapping[str, Signature] = field(default_factory=dict)
     unchecked: Collection[str] = ()
+    topic: str = ""
+    formats: EventFormats | None = None
 
     def categories(self) -> dict[str, Collection[str]]:
         """Return the categories by text feature, none for a hashed one. These features must stay unchanged."""
@@ -87,13 +91,15 @@ class EventCheck:
         self._headers = headers
         self._unchecked = served.unchecked
         models = [DecodedModel(ModelRef(name, 0), signature) for name, signature in self.signatures.items()]
-        self._validator = EventValidator(ModelChoice(models), served.limits)
+        self._validator = EventValidator(ModelChoice(models), served.limits, served.formats)
+        self._topic = served.topic
 
     def verdict(self, message: Message) -> Verdict:
         """Return the model that a message is for, and whether the worker accepts it."""
         try:
             # The topic has no model of its own here, so events that name none are for the first model.
-            event = self._validator.validate(PublishedRecord(message.value, message.key, self._headers), topic="")
+            record = PublishedRecord(message.value, message.key, self._headers)
+            event = self._validator.validate(record, self._topic, partition=0)
         except InvalidEvent as fault:
             if fault.kind is FailureKind.UNKNOWN_MODEL and (named := self._named_model(message)) in self._unchecked:
                 return Verdict(named, None)

@@ -19,6 +19,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.core.records import BatchResult
 from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.inference.decision import decision_layer
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.rollouts.revision import Revision
@@ -51,6 +52,7 @@ class ShadowSettings:
     queue_batches: the number of micro-batches that may wait for one shadow, or run.
     deadline_s: a micro-batch that waited longer is dropped.
     max_share: the share of one core's time that all shadows together may take.
+    formats: the formats and mappings of the input topics.
     """
 
     topic: OutputTopic
@@ -61,6 +63,7 @@ class ShadowSettings:
     max_share: float
     max_event_bytes: int
     max_key_bytes: int
+    formats: EventFormats | None = None
 
 
 class ShadowLanes:
@@ -219,6 +222,7 @@ class ShadowLanes:
             [DecodedModel(ref, model.signature)],
             max_event_bytes=settings.max_event_bytes,
             max_key_bytes=settings.max_key_bytes,
+            formats=settings.formats,
         )
         return ShadowWork(
             model,

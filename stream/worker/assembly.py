@@ -24,6 +24,7 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
 from forebay.stream.decode.duplicates import DuplicateFilter
+from forebay.stream.decode.event_formats import event_formats
 from forebay.stream.decode.seen_ids import DuplicateWindow
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
@@ -378,6 +379,7 @@ class WorkerAssembly:
             [lane.decoded_model() for lane in self._lanes],
             max_event_bytes=entry.max_event_bytes,
             max_key_bytes=entry.max_key_bytes,
+            formats=event_formats(entry, prefix=self._settings.topics.prefix),
         )
 
     def _duplicates(self) -> DuplicateFilter | None:

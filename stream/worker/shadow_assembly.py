@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from forebay.stream.decode.event_formats import event_formats
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.producer.best_effort_sink import MAX_BATCH_BYTES, BestEffortSink
 from forebay.stream.kafka.producer.producer import OutputProducer
@@ -82,6 +83,7 @@ def build_shadows(
             max_share=rollouts.shadow_max_share,
             max_event_bytes=settings.input.max_event_bytes,
             max_key_bytes=settings.input.max_key_bytes,
+            formats=event_formats(settings.input, prefix=settings.topics.prefix),
         ),
         loader=versions,
         signature_of=versions.signature,

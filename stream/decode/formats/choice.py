@@ -1,0 +1,206 @@
+"""Chooses the format of each record: by its content type, its framing, or the settings of its topic, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import Record
+from forebay.stream.decode.formats.cloudevents import CloudEventsFormat
+from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_format
+from forebay.stream.decode.formats.json_documents import JsonFormat
+from forebay.stream.decode.formats.media_types import FORMATS_BY_MEDIA_TYPE, FRAMED_FORMATS, media_type_of
+from forebay.stream.decode.formats.payload import Format, InvalidPayload
+from forebay.stream.schema_registry.framing import (
+    ID_MAGIC,
+    ID_PREFIX_BYTES,
+    VALUE_SCHEMA_HEADER,
+    Framing,
+    InvalidFraming,
+    read_framing,
+    read_message_indexes,
+)
+from forebay.stream.schema_registry.schema import SchemaRef
+from forebay.stream.schema_registry.store import SchemaStore
+
+CE_VERSION: Final = "ce_specversion"
+JSON: Final = JsonFormat()
+_CLOUDEVENTS: Final = "cloudevents"
+
+
+class Choice(NamedTuple):
+    """The format of a record.
+
+    format: None for what is read without a format: JSON events with Forebay's fields and no mapping, and raw float32.
+    start: index of the payload in the value.
+    is_raw: whether the value is raw float32.
+    is_ce_binary: whether the headers have the attributes of a CloudEvent, whose data is the value.
+    """
+
+    format: Format | None
+    start: int = 0
+    is_raw: bool = False
+    is_ce_binary: bool = False
+
+
+PLAIN: Final = Choice(None)
+RAW: Final = Choice(None, is_raw=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FormatSettings:
+    """The configured formats by full name of the topic. default: of all other topics.
+
+    mapped: the topics whose JSON events have a mapping, or None for all.
+    """
+
+    default: str = "auto"
+    by_topic: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    mapped: frozenset[str] | None = frozenset()
+
+    def of(self, topic: str) -> str:
+        """Return the configured format of a topic."""
+        return self.by_topic.get(topic, self.default)
+
+    def has_mapping(self, topic: str) -> bool:
+        """Return whether events of a topic have a mapping."""
+        return self.mapped is None or topic in self.mapped
+
+
+class FormatChoice:
+    """Chooses formats, and keeps one object for each schema.
+
+    schemas: the known schemas; None if no registry is configured, so that only the header names schemas.
+    """
+
+    def __init__(self, settings: FormatSettings, schemas: SchemaStore | None) -> None:
+        self._settings = settings
+        self._schemas = schemas
+        self._unframed: dict[str, Format] = {"json": JSON}
+        self._framed: dict[tuple[SchemaRef, tuple[int, ...]], Format | InvalidPayload] = {}
+        self._cloudevents = CloudEventsFormat(self._data_format)
+        self._mixed: set[str] = set()
+
+    def is_plain(self, topic: str, records: Sequence[Record], *, has_headers: bool) -> bool:
+        """Return whether the records of a poll are probably all read without a format. Looks at the first and the last."""
+        settings = self._settings
+        if settings.has_mapping(topic) or settings.of(topic) not in ("auto", "json"):
+            return False
+        if topic in self._mixed and (has_headers or self._schemas is not None):
+            return False
+        if not has_headers and self._schemas is None:
+            return True
+        return not any(self._is_special(record) for record in (records[0], records[-1]))
+
+    def on_mixed(self, topic: str) -> None:
+        """Note that a topic has records in other formats, so that its polls are not assumed to be plain."""
+        self._mixed.add(topic)
+
+    def _is_special(self, record: Record) -> bool:
+        value = record.value
+        if self._schemas is not None and value and value[0] == ID_MAGIC:
+            return True
+        for name, content in record.headers:
+            lower = name.lower()
+            if lower == names.CONTENT_TYPE:
+                media_type = media_type_of(content)
+                if FORMATS_BY_MEDIA_TYPE.get(media_type, "json") not in ("json", "f32"):
+                    return True
+            elif lower in (VALUE_SCHEMA_HEADER, CE_VERSION):
+                return True
+        return False
+
+    def choose(self, record: Record, topic: str) -> Choice:
+        """Return the format of a record with a value. Raises InvalidPayload."""
+        name = framing_header = None
+        is_ce_binary = False
+        for header, content in record.headers:
+            lower = header.lower()
+            if lower == names.CONTENT_TYPE:
+                if name is None:
+                    name = FORMATS_BY_MEDIA_TYPE.get(media_type_of(content), "unknown")
+            elif lower == CE_VERSION:
+                is_ce_binary = True
+            elif lower == VALUE_SCHEMA_HEADER:
+                framing_header = content
+        if name == "unknown":
+            return PLAIN  # the validator refuses it
+        configured = self._settings.of(topic)
+        if name is None and configured == "f32" and framing_header is None and not is_ce_binary:
+            return RAW
+        if name == "f32":
+            return RAW
+        value = record.value or b""
+        if name is None or name in FRAMED_FORMATS:
+            framing = self._framing(record, is_forced=name is not None or configured in FRAMED_FORMATS)
+            if framing is not None:
+                framed, start = self._schema_format(framing, value)
+                return Choice(framed, start, is_ce_binary=is_ce_binary)
+        if name is None:
+            name = "json" if configured in ("auto", _CLOUDEVENTS) and is_ce_binary else configured
+        if name in ("auto", "json"):
+            is_mapped = is_ce_binary or self._settings.has_mapping(topic)
+            return Choice(JSON, is_ce_binary=is_ce_binary) if is_mapped else PLAIN
+        return Choice(self._unframed_format(name), is_ce_binary=is_ce_binary)
+
+    def _framing(self, record: Record, *, is_forced: bool) -> Framing | None:
+        try:
+            framing = read_framing(record.value, record.headers)
+        except InvalidFraming as error:
+            raise InvalidPayload(FailureKind.INVALID_PAYLOAD, str(error)) from None
+        if framing is None or (framing.start and self._schemas is None and not is_forced):
+            return None
+        return framing
+
+    def _schema_format(self, framing: Framing, value: bytes) -> tuple[Format, int]:
+        if self._schemas is None:
+            raise InvalidPayload(
+                FailureKind.UNKNOWN_SCHEMA, f"the schema with {framing.ref} is unknown: schema_registry.urls is not set"
+            )
+        known = self._framed.get((framing.ref, framing.indexes or ()))
+        if known is not None and not isinstance(known, InvalidPayload):
+            return known, framing.start
+        schema = self._schemas.get(framing.ref)
+        if schema is None:
+            raise InvalidPayload(FailureKind.UNKNOWN_SCHEMA, f"the schema with {framing.ref} is not in the registry")
+        indexes, start = framing.indexes or (), framing.start
+        if schema.type == "PROTOBUF" and framing.indexes is None:
+            try:
+                indexes, start = read_message_indexes(value, start)
+            except InvalidFraming as error:
+                raise InvalidPayload(FailureKind.INVALID_PAYLOAD, str(error)) from None
+        built = self._framed.get((framing.ref, indexes))
+        if built is None:
+            try:
+                built = build_schema_format(schema, indexes)
+            except InvalidPayload as fault:
+                built = fault
+            self._framed[framing.ref, indexes] = built
+        if isinstance(built, InvalidPayload):
+            raise InvalidPayload(built.kind, built.message)
+        return built, start
+
+    def _unframed_format(self, name: str) -> Format:
+        known = self._unframed.get(name)
+        if known is None:
+            known = self._cloudevents if name == _CLOUDEVENTS else build_unframed_format(name)
+            self._unframed[name] = known
+        return known
+
+    def _data_format(self, media_type: bytes, data: bytes) -> tuple[Format | None, int]:
+        """Return the format of the data of a CloudEvent, and where its payload begins; no format for raw float32."""
+        name = FORMATS_BY_MEDIA_TYPE.get(media_type, "unknown")
+        if name == "f32":
+            return None, 0
+        if name in FRAMED_FORMATS and len(data) >= ID_PREFIX_BYTES and data[0] == ID_MAGIC:
+            framing = read_framing(data, ())
+            assert framing is not None
+            return self._schema_format(framing, data)
+        if name in ("unknown", _CLOUDEVENTS):
+            shown = media_type[:80].decode("utf-8", "replace")
+            raise InvalidPayload(FailureKind.UNSUPPORTED_CONTENT_TYPE, f"datacontenttype {shown!r}")
+        return self._unframed_format(name), 0

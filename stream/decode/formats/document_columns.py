@@ -1,0 +1,64 @@
+"""Columns from documents that are already parsed, for formats without a columnar parser.
+
+Shapes: B documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from forebay.stream.decode.formats.payload import Column, Path
+
+_NONE: Final = type(None)
+
+
+def lookup(document: object, path: Path) -> object:
+    """Return the value at a path; None if there is none."""
+    for name in path:
+        if isinstance(document, dict):
+            document = document.get(name)
+        elif isinstance(document, list) and name.isascii() and name.isdigit() and int(name) < len(document):
+            document = document[int(name)]
+        else:
+            return None
+    return document
+
+
+def columns_of_documents(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> dict[Path, Column]:
+    """Return a column for each path. documents: one for each payload, empty for suspects."""
+    columns: dict[Path, Column] = {}
+    for path in paths:
+        if len(path) == 1:
+            name = path[0]
+            values = [document.get(name) for document in documents]
+        else:
+            values = [lookup(document, path) for document in documents]
+        columns[path] = column_of_values(values)
+    return columns
+
+
+def column_of_values(values: list[Any]) -> Column:
+    """Return a column of Python values, where None is missing."""
+    kinds = set(map(type, values))
+    missing_B = None
+    if _NONE in kinds:
+        missing_B = np.fromiter((value is None for value in values), dtype=np.bool_, count=len(values))
+        kinds.discard(_NONE)
+        if kinds <= {float, int}:
+            fill: Any = 0 if kinds == {int} else np.nan
+            values = [fill if value is None else value for value in values]
+    try:
+        if kinds == {int}:
+            return Column(np.array(values, dtype=np.int64), missing_B)
+        if kinds <= {float, int}:
+            return Column(np.array(values, dtype=np.float64), missing_B)
+        if kinds == {bool} and missing_B is None:
+            return Column(np.array(values, dtype=np.bool_))
+    except OverflowError:
+        pass  # an integer that is too large
+    objects_B = np.empty(len(values), dtype=object)
+    objects_B[:] = values
+    return Column(objects_B, missing_B)

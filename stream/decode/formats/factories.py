@@ -1,0 +1,96 @@
+"""Builds formats when they are first needed, so that optional libraries are imported only then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Final, NamedTuple, cast
+
+from forebay.schemas.errors import ConfigError
+from forebay.schemas.failures import FailureKind
+from forebay.stream.core.extras import install_hint
+from forebay.stream.decode.formats.payload import Format, InvalidPayload
+from forebay.stream.schema_registry.schema import RegisteredSchema
+
+_PACKAGE: Final = "forebay.stream.decode.formats"
+
+
+class _Place(NamedTuple):
+    """Where a format is implemented. extra: what to install for its libraries."""
+
+    module: str
+    name: str
+    extra: str | None = None
+
+
+_BY_SCHEMA_TYPE: Final[Mapping[str, _Place]] = MappingProxyType(
+    {
+        "AVRO": _Place("avro", "AvroFormat", "avro"),
+        "PROTOBUF": _Place("protobuf", "ProtobufFormat", "protobuf"),
+        "JSON": _Place("json_schema", "JsonSchemaFormat", "json-schema"),
+    }
+)
+_UNFRAMED: Final[Mapping[str, _Place]] = MappingProxyType(
+    {
+        "msgpack": _Place("msgpack", "MessagePackFormat"),
+        "image": _Place("image", "ImageFormat", "images"),
+        "arrow": _Place("arrow", "ArrowFormat", "arrow"),
+    }
+)
+_BY_FORMAT: Final[Mapping[str, _Place]] = MappingProxyType(
+    {
+        **_UNFRAMED,
+        "avro": _BY_SCHEMA_TYPE["AVRO"],
+        "protobuf": _BY_SCHEMA_TYPE["PROTOBUF"],
+        "json-schema": _BY_SCHEMA_TYPE["JSON"],
+    }
+)
+
+
+def check_libraries(format_name: str) -> None:
+    """Import what a configured format needs. Raises ConfigError with what to install if it is missing."""
+    place = _BY_FORMAT.get(format_name)
+    if place is not None:
+        try:
+            import_module(f"{_PACKAGE}.{place.module}")
+        except ImportError as error:
+            raise ConfigError(
+                f"input.format {format_name} needs a library that is not installed: {error}",
+                kind="missing_library",
+                remedy=None if place.extra is None else install_hint(place.extra),
+            ) from None
+
+
+def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...]) -> Format:
+    """Return the format of payloads with this writer schema. indexes: of the message type, for Protobuf.
+
+    Raises InvalidPayload of kind `unsupported_schema` if the schema cannot be used.
+    """
+    if schema.rules:
+        raise InvalidPayload(
+            FailureKind.UNSUPPORTED_SCHEMA,
+            f"the schema with {schema.ref} has rules that cannot be executed: {', '.join(schema.rules)[:200]}",
+        )
+    factory = _load(_BY_SCHEMA_TYPE[schema.type], FailureKind.UNSUPPORTED_SCHEMA)
+    return cast("Format", factory(schema, indexes) if schema.type == "PROTOBUF" else factory(schema))
+
+
+def build_unframed_format(name: str) -> Format:
+    """Return a format that needs no schema of a registry. Raises InvalidPayload if there is none of this name."""
+    place = _UNFRAMED.get(name)
+    if place is None:
+        raise InvalidPayload(
+            FailureKind.INVALID_PAYLOAD,
+            f"the value names no schema: {name} needs the prefix of a schema registry's serializer, or its header",
+        )
+    return cast("Format", _load(place, FailureKind.UNSUPPORTED_CONTENT_TYPE)())
+
+
+def _load(place: _Place, kind: FailureKind) -> type:
+    try:
+        module = import_module(f"{_PACKAGE}.{place.module}")
+    except ImportError as error:
+        hint = "" if place.extra is None else f"; {install_hint(place.extra)}"
+        raise InvalidPayload(kind, f"the format needs a library that is not installed: {error}{hint}"[:300]) from None
+    return cast("type", getattr(module, place.name))

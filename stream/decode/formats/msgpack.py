@@ -1,0 +1,84 @@
+"""MessagePack: an object with text keys, as JSON has it. Timestamps of the extension type are times.
+
+Shapes: B payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.formats.document_columns import columns_of_documents
+from forebay.stream.decode.formats.payload import MAX_DEPTH, NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
+
+
+class MessagePackFormat:
+    """MessagePack. Extension types other than timestamps are invalid, and so are keys that are not text."""
+
+    name = "msgpack"
+    has_schema = False
+
+    def __init__(self) -> None:
+        self._decode = msgspec.msgpack.Decoder(dict[str, Any], ext_hook=_refuse_extension).decode
+
+    @property
+    def roles(self) -> FieldRoles:
+        return NO_ROLES
+
+    def document(self, payload: bytes) -> dict[str, object]:
+        """Return the object. Raises InvalidPayload."""
+        try:
+            document: dict[str, object] = self._decode(payload)
+        except msgspec.ValidationError as error:
+            is_other = str(error).startswith("Expected `object`")
+            kind = FailureKind.NOT_AN_OBJECT if is_other else FailureKind.INVALID_PAYLOAD
+            raise InvalidPayload(kind, f"MessagePack: {str(error)[:200]}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError, TypeError) as error:
+            raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"not MessagePack: {str(error)[:200]}") from None
+        check_depth(document)
+        return document
+
+    def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
+        """Return the columns of a poll. Documents that are nested more deeply than usual are suspects."""
+        decode = self._decode
+        documents: list[dict[str, Any]] = []
+        suspects_B = np.zeros(len(values), dtype=np.bool_)
+        for index, value in enumerate(values):
+            try:
+                document = decode(value[start:] if start else value)
+                if _may_be_deep(document):
+                    check_depth(document)
+            except Exception:  # the exact path finds the reason
+                suspects_B[index] = True
+                document = {}
+            documents.append(document)
+        return ParsedColumns(columns_of_documents(documents, paths), suspects_B)
+
+
+def _refuse_extension(code: int, data: memoryview) -> object:
+    raise ValueError(f"the extension type {code} with {len(data)} bytes is not supported")
+
+
+def _may_be_deep(document: dict[str, Any]) -> bool:
+    return any(
+        type(value) is dict or (type(value) is list and value and type(value[0]) in (list, dict))
+        for value in document.values()
+    )
+
+
+def check_depth(document: object) -> None:
+    """Raise InvalidPayload if a document is nested more deeply than MAX_DEPTH, or if a time has no offset."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for part in level:
+            children = part.values() if isinstance(part, dict) else part
+            inner += [child for child in children if isinstance(child, dict | list)]
+        if not inner:
+            return
+        level = inner
+    raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"the document is nested more deeply than {MAX_DEPTH}")

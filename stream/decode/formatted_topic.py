@@ -1,0 +1,274 @@
+"""Decodes records in other formats than plain JSON: grouped by format, each group as columns, in offset order again.
+
+Shapes: B records of a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, Unreadable, record_bytes
+from forebay.stream.decode.event_formats import EventFormats
+from forebay.stream.decode.features import InvalidFeatures
+from forebay.stream.decode.formats.choice import Choice
+from forebay.stream.decode.formats.document_columns import lookup
+from forebay.stream.decode.formats.payload import Format, InvalidPayload
+from forebay.stream.decode.mapping.documents import layout_of
+from forebay.stream.decode.mapping.event_columns import EventColumns, MappedEvents
+from forebay.stream.decode.mapping.feature_columns import feature_shape
+from forebay.stream.decode.merged_chunks import merge_by_model
+from forebay.stream.decode.models import ModelChoice, RowFormat
+from forebay.stream.decode.shared_topic import SharedTopicDecoder
+from forebay.stream.decode.validator import EventLimits, media_type_and_model
+
+DecodePlain = Callable[[TopicPartition, Sequence[Record], Epoch, bool], list[Chunk]]
+"""Decodes records that need no format. The last argument says whether they are raw float32."""
+
+_MAX_PLANS: Final = 10_000
+_MAX_TRIED: Final = 3
+"""The number of records that are tried to learn where the events of a topic have their features."""
+
+_OFFSET: Final = attrgetter("offset")
+
+
+class _Group(NamedTuple):
+    choice: Choice
+    records: list[Record]
+
+
+class FormattedTopicDecoder:
+    """Decodes the records of one partition for several models.
+
+    The fast path accepts only events that the validator would accept with the same result and for the same model.
+    """
+
+    def __init__(
+        self,
+        models: ModelChoice,
+        formats: EventFormats,
+        limits: EventLimits,
+        *,
+        shared: SharedTopicDecoder,
+        decode_plain: DecodePlain,
+    ) -> None:
+        self._models = models
+        self._refs = [row_format.ref for row_format in models.formats]
+        self._formats = formats
+        self._limits = limits
+        self._shared = shared
+        self._decode_plain = decode_plain
+        # With the format, so that the identity of another one is never the same.
+        self._plans: dict[tuple[str, int, bool, RowFormat], tuple[Format, EventColumns | None]] = {}
+
+    def decode(self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch) -> list[Chunk]:
+        """Return a chunk for each model that has records, in the order of the models."""
+        groups, exact = self._groups(records, partition.topic)
+        chunks: list[Chunk] = []
+        for choice, members in groups:
+            if choice.format is None:
+                chunks += self._decode_plain(partition, members, epoch, choice.is_raw)
+            else:
+                chunks += self._decode_group(choice, members, partition, exact=exact, epoch=epoch)
+        if exact:
+            exact.sort(key=_OFFSET)
+            chunks += self._decode_exactly(exact, partition, epoch)
+        return merge_by_model(chunks, self._refs)
+
+    def _groups(self, records: Sequence[Record], topic: str) -> tuple[list[_Group], list[Record]]:
+        """Return the records by format, and those that only the validator can decide about."""
+        usable, exact = self._divide_by_limits(records)
+        if not usable:
+            return [], exact
+        common = self._common_choice(usable, topic)
+        if common is not None:
+            return [_Group(common, usable)], exact
+        groups: dict[tuple[int, int, bool, bool], _Group] = {}
+        for record in usable:
+            try:
+                choice = self._formats.choice.choose(record, topic)
+            except InvalidPayload:
+                exact.append(record)
+                continue
+            key = (id(choice.format), choice.start, choice.is_raw, choice.is_ce_binary)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = _Group(choice, [])
+            group.records.append(record)
+        return list(groups.values()), exact
+
+    def _divide_by_limits(self, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+        max_bytes, max_key_bytes = self._limits.max_event_bytes, self._limits.max_key_bytes
+        usable: list[Record] = []
+        exact: list[Record] = []
+        for record in records:
+            value, key = record.value, record.key
+            if (
+                not value
+                or len(value) > max_bytes
+                or (key is not None and len(key) > max_key_bytes)
+                or isinstance(record, Unreadable)
+            ):
+                exact.append(record)
+            else:
+                usable.append(record)
+        return usable, exact
+
+    def _common_choice(self, records: Sequence[Record], topic: str) -> Choice | None:
+        """Return the choice for all records, if they have the same headers and the same prefix; None otherwise."""
+        first = records[0]
+        headers = first.headers
+        if any(record.headers != headers for record in records):
+            return None
+        try:
+            choice = self._formats.choice.choose(first, topic)
+        except InvalidPayload:
+            return None
+        value = first.value or b""
+        # An unframed value does not begin with byte 0, which announces a schema.
+        prefix = value[: choice.start]
+        if choice.start:
+            is_same = all(record.value.startswith(prefix) for record in records)  # type: ignore[union-attr]
+        else:
+            is_same = choice.is_raw or not any(record.value.startswith(b"\0") for record in records)  # type: ignore[union-attr]
+        return choice if is_same else None
+
+    def _decode_group(
+        self, choice: Choice, records: list[Record], partition: TopicPartition, *, exact: list[Record], epoch: Epoch
+    ) -> list[Chunk]:
+        """Return the chunks of records of one format. Those that are not plainly valid are appended to `exact`."""
+        topic = partition.topic
+        chunks: list[Chunk] = []
+        pending = self._by_header(records, topic, exact)
+        done: set[RowFormat] = set()
+        while pending:
+            row_format, members = pending.popitem()
+            plan = self._plan(choice, row_format, members, topic)
+            events = None if plan is None else _parse(choice, plan, members, partition)
+            if events is None:
+                exact += members
+                continue
+            done.add(row_format)
+            is_own_B = ~events.unsure_B
+            if events.models is not None:
+                for index, name in enumerate(events.models):
+                    if name is None or name == row_format.ref.name:
+                        continue
+                    is_own_B[index] = False
+                    other = self._models.by_name.get(name)
+                    if other is None or other in done:
+                        exact.append(members[index])
+                    else:
+                        pending.setdefault(other, []).append(members[index])
+                        events.unsure_B[index] = False
+            unsure = np.flatnonzero(events.unsure_B).tolist()
+            if 2 * len(unsure) > len(members):
+                self._plans.pop(_plan_key(choice, row_format, topic), None)  # the next poll looks again
+            exact += [members[index] for index in unsure]
+            if is_own_B.any():
+                chunks.append(_chunk(events, members, row_format, is_own_B=is_own_B, at=(partition, epoch)))
+        return chunks
+
+    def _by_header(self, records: list[Record], topic: str, exact: list[Record]) -> dict[RowFormat, list[Record]]:
+        """Return the records by the model that their header or their topic names."""
+        of_topic = self._models.of_topic(topic)
+        if not any(record.headers for record in records):
+            return {of_topic: records}
+        groups: dict[RowFormat, list[Record]] = {}
+        for record in records:
+            _, header = media_type_and_model(record.headers)
+            row_format = of_topic if header is None else self._models.by_header.get(header)
+            if row_format is None:
+                exact.append(record)  # a field may name another model
+            else:
+                groups.setdefault(row_format, []).append(record)
+        return groups
+
+    def _plan(
+        self, choice: Choice, row_format: RowFormat, records: Sequence[Record], topic: str
+    ) -> EventColumns | None:
+        """Return where the events have their parts, as the first readable one shows; None if only the exact path fits."""
+        key = _plan_key(choice, row_format, topic)
+        known = self._plans.get(key)
+        if known is not None:
+            return known[1]
+        payload_format = choice.format
+        assert payload_format is not None
+        layouts = self._formats.layouts(topic, choice)
+        for record in records[:_MAX_TRIED]:
+            try:
+                document = payload_format.document((record.value or b"")[choice.start :])
+                sources = layout_of(document, layouts)
+            except (InvalidPayload, InvalidFeatures):
+                continue
+            shape = feature_shape(lookup(document, sources.features), sources, row_format)
+            plan = (
+                None
+                if shape is None
+                else EventColumns(row_format, sources, shape, max_key_bytes=self._limits.max_key_bytes)
+            )
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            if plan is not None:
+                self._plans[key] = (payload_format, plan)
+            return plan
+        return None
+
+    def _decode_exactly(self, records: Sequence[Record], partition: TopicPartition, epoch: Epoch) -> list[Chunk]:
+        chunks = []
+        for columns in self._shared.validate(records, partition.topic, partition=partition.partition):
+            x_BF = columns.matrix()
+            assert x_BF is not None, "the validator has checked all rows"
+            chunks.append(columns.chunk(partition, epoch, x_BF, sum(map(record_bytes, columns.records))))
+        return chunks
+
+
+def _plan_key(choice: Choice, row_format: RowFormat, topic: str) -> tuple[str, int, bool, RowFormat]:
+    return (topic, id(choice.format), choice.is_ce_binary, row_format)
+
+
+def _parse(
+    choice: Choice, plan: EventColumns, records: Sequence[Record], partition: TopicPartition
+) -> MappedEvents | None:
+    assert choice.format is not None
+    values: list[Any] = [record.value for record in records]
+    parsed = choice.format.columns(values, plan.paths, start=choice.start)
+    return None if parsed is None else plan.events(parsed, records, partition)
+
+
+def _chunk(
+    events: MappedEvents,
+    records: Sequence[Record],
+    row_format: RowFormat,
+    *,
+    is_own_B: Any,
+    at: tuple[TopicPartition, Epoch],
+) -> Chunk:
+    """Return the chunk of the events that are decided. at: the partition and the epoch."""
+    ids, timestamps, x_BF = events.ids, events.timestamps, events.x_BF
+    keys, deadlines = events.keys, events.deadlines
+    if not is_own_B.all():
+        kept = np.flatnonzero(is_own_B).tolist()
+        places = {index: place for place, index in enumerate(kept)}
+        records = [records[index] for index in kept]
+        ids, timestamps = [ids[index] for index in kept], [timestamps[index] for index in kept]
+        x_BF = x_BF[is_own_B]
+        keys = {places[index]: key for index, key in keys.items() if index in places}
+        deadlines = {places[index]: ms for index, ms in deadlines.items() if index in places}
+    return Chunk(
+        *at,
+        row_format.ref,
+        records=records,
+        ids=ids,
+        timestamps=timestamps,
+        x_BF=x_BF,
+        rejections=[],
+        num_records=len(records),
+        num_bytes=sum(map(record_bytes, records)),
+        next_offset=records[-1].offset + 1,
+        keys=keys,
+        deadlines=deadlines,
+    )
