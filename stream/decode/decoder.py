@@ -53,13 +53,13 @@ class Decoder:
         limits = EventLimits(max_event_bytes, max_key_bytes)
         self._limits = limits
         self._models = ModelChoice(models)
-        self._formats = plain_formats() if formats is None else formats
-        self._validator = EventValidator(self._models, limits, self._formats)
+        self.formats = plain_formats() if formats is None else formats
+        self._validator = EventValidator(self._models, limits, self.formats)
         self._one_model = OneModelDecoder(self._validator, limits)
         self._divided = DividedTopicDecoder(self._models, self._one_model)
         self._shared = SharedTopicDecoder(self._models, self._validator, limits)
         self._formatted = FormattedTopicDecoder(
-            self._models, self._formats, limits, shared=self._shared, decode_plain=self._decode_plain
+            self._models, self.formats, limits, shared=self._shared, decode_plain=self._decode_plain
         )
         self._shared_topics: set[str] = set()
 
@@ -84,7 +84,7 @@ class Decoder:
         has_headers = any(map(_HEADERS, records))
         if has_headers:
             num_bytes += sum(map(headers_size, map(_HEADERS, records)))
-        if not self._formats.choice.is_plain(topic, records, has_headers=has_headers):
+        if not self.formats.choice.is_plain(topic, records, has_headers=has_headers):
             return self._formatted.decode(partition, records, epoch)
         is_short = not (
             has_headers
@@ -95,7 +95,7 @@ class Decoder:
         try:
             return self._decode_json(partition, records, epoch, values=values if is_short else None, sizes=sizes)
         except OtherFormat:
-            self._formats.choice.on_mixed(topic)
+            self.formats.choice.on_mixed(topic)
             return self._formatted.decode(partition, records, epoch)
 
     def _decode_json(

@@ -103,7 +103,7 @@ class VersionedDecoder(Decoder):
             models,
             max_event_bytes=self._limits.max_event_bytes,
             max_key_bytes=self._limits.max_key_bytes,
-            formats=self._formats,
+            formats=self.formats,
         )
 
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from forebay.schemas.headers import CONTENT_TYPE
 from forebay.stream.core.clock import Clock
-from forebay.stream.core.records import Epoch, Record, TopicPartition, Unreadable
-from forebay.stream.schema_registry.framing import ID_MAGIC, ID_PREFIX_BYTES, InvalidFraming, read_framing
+from forebay.stream.core.records import Epoch, Record, TopicPartition
+from forebay.stream.schema_registry.framing import ID_MAGIC, ID_PREFIX_BYTES
 from forebay.stream.schema_registry.schema import SchemaRef
 
 log = logging.getLogger("forebay.schema_registry")
@@ -24,17 +23,6 @@ RefOf = Callable[[Record, str], SchemaRef | None]
 """Returns the schema that a record of a topic names; None if it names none, or none that decoding would look up."""
 
 _VALUE, _HEADERS = attrgetter("value"), attrgetter("headers")
-
-
-def named_schema(record: Record, _topic: str) -> SchemaRef | None:
-    """Return the schema that a record without a content type names by its framing; None if it names none."""
-    if isinstance(record, Unreadable) or any(name.lower() == CONTENT_TYPE for name, _ in record.headers):
-        return None
-    try:
-        framing = read_framing(record.value, record.headers)
-    except InvalidFraming:
-        return None
-    return None if framing is None else framing.ref
 
 
 class PartitionHolds(Protocol):

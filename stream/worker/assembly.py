@@ -47,7 +47,6 @@ from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import Observer
 from forebay.stream.pipeline.pipeline import Pipeline
-from forebay.stream.pipeline.schema_admission import named_schema
 from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from forebay.stream.schema_registry.store import SchemaStore
@@ -114,6 +113,10 @@ class WorkerAssembly:
             for model, served in zip(models, settings.models_to_serve(), strict=True)
         ]
         self._schemas = SchemaStore(settings.schema_registry.max_schemas)
+        has_registry = bool(settings.schema_registry.urls)
+        self._formats = event_formats(
+            settings.input, prefix=settings.topics.prefix, schemas=self._schemas if has_registry else None
+        )
         self._default = self._lanes[0]
         self._breakers = Breakers(
             circuit_breaker("cluster", settings.breaker), {lane.ref: lane.lane.breaker for lane in self._lanes}
@@ -190,7 +193,8 @@ class WorkerAssembly:
 
     def _build_schemas(self, source: Source) -> SchemaParts | None:
         section = self._settings.schema_registry
-        return build_schemas(section, self._schemas, source.held, ref_of=named_schema, clock=self._clock)
+        ref_of = self._formats.choice.schema_ref
+        return build_schemas(section, self._schemas, source.held, ref_of=ref_of, clock=self._clock)
 
     def _reports(
         self,
@@ -379,7 +383,7 @@ class WorkerAssembly:
             [lane.decoded_model() for lane in self._lanes],
             max_event_bytes=entry.max_event_bytes,
             max_key_bytes=entry.max_key_bytes,
-            formats=event_formats(entry, prefix=self._settings.topics.prefix),
+            formats=self._formats,
         )
 
     def _duplicates(self) -> DuplicateFilter | None:

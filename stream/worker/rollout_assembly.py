@@ -75,7 +75,7 @@ def build_rollouts(
     versions = ResidentVersions(
         lanes, pipeline=pipeline, loader=_loader(factory, clock), factory=factory, reports=reports
     )
-    shadows = build_shadows(lanes, factory, versions=versions, in_flight=pipeline.in_flight)
+    shadows = build_shadows(lanes, factory, versions=versions, in_flight=pipeline.in_flight, formats=decoder.formats)
     parts = FollowerParts(
         store=RolloutStore(settings, clock=clock),
         versions=versions,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from forebay.stream.decode.event_formats import event_formats
+from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.producer.best_effort_sink import MAX_BATCH_BYTES, BestEffortSink
 from forebay.stream.kafka.producer.producer import OutputProducer
@@ -51,12 +51,18 @@ class Shadows:
 
 
 def build_shadows(
-    lanes: Sequence[ServedLane], factory: LaneFactory, *, versions: ResidentVersions, in_flight: InFlight
+    lanes: Sequence[ServedLane],
+    factory: LaneFactory,
+    *,
+    versions: ResidentVersions,
+    in_flight: InFlight,
+    formats: EventFormats,
 ) -> Shadows:
     """Build the shadows of a worker with rollouts, without starting any.
 
     lanes: of the versions with which the worker starts.
     versions: in memory. It loads shadows, too.
+    formats: of the decoder.
     """
     settings, layout, clock = factory.settings, factory.layout, factory.clock
     topic, rollouts = layout.outputs.shadow_predictions, settings.rollouts
@@ -83,7 +89,7 @@ def build_shadows(
             max_share=rollouts.shadow_max_share,
             max_event_bytes=settings.input.max_event_bytes,
             max_key_bytes=settings.input.max_key_bytes,
-            formats=event_formats(settings.input, prefix=settings.topics.prefix),
+            formats=formats,
         ),
         loader=versions,
         signature_of=versions.signature,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
-from forebay.stream.core.records import Record
+from forebay.stream.core.records import Record, Unreadable
 from forebay.stream.decode.formats.cloudevents import CloudEventsFormat
 from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_format
 from forebay.stream.decode.formats.json_documents import JsonFormat
@@ -24,12 +24,13 @@ from forebay.stream.schema_registry.framing import (
     read_framing,
     read_message_indexes,
 )
-from forebay.stream.schema_registry.schema import SchemaRef
+from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
 from forebay.stream.schema_registry.store import SchemaStore
 
 CE_VERSION: Final = "ce_specversion"
 JSON: Final = JsonFormat()
 _CLOUDEVENTS: Final = "cloudevents"
+_MAX_CACHED: Final = 10_000
 
 
 class Choice(NamedTuple):
@@ -81,6 +82,7 @@ class FormatChoice:
         self._settings = settings
         self._schemas = schemas
         self._unframed: dict[str, Format] = {"json": JSON}
+        self._known: dict[SchemaRef, RegisteredSchema] = {}
         self._framed: dict[tuple[SchemaRef, tuple[int, ...]], Format | InvalidPayload] = {}
         self._cloudevents = CloudEventsFormat(self._data_format)
         self._mixed: set[str] = set()
@@ -147,6 +149,28 @@ class FormatChoice:
             return Choice(JSON, is_ce_binary=is_ce_binary) if is_mapped else PLAIN
         return Choice(self._unframed_format(name), is_ce_binary=is_ce_binary)
 
+    def schema_ref(self, record: Record, topic: str) -> SchemaRef | None:
+        """Return the schema that a record names, if `choose` would look it up; None if it needs none."""
+        if self._schemas is None or isinstance(record, Unreadable) or not record.value:
+            return None
+        name = next(
+            (
+                FORMATS_BY_MEDIA_TYPE.get(media_type_of(content), "unknown")
+                for header, content in record.headers
+                if header.lower() == names.CONTENT_TYPE
+            ),
+            None,
+        )
+        if name is not None and name not in FRAMED_FORMATS:
+            return None
+        try:
+            framing = read_framing(record.value, record.headers)
+        except InvalidFraming:
+            return None
+        if framing is None or (framing.start and name is None and self._settings.of(topic) == "f32"):
+            return None
+        return framing.ref
+
     def _framing(self, record: Record, *, is_forced: bool) -> Framing | None:
         try:
             framing = read_framing(record.value, record.headers)
@@ -164,9 +188,7 @@ class FormatChoice:
         known = self._framed.get((framing.ref, framing.indexes or ()))
         if known is not None and not isinstance(known, InvalidPayload):
             return known, framing.start
-        schema = self._schemas.get(framing.ref)
-        if schema is None:
-            raise InvalidPayload(FailureKind.UNKNOWN_SCHEMA, f"the schema with {framing.ref} is not in the registry")
+        schema = self._schema(framing.ref, self._schemas)
         indexes, start = framing.indexes or (), framing.start
         if schema.type == "PROTOBUF" and framing.indexes is None:
             try:
@@ -179,10 +201,23 @@ class FormatChoice:
                 built = build_schema_format(schema, indexes)
             except InvalidPayload as fault:
                 built = fault
+            if len(self._framed) >= _MAX_CACHED:
+                self._framed.clear()  # any producer can name any message type
             self._framed[framing.ref, indexes] = built
         if isinstance(built, InvalidPayload):
             raise InvalidPayload(built.kind, built.message)
         return built, start
+
+    def _schema(self, ref: SchemaRef, schemas: SchemaStore) -> RegisteredSchema:
+        schema = self._known.get(ref)
+        if schema is None:
+            schema = schemas.get(ref)
+            if schema is None:
+                raise InvalidPayload(FailureKind.UNKNOWN_SCHEMA, f"the schema with {ref} is not in the registry")
+            if len(self._known) >= _MAX_CACHED:
+                self._known.clear()
+            self._known[ref] = schema
+        return schema
 
     def _unframed_format(self, name: str) -> Format:
         known = self._unframed.get(name)
