@@ -30,7 +30,8 @@ from rich.table import Table
 
 from tests.fuzz.payloads.corpus import TARGETS
 from tests.fuzz.payloads.failure import Failure, load_failure
-from tests.fuzz.payloads.polls import RECORDS_OF_A_POLL, Tally, check_poll, make_poll
+from tests.fuzz.payloads.outcomes import Tally
+from tests.fuzz.payloads.polls import RECORDS_OF_A_POLL, check_poll, make_poll
 
 POLLS_OF_A_CHILD = 400
 REPORT_S = 20.0
@@ -112,7 +113,7 @@ def make_table(results: dict[str, Result]) -> Table:
         column.justify = "right"
     for name, result in results.items():
         tally = result.tally
-        rejected = {kind: count for kind, count in tally.kinds.most_common() if kind != "row"}
+        rejected = {kind: count for kind, count in tally.kinds.most_common() if kind not in ("row", "document")}
         kinds = ", ".join(f"{kind} {count / max(1, result.events):.0%}" for kind, count in list(rejected.items())[:4])
         table.add_row(
             name,

@@ -19,8 +19,9 @@ from pathlib import Path
 from tests.core.build import FakeRecord
 from tests.fuzz.payloads.corpus import TARGETS
 from tests.fuzz.payloads.failure import Failure
-from tests.fuzz.payloads.polls import EXACT_SHARE, Tally, check_poll, make_poll
-from tests.fuzz.payloads.target import Target, TargetDecoder
+from tests.fuzz.payloads.outcomes import Tally
+from tests.fuzz.payloads.polls import EXACT_SHARE, check_poll, make_poll
+from tests.fuzz.payloads.target import Target
 
 MAX_POLL_S = 60  # of real time, until the process is ended
 MORE_MEMORY = 1 << 30
@@ -82,7 +83,7 @@ def _report(tally: Tally, number: int) -> None:
 
 def _smallest(target: Target, failure: Failure) -> Failure:
     """Return the failure with the first record that fails alone; the whole poll if none does."""
-    of: TargetDecoder = target.make()
+    of = target.make()
     for record in failure.records:
         problem = check_poll(target, of, [record], Tally(), exact=True)
         if problem is not None:

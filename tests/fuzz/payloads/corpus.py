@@ -16,9 +16,9 @@ from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.models import ModelChoice
 from forebay.stream.decode.validator import EventLimits, EventValidator
 from tests.core.build import JULY
+from tests.fuzz.payloads.schema_corpus import SCHEMA_TARGETS
 from tests.fuzz.payloads.target import Sample, Target, TargetDecoder
 
-TOPIC: Final = "features"
 MAX_EVENT_BYTES: Final = 60_000  # below the longest mutated payload
 MAX_KEY_BYTES: Final = 90
 
@@ -85,7 +85,7 @@ def _json(name: str, signature: Signature) -> Target:
         headers = (("content-type", b"application/json; charset=utf-8"),) if seed % 3 == 2 else ()
         samples.append(Sample(orjson.dumps(document), headers))
     model = DecodedModel(ModelRef("m", 1), signature)
-    return Target(name, TOPIC, lambda: validating(model), samples)
+    return Target(name, lambda: validating(model), samples)
 
 
 def _f32(name: str) -> Target:
@@ -96,7 +96,7 @@ def _f32(name: str) -> Target:
         for more in (headers, (*headers, ("forebay-id", b"i"), ("forebay-timestamp", b"1372636800000")))
     ]
     model = DecodedModel(ModelRef("m", 1), NUMBERS)
-    return Target(name, TOPIC, lambda: validating(model), samples)
+    return Target(name, lambda: validating(model), samples)
 
 
 TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
@@ -105,6 +105,7 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
         "json-numbers": lambda: _json("json-numbers", NUMBERS),
         "json-nested": lambda: _json("json-nested", GRID),
         "f32": lambda: _f32("f32"),
+        **SCHEMA_TARGETS,
     }
 )
 """The targets by name."""

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,8 +14,10 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Chunk, TopicPartition
 from forebay.stream.decode.validator import InvalidEvent
 from tests.core.build import EPOCH, JULY, FakeRecord
+from tests.fuzz.payloads.columns import check_columns
 from tests.fuzz.payloads.mutation import Draws, mutated
-from tests.fuzz.payloads.target import Sample, Target, TargetDecoder
+from tests.fuzz.payloads.outcomes import Tally
+from tests.fuzz.payloads.target import TOPIC, Sample, Target, TargetDecoder, TargetFormat
 
 RECORDS_OF_A_POLL = 256
 MAX_MESSAGE = 2000
@@ -24,26 +25,6 @@ MAX_POLL_S = 5.0
 """CPU time of a poll, in which an event that takes absurdly long is noticed."""
 EXACT_SHARE = 8
 """The exact path is compared in one poll of this many."""
-
-
-@dataclass
-class Tally:
-    """What became of polls.
-
-    kinds: how many records ended how: "row" or the kind of the rejection.
-    """
-
-    kinds: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-    decode_s: float = 0.0
-    slowest_poll_s: float = 0.0
-
-    def add(self, other: Tally) -> None:
-        """Add what became of other polls."""
-        self.kinds.update(other.kinds)
-        self.rows += other.rows
-        self.decode_s += other.decode_s
-        self.slowest_poll_s = max(self.slowest_poll_s, other.slowest_poll_s)
 
 
 def make_poll(target: Target, seed: int, number: int, size: int = RECORDS_OF_A_POLL) -> list[FakeRecord]:
@@ -73,28 +54,46 @@ def _record(offset: int, sample: Sample, values: Sequence[bytes], draws: Draws) 
 
 
 def check_poll(
-    target: Target, of: TargetDecoder, records: Sequence[FakeRecord], tally: Tally, *, exact: bool
+    target: Target,
+    of: TargetDecoder | TargetFormat,
+    records: Sequence[FakeRecord],
+    tally: Tally,
+    *,
+    exact: bool = True,
 ) -> str | None:
-    """Decode a poll. Return what is wrong; None if all is as it should be."""
-    partition = TopicPartition(target.topic, 0)
+    """Decode a poll. Return what is wrong; None if all is as it should be.
+
+    exact: whether to compare with the exact path, which takes longer.
+    """
+    if isinstance(of, TargetFormat):
+        problem, elapsed = check_columns(of, [record.value or b"" for record in records], tally, exact=exact)
+    else:
+        problem, elapsed = _check_decoder(target, of, records, tally, exact=exact)
+    tally.add_time(elapsed)
+    if problem is None and elapsed > MAX_POLL_S:
+        return f"decoding took {elapsed:.1f} s for {len(records)} records"
+    return problem
+
+
+def _check_decoder(
+    target: Target, of: TargetDecoder, records: Sequence[FakeRecord], tally: Tally, *, exact: bool
+) -> tuple[str | None, float]:
+    """Return what is wrong, and the time of the decoder."""
+    partition = TopicPartition(TOPIC, 0)
     began = time.process_time()
     try:
         chunks = of.decoder.decode({partition: records}, EPOCH)
     except Exception:
-        return f"the decoder raised: {traceback.format_exc(limit=-6)}"
+        return f"the decoder raised: {traceback.format_exc(limit=-6)}", 0.0
     elapsed = time.process_time() - began
-    tally.decode_s += elapsed
-    tally.slowest_poll_s = max(tally.slowest_poll_s, elapsed)
-    if elapsed > MAX_POLL_S:
-        return f"the decoder took {elapsed:.1f} s for {len(records)} records"
     problem = _check_outcomes(target, records, chunks) or next(filter(None, map(_ChunkCheck(of), chunks)), None)
     if problem is None and exact and of.exact is not None:
-        problem = _check_exact(target, of, records, chunks)
+        problem = _check_exact(of, records, chunks)
     for chunk in chunks:
         tally.rows += chunk.num_rows
         tally.kinds["row"] += len({record.offset for record in chunk.records})
         tally.kinds.update(rejection.kind.value for rejection in chunk.rejections)
-    return problem
+    return problem, elapsed
 
 
 def _check_outcomes(target: Target, records: Sequence[FakeRecord], chunks: Sequence[Chunk]) -> str | None:
@@ -142,9 +141,7 @@ class _ChunkCheck:
         return None
 
 
-def _check_exact(
-    target: Target, of: TargetDecoder, records: Sequence[FakeRecord], chunks: Sequence[Chunk]
-) -> str | None:
+def _check_exact(of: TargetDecoder, records: Sequence[FakeRecord], chunks: Sequence[Chunk]) -> str | None:
     """Compare with what the exact path says of each record."""
     assert of.exact is not None
     found_of: dict[int, object] = {
@@ -159,7 +156,7 @@ def _check_exact(
         found = found_of.get(record.offset)
         expected: object
         try:
-            expected = of.exact(record, target.topic)
+            expected = of.exact(record, TOPIC)
         except InvalidEvent as fault:
             expected = fault.kind
         except Exception:

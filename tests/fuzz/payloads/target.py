@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from forebay.stream.core.records import Record
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.formats.payload import Format, Path
 from forebay.stream.decode.models import DecodedModel
 
+TOPIC: Final = "features"
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -28,22 +31,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A decoder and samples of one format that it decodes to rows.
-
-    topic: of the samples.
-    make: returns a new decoder with its model.
-    has_many_rows: whether a record may become several rows.
-    """
-
-    name: str
-    topic: str
-    make: Callable[[], TargetDecoder]
-    samples: Sequence[Sample]
-    has_many_rows: bool = False
-
-
-@dataclass(frozen=True)
 class TargetDecoder:
     """A decoder as a worker has it, and the exact path: what it decides about one record.
 
@@ -53,3 +40,25 @@ class TargetDecoder:
     decoder: Decoder
     model: DecodedModel
     exact: Callable[[Record, str], tuple[str, int, bytes]] | None = field(default=None)
+
+
+@dataclass(frozen=True)
+class TargetFormat:
+    """A format without models. paths: of the fields that are read as columns, alone and together."""
+
+    format: Format
+    paths: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What polls are decoded with, and samples that it decodes to rows or documents.
+
+    make: returns a new decoder with its model, or a format.
+    has_many_rows: whether a record may become several rows.
+    """
+
+    name: str
+    make: Callable[[], TargetDecoder | TargetFormat]
+    samples: Sequence[Sample]
+    has_many_rows: bool = False

@@ -1,0 +1,1 @@
+"""One set of events in every format."""
