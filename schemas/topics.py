@@ -192,7 +192,8 @@ LABELS: Final = TopicSpec(
         "What happened: the true class or value of predicted events, as it becomes known. Only needed if evaluate.enabled is "
         "set. Kept for 30 days, as long as a label may come after its prediction. Not compacted: two labels of one key are "
         "those of two events, or a correction. It must have as many partitions as predictions: a label is joined with the "
-        "predictions of the partition with its number."
+        "predictions of the partition with its number. Records have the brokers' time: labels further ahead of it than "
+        "evaluate.max_future_s are refused, and a producer with a wrong clock must not set what they are compared with."
     ),
     key="The event's record key, so that the label is in the partition of its prediction.",
     schema="label",
@@ -200,6 +201,7 @@ LABELS: Final = TopicSpec(
     retention_ms=30 * DAY_MS,
     cleanup_policy="delete",
     owner="your producers",
+    configs={"message.timestamp.type": "LogAppendTime"},
 )
 
 QUALITY: Final = TopicSpec(

@@ -111,5 +111,6 @@ class EvaluateSection(Section):
         ge=0,
         le=30 * _DAY_S,
         description="A label or prediction whose timestamp is further than this ahead of its record's timestamp is refused: it "
-        "would end the waiting of all others.",
+        "would end the waiting of all others. Records of labels should have the brokers' time "
+        "(message.timestamp.type=LogAppendTime, as `forebay topics create` sets it).",
     )

@@ -1,4 +1,4 @@
-"""The names of the classes of each version, from its manifest, so that labels can name them."""
+"""The names of the classes of each version, from its manifest or its predictions, so that labels can name them."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ class ClassNamesUnreadable(ModelError):
 class ClassNames:
     """Resolves labels. Names are known for the versions that were loaded.
 
-    A version that a readable repository does not have has no names. One whose manifest cannot be read may have some: what a
-    label that names a class means is then unknown, and must not be decided.
+    A version that a readable repository does not have has the names that its predictions carry, once they carry those of all
+    classes. With some of them, only labels of classes that were predicted would count, and the version would seem too good.
+    One whose manifest cannot be read may have names: what a label means is then unknown, and must not be decided.
 
     read: reads the names; may block, and is called in a thread (`run`).
     """
@@ -56,6 +57,22 @@ class ClassNames:
         self._failed_s: dict[ModelRef, float] = {}
         self._reasons: dict[ModelRef, str] = {}
         self._absent: set[ModelRef] = set()
+        self._learned: dict[ModelRef, dict[str, int]] = {}
+        self._complete: set[ModelRef] = set()
+
+    def learn(self, ref: ModelRef, names: Mapping[str, int], num_classes: int) -> None:
+        """Add names of classes that predictions carry, with their indices.
+
+        What waits is read again after a restart, so names are known then too, even if the version was deleted meanwhile.
+        """
+        if not names or ref in self._index_of:
+            return
+        learned = self._learned.setdefault(ref, {})
+        learned.update(names)
+        if len(learned) == num_classes and set(learned.values()) == set(range(num_classes)):
+            self._complete.add(ref)
+        else:
+            self._complete.discard(ref)
 
     def missing(self, refs: Collection[ModelRef]) -> list[ModelRef]:
         """Return the versions whose names are not known and should be loaded now."""
@@ -75,12 +92,16 @@ class ClassNames:
             self._failed_s.pop(ref, None)
             self._absent.discard(ref)
             self._index_of[ref] = {name: index for index, name in enumerate(names)}
+            self._learned.pop(ref, None)
+            self._complete.discard(ref)
             log.info("%s: labels can name the classes %s", ref, ", ".join(names) if names else "(none) by index only")
 
     def _record_failure(self, ref: ModelRef, error: ForebayError | OSError) -> None:
         is_absent = isinstance(error, ForebayError) and error.kind in _ABSENT
         if ref not in self._failed_s or is_absent != (ref in self._absent):
-            effect = "are refused" if is_absent else "cannot be counted until its manifest can be read"
+            effect = "cannot be counted until its manifest can be read"
+            if is_absent:
+                effect = "are refused, unless its predictions carry the names of all classes"
             log.warning("%s: labels that name classes, instead of giving their indices, %s: %s", ref, effect, error)
         self._failed_s[ref] = self._clock.monotonic_s()
         self._reasons[ref] = str(error)
@@ -104,6 +125,8 @@ class ClassNames:
         """
         if not isinstance(value, str):
             return float(value)
+        if ref in self._complete:
+            return self._learned[ref].get(value)
         if not self.is_readable(ref):
             raise ClassNamesUnreadable(ref, self._reasons.get(ref, "it was not read yet"))
         return self._index_of.get(ref, {}).get(value)
@@ -114,8 +137,17 @@ def manifest_names(repositories: Mapping[str, str]) -> ReadNames:
 
     def read(ref: ModelRef) -> Collection[str]:
         from forebay.models.artefacts.artefact import read_version
+        from forebay.models.artefacts.repository import list_models
 
         repository = repositories.get(ref.name, repositories[""])
-        return read_version(repository, ref.name, ref.version).manifest.signature.labels
+        try:
+            return read_version(repository, ref.name, ref.version).manifest.signature.labels
+        except ModelError as error:
+            if error.kind in _ABSENT and not list_models(repository):
+                # Such as a volume that is not mounted.
+                raise ModelError(
+                    f"{repository}: the repository has no models", kind="repository_empty", remedy=error.remedy
+                ) from error
+            raise
 
     return read

@@ -5,8 +5,8 @@ Shapes: B = rows in offset order, O = scores of a row. Times are event times in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ class PredictionColumns:
     classes_B: predicted classes; ignored for regression.
     blocks_B: of the routing keys, see `experiments.key_blocks`.
     slices: at most four of each row; None if no slices are configured.
+    class_names: of the classes that were predicted, with their indices; empty if they have none.
     """
 
     ref: ModelRef
@@ -47,9 +48,16 @@ class PredictionColumns:
     classes_B: npt.NDArray[np.int32]
     blocks_B: Blocks
     slices: Slices | None = None
+    class_names: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.hashes_B)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for a regression."""
+        num_scores: int = self.scores_BO.shape[1]
+        return {Task.BINARY: 2, Task.CLASSES: num_scores, Task.REGRESSION: 0}[self.task]
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ class Evaluator:
             await asyncio.sleep(0)
             return
         parsed = self.joins.parse(polled)
+        for columns in parsed.predictions_by_version():
+            self._names.learn(columns.ref, columns.class_names, columns.num_classes)
         if missing := self._names.missing(parsed.refs()):
             await asyncio.to_thread(self._names.load, missing)
             if self._source.epoch != epoch:

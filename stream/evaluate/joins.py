@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from forebay.schemas.errors import BrokerError
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Committed, Record, TopicPartition
 from forebay.stream.evaluate.checkpoint import JoinRules
+from forebay.stream.evaluate.columns import PredictionColumns
 from forebay.stream.evaluate.label_parser import LabelParser, ParsedLabels
 from forebay.stream.evaluate.label_values import Resolve
 from forebay.stream.evaluate.partition_join import JoinInputs, PartitionJoin, Taken
@@ -32,10 +33,15 @@ class Parsed(NamedTuple):
     shadows: Mapping[TopicPartition, ParsedShadows]
     next_offsets: Mapping[TopicPartition, int]
 
+    def predictions_by_version(self) -> Iterator[PredictionColumns]:
+        """Yield the columns of all predictions."""
+        for parsed in self.predictions.values():
+            yield from parsed.columns
+
     def refs(self) -> set[ModelRef]:
         """Return the versions whose predictions were polled."""
         served = {columns.ref.served_ref for parsed in self.shadows.values() for columns in parsed.columns}
-        return served | {columns.ref for parsed in self.predictions.values() for columns in parsed.columns}
+        return served | {columns.ref for columns in self.predictions_by_version()}
 
 
 @dataclass(slots=True)
@@ -179,7 +185,7 @@ class Joins:
         self._refused = {}
 
     def keep(self) -> None:
-        """Forget all joins, as `drop` does, but remember those of which everything that was counted has been taken.
+        """Forget all joins, as `drop` does, but remember those with nothing to take.
 
         What was taken must have been committed.
         """

@@ -18,6 +18,7 @@ from forebay.stream.quality.keys import Task
 
 MAX_TIME_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999; event times are from minus this to this."""
+MAX_CLASS_NAMES: Final = 1 << 16
 # Errors of values that are not as a prediction has them.
 _MALFORMED: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
@@ -41,7 +42,7 @@ class _Group(NamedTuple):
 class _Rows:
     """The rows of a group, as lists."""
 
-    __slots__ = ("classes", "names", "offsets", "records", "routing_keys", "scores", "slices", "times")
+    __slots__ = ("class_names", "classes", "names", "offsets", "records", "routing_keys", "scores", "slices", "times")
 
     def __init__(self) -> None:
         self.names: list[bytes] = []
@@ -51,6 +52,7 @@ class _Rows:
         self.classes: list[int] = []
         self.routing_keys: list[bytes] = []
         self.slices: list[tuple[str, ...]] = []
+        self.class_names: dict[str, int] = {}
         self.records: list[Record] = []
 
 
@@ -133,6 +135,9 @@ class PredictionParser:
         rows.times.append(time_ms)
         rows.scores.append(scores)
         rows.classes.append(-1 if index is None else index)
+        label = value.get("label")
+        if type(label) is str and index is not None and len(rows.class_names) < MAX_CLASS_NAMES:
+            rows.class_names[label] = index
         rows.routing_keys.append(event_id.encode() if record.key is None else record.key)
         rows.records.append(record)
         if self._slices is not None:
@@ -168,6 +173,7 @@ class PredictionParser:
             classes_B=np.array(rows.classes, np.int32),
             blocks_B=self._blocks(rows.routing_keys),
             slices=rows.slices if self._slices is not None else None,
+            class_names=rows.class_names,
         )
 
 

@@ -31,6 +31,13 @@ from forebay.stream.kafka.cluster.topic_plan import (
     message_size,
     want_topic,
 )
+from forebay.stream.kafka.cluster.topic_timestamps import (
+    CREATE_TIME,
+    LOG_APPEND_TIME,
+    TIMESTAMP_AFTER_MS,
+    TIMESTAMP_TYPE,
+    TIMESTAMPS,
+)
 
 _CREATE_REMEDY: Final = "run `forebay topics create` with evaluate.enabled"
 
@@ -117,8 +124,10 @@ def find_problems(
         else:
             findings += _check_kept(topic, state)
             findings += _check_replicas(topic, state)
-            if topic.spec is LABELS and predictions.status == "present":
-                findings += _check_partitions(state, predictions)
+            if topic.spec is LABELS:
+                findings += _check_times(settings, state)
+                if predictions.status == "present":
+                    findings += _check_partitions(state, predictions)
     findings += _check_replay(settings, predictions)
     for name in routed_names(settings):
         findings += _check_routed(settings, states[name], predictions)
@@ -169,6 +178,21 @@ def _check_partitions(labels: TopicState, predictions: TopicState) -> Iterator[F
         "not be in the partition of their predictions",
         remedy=remedy,
     )
+
+
+def _check_times(settings: Settings, labels: TopicState) -> Iterator[Finding]:
+    """Yield a warning if producers set the time that their labels are compared with."""
+    max_future_ms, after_ms = settings.evaluate.max_future_s * 1000, labels.number(TIMESTAMP_AFTER_MS)
+    producers = (labels.configs or {}).get(TIMESTAMP_TYPE) == CREATE_TIME
+    if producers and (after_ms is None or after_ms > max_future_ms):
+        yield Finding(
+            severity="warning",
+            topic=labels.name,
+            kind=TIMESTAMPS,
+            message=f"{TIMESTAMP_TYPE} is {CREATE_TIME}, so records have their producers' time: a producer whose clock is fast "
+            "ends the waiting of all predictions of a partition, because evaluate.max_future_s is relative to it",
+            remedy=alter_config(labels.name, TIMESTAMP_TYPE, LOG_APPEND_TIME),
+        )
 
 
 def _check_kept(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:

@@ -72,6 +72,31 @@ def test_a_version_that_a_readable_repository_does_not_have_has_no_names(tmp_pat
     assert names.unreadable() == [unreadable]
 
 
+def test_a_deleted_version_has_the_names_that_its_predictions_carry(tmp_path: Path) -> None:
+    publish(tmp_path, "late")
+    names, gone = ClassNames(manifest_names({"": str(tmp_path)}), clock=Clock()), ModelRef("late", 99)
+    names.load([gone])
+    names.learn(gone, {"late": 1}, 2)
+    assert names.resolve(gone, "late") is None, "else the labels of the other class would be missing"
+    names.learn(gone, {"on time": 0}, 2)
+    assert [names.resolve(gone, value) for value in ("late", "on time", "early")] == [1.0, 0.0, None]
+    names.learn(REF, {"a": 0, "b": 1}, 2)
+    assert names.resolve(REF, "b") == 1.0, "the manifest need not be read"
+    assert names.missing([REF]) == [REF]
+    names.learn(REF, {"c": 1}, 2)
+    with pytest.raises(ClassNamesUnreadable):
+        names.resolve(REF, "b")
+
+
+def test_an_empty_folder_is_not_a_repository_that_can_be_read(tmp_path: Path) -> None:
+    """It may be a volume that is not mounted, in which no version was deleted."""
+    names = ClassNames(manifest_names({"": str(tmp_path)}), clock=Clock())
+    names.load([REF])
+    assert names.unreadable() == [REF]
+    with pytest.raises(ClassNamesUnreadable, match="the repository has no models"):
+        names.resolve(REF, "late")
+
+
 def test_names_come_from_the_manifest(tmp_path: Path) -> None:
     publish(tmp_path / "other", "late")
     read = manifest_names({"": str(tmp_path / "nowhere"), "late": str(tmp_path / "other")})

@@ -70,6 +70,14 @@ def test_the_examples_of_predictions_and_labels_are_read() -> None:
             assert len(parsed.columns) == 1 and not parsed.refused, example.name
 
 
+def test_predictions_carry_the_names_of_their_classes() -> None:
+    polled = [prediction(0, label="on time"), prediction(1, label="late", **{"class": 1}), prediction(2)]
+    (columns,), _ = prediction_parser().parse(polled)
+    assert (columns.class_names, columns.num_classes) == ({"on time": 0, "late": 1}, 2)
+    (columns,), _ = prediction_parser().parse([prediction(0, prediction=[0.2, 0.3, 0.5], **{"class": 2})])
+    assert (columns.class_names, columns.num_classes) == ({}, 3)
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [

@@ -46,6 +46,16 @@ def changed(name: str, settings: Settings = SETTINGS, **changes: Any) -> tuple[F
     return find_problems(settings, PLAN, GOOD | {name: replace(GOOD[name], **changes)})
 
 
+@pytest.mark.parametrize(("after_ms", "warned"), [(None, True), ("3600000", True), ("300000", False)])
+def test_a_topic_of_labels_with_the_time_of_producers_is_warned_of(after_ms: str | None, warned: bool) -> None:
+    configs = {"message.timestamp.type": "CreateTime"}
+    if after_ms is not None:
+        configs["message.timestamp.after.max.ms"] = after_ms
+    findings = changed("labels", configs=configs)
+    assert [(finding.severity, finding.kind) for finding in findings] == [("warning", "timestamps")] * warned
+    assert all("message.timestamp.type=LogAppendTime" in str(finding.remedy) for finding in findings)
+
+
 ROUTED = Settings(
     evaluate=EvaluateSection(enabled=True),
     decision=DecisionSection(min_confidence=0.6, routes=(Route(topic="high", label=1),)),
