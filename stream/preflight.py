@@ -21,8 +21,9 @@ from forebay.schemas.topics import FEATURES, ROLLOUTS, topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
 from forebay.stream.aggregate.topics import check_aggregator_topics
 from forebay.stream.config.models_section import ServedModelSettings
-from forebay.stream.config.sections import KafkaSection, Settings, WindowSection
+from forebay.stream.config.sections import KafkaSection, SchemaRegistrySection, Settings, WindowSection
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.quantities import quantity
 from forebay.stream.core.retry import fixed, retry
 from forebay.stream.evaluate.topics import check_evaluator_topics
 from forebay.stream.kafka.client import client_options
@@ -43,6 +44,9 @@ from forebay.stream.kafka.protocol.authorized_operations import (
     describe_cluster,
 )
 from forebay.stream.kafka.protocol.broker_release import describe_release
+from forebay.stream.schema_registry.connection import open_registry
+from forebay.stream.schema_registry.errors import SchemaInvalid, SchemaNotFound
+from forebay.stream.schema_registry.subjects import refuse_rules
 
 if TYPE_CHECKING:
     from forebay.stream.inference.loading import ModelLoader
@@ -129,6 +133,31 @@ def check_admin(settings: Settings) -> Check:
     if exposure is not None:
         return Check("admin", Status.WARNING, exposure, EXPOSURE_REMEDY)
     return Check("admin", Status.OK, describe_exposure(settings.admin))
+
+
+async def check_schema_registry(section: SchemaRegistrySection) -> Check | None:
+    """Check that the schema registry answers, and that the configured subjects can be read; None without a registry."""
+    name = "schemas"
+    if not section.urls:
+        return None
+    try:
+        async with open_registry(section) as client:
+            num_subjects = len(await client.subjects())
+            found, problems = [], []
+            for subject in section.subjects:
+                try:
+                    schema = await client.latest(subject)
+                    refuse_rules(schema, subject)
+                    found.append(f"{subject} version {schema.version} ({schema.type})")
+                except (SchemaNotFound, SchemaInvalid) as error:
+                    problems.append(error.description)
+            answer = f"{client.shown_urls} answers, with {quantity(num_subjects, 'subject')}"
+    except ForebayError as error:
+        return Check(name, Status.FAILED, error.message, error.remedy)
+    if problems:
+        remedy = "correct schema_registry.subjects, or register the schemas"
+        return Check(name, Status.FAILED, answer, remedy, tuple(problems))
+    return Check(name, Status.OK, "; ".join([answer, *found]))
 
 
 def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Check]:

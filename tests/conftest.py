@@ -28,7 +28,7 @@ from tests.brokers.report import BrokerReport
 from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
 from tests.distribution import Scheduling, check_that_they_share_nothing, slow_first
 
-pytest_plugins = ["tests.worker.fixtures"]
+pytest_plugins = ["tests.registry.fixtures", "tests.worker.fixtures"]
 
 # The fixtures with a real Kafka, the most demanding first, and the functions that find one for them.
 _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {

@@ -46,7 +46,9 @@ MARKS: Final = {
 @timeout_option("Time limit for the cluster in each step.", default=5.0)
 @json_option
 def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
-    """Check everything that workers and the aggregator need: configuration, admin API, cluster, topics, permissions, models.
+    """Check everything that workers and the aggregator need: configuration, admin API, cluster, topics, models.
+
+    Includes permissions, and the schema registry if one is configured.
 
     Does not read or write records, and does not create topics. The exit status is 1 if a check fails.
     """
@@ -79,7 +81,15 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
 
 def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> None:
     from forebay.stream.config.load import DEFAULT, FROM_MODELS
-    from forebay.stream.preflight import AFTER_BROKER, Check, Status, check_admin, check_cluster, check_models
+    from forebay.stream.preflight import (
+        AFTER_BROKER,
+        Check,
+        Status,
+        check_admin,
+        check_cluster,
+        check_models,
+        check_schema_registry,
+    )
     from forebay.stream.worker.window_plan import window_plan
 
     try:
@@ -101,6 +111,9 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
     )
     on_check(check_admin(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))
+    registry = run_async(check_schema_registry(loaded.settings.schema_registry))
+    if registry is not None:
+        on_check(registry)
     for check in check_models(loaded.settings, window_plan):
         on_check(check)
 

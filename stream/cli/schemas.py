@@ -1,4 +1,7 @@
-"""`forebay schemas`: print the formats of the topics as JSON Schema, examples, or an AsyncAPI document."""
+"""`forebay schemas`: print the formats of the topics as JSON Schema, examples, or an AsyncAPI document.
+
+Its subcommands read and register schemas in a schema registry.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import click
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.options import ConfigSource, config_options
 from forebay.stream.cli.output import echo
+from forebay.stream.cli.schemas_registry import list_command, register_command, show_command
+from forebay.stream.cli.subcommands import SubcommandGroup
 
 _NAMES = (
     "event",
@@ -29,28 +34,86 @@ _NAMES = (
 )
 
 
-@click.command(
+class SchemasGroup(SubcommandGroup):
+    """Takes the names of Forebay's own schemas in the place of subcommands."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _print_command(cmd_name) if cmd_name in _NAMES else super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _NAMES:
+            return args[0], self.get_command(ctx, args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def _print_command(name: str) -> click.Command:
+    """Return the command that prints one of Forebay's own schemas."""
+
+    @click.command(name=name, hidden=True)
+    @config_options
+    @_examples_option
+    @_asyncapi_option
+    @click.pass_context
+    def print_schema(context: click.Context, source: ConfigSource, show_examples: bool, asyncapi: bool) -> None:
+        """Print the format of a record, as JSON Schema (2020-12)."""
+        del source  # accepted as before NAME
+        _print(name, show_examples=show_examples or context.obj["examples"], asyncapi=asyncapi)
+
+    return print_schema
+
+
+_examples_option = click.option(
+    "--examples", "show_examples", is_flag=True, help="Print examples instead of the schema, as JSON lines."
+)
+_asyncapi_option = click.option(
+    "--asyncapi", is_flag=True, help="Print an AsyncAPI 3.0 document with all topics, as JSON."
+)
+
+
+@click.group(
     name="schemas",
+    cls=SchemasGroup,
+    invoke_without_command=True,
+    subcommand_metavar="[NAME | COMMAND] ...",
     epilog=examples(
-        ("forebay schemas", "list the schemas"),
+        ("forebay schemas", "list Forebay's own schemas"),
         ("forebay schemas event", "the JSON Schema of an event"),
         ("forebay schemas event --examples", "valid and invalid events, one per line"),
         ("forebay schemas --asyncapi > asyncapi.json", "all schemas, with the configured topics"),
+        ("forebay schemas list", "the subjects of the schema registry"),
+        ("forebay schemas register --subject features-value --file event.avsc --dry-run", "is it compatible?"),
     ),
 )
 @config_options
-@click.argument("name", required=False, metavar="[NAME]", type=click.Choice(_NAMES))
-@click.option("--examples", "show_examples", is_flag=True, help="Print examples instead of the schema, as JSON lines.")
-@click.option("--asyncapi", is_flag=True, help="Print an AsyncAPI 3.0 document with all topics, as JSON.")
-def command(source: ConfigSource, name: str | None, show_examples: bool, asyncapi: bool) -> None:
-    """Print the format of records that Forebay reads and writes, as JSON Schema (2020-12).
+@_examples_option
+@_asyncapi_option
+@click.pass_context
+def command(context: click.Context, source: ConfigSource, show_examples: bool, asyncapi: bool) -> None:
+    """Print the format of records that Forebay reads and writes, and read and register schemas in a schema registry.
 
-    NAME is event (its value in JSON), event-f32 (the headers of an event with raw floats), prediction, dead-letter or
-    late-event (its headers), rollout, rollout-switch, shadow-prediction, label, quality, drift, outcome-delta, error-aggregate,
-    alert or aggregator-changelog. Without NAME, all schemas are listed.
+    NAME prints a format as JSON Schema (2020-12): event (its value in JSON), event-f32 (the headers of an event with raw
+    floats), prediction, dead-letter or late-event (its headers), rollout, rollout-switch, shadow-prediction, label, quality,
+    drift, outcome-delta, error-aggregate, alert or aggregator-changelog. Without NAME, all of them are listed.
+
+    The commands need schema_registry.urls.
     """
+    context.obj = {"examples": show_examples}
+    if context.invoked_subcommand is None:
+        _print(None, show_examples=show_examples, asyncapi=asyncapi, source=source)
+    elif asyncapi:
+        raise click.UsageError("--asyncapi prints all schemas: leave out NAME and --examples")
+
+
+command.add_command(register_command)
+command.add_command(list_command)
+command.add_command(show_command)
+
+
+def _print(name: str | None, *, show_examples: bool, asyncapi: bool, source: ConfigSource | None = None) -> None:
     if asyncapi:
-        if name is not None or show_examples:
+        if name is not None or show_examples or source is None:
             raise click.UsageError("--asyncapi prints all schemas: leave out NAME and --examples")
         echo(_asyncapi(source), nl=False)
     elif show_examples:

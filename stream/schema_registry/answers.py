@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from forebay.stream.schema_registry.errors import SchemaInvalid
 from forebay.stream.schema_registry.schema import SchemaType
 
-SCHEMA_TYPES: Final = ("AVRO", "PROTOBUF", "JSON")
+SCHEMA_TYPES: Final[tuple[SchemaType, ...]] = ("AVRO", "PROTOBUF", "JSON")
 MAX_DIRECT_REFERENCES: Final = 1_000
 _RULE_LISTS: Final = ("migrationRules", "domainRules", "encodingRules")
 

@@ -94,6 +94,8 @@ class SchemaRegistryClient:
         try:
             answer = read_schema(await self._http.request("GET", path, subject=about), about=about)
         except SchemaNotFound as error:
+            if ref.guid is not None:
+                error.remedy = f"{error.remedy}; some registries, such as Apicurio 3.0, cannot look schemas up by GUID"
             self._remember_missing(ref, error)
             raise
         schema = await self._resolved(ref, answer, about)
