@@ -42,6 +42,7 @@ IMPORTED_ONLY_BY = {
         "stream/schema_registry/http.py",
     ),
     "fastavro": ("stream/decode/formats",),
+    "jsonschema_rs": ("stream/decode/formats/json_schema.py",),
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package
     "google": ("stream/decode/formats",),  # protobuf, an extra
