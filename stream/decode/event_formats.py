@@ -10,11 +10,13 @@ from forebay.stream.config.input_mapping import MappingTable
 from forebay.stream.config.sections import InputSection
 from forebay.stream.decode.formats.choice import Choice, FormatChoice, FormatSettings
 from forebay.stream.decode.formats.factories import check_libraries
+from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.payload import Format
 from forebay.stream.decode.mapping.sources import (
     BY_NAME,
     CE_BINARY,
     CE_STRUCTURED,
+    IMAGE,
     WITHOUT_SCHEMA,
     EventDefaults,
     Layouts,
@@ -69,6 +71,8 @@ def _defaults(choice: Choice, payload_format: Format) -> EventDefaults:
         return CE_BINARY
     if payload_format.name == "cloudevents":
         return CE_STRUCTURED
+    if payload_format.name == "image":
+        return IMAGE
     return BY_NAME if payload_format.has_schema else WITHOUT_SCHEMA
 
 
@@ -87,5 +91,6 @@ def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | 
     mappings = {f"{prefix}{topic}": table for topic, table in section.mappings.items()}
     mapped = None if section.mapping is not None else frozenset(mappings)
     by_topic = {f"{prefix}{topic}": name for topic, name in section.formats.items()}
-    settings = FormatSettings(section.format, {**by_topic, REQUEST_TOPIC: "json"}, mapped)
+    images = ImageOptions(section.max_image_pixels, section.image_resize, section.image_scale)
+    settings = FormatSettings(section.format, {**by_topic, REQUEST_TOPIC: "json"}, mapped, images)
     return EventFormats(FormatChoice(settings, schemas), mappings, section.mapping)

@@ -12,6 +12,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Record, Unreadable
 from forebay.stream.decode.formats.cloudevents import CloudEventsFormat
 from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_format
+from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.json_documents import JsonFormat
 from forebay.stream.decode.formats.media_types import FORMATS_BY_MEDIA_TYPE, FRAMED_FORMATS, media_type_of
 from forebay.stream.decode.formats.payload import Format, InvalidPayload
@@ -56,12 +57,13 @@ RAW: Final = Choice(None, is_raw=True)
 class FormatSettings:
     """The configured formats by full name of the topic. default: of all other topics.
 
-    mapped: the topics whose JSON events have a mapping, or None for all.
+    mapped: the topics whose JSON events have a mapping, or None for all. images: how images become rows.
     """
 
     default: str = "auto"
     by_topic: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     mapped: frozenset[str] | None = frozenset()
+    images: ImageOptions = field(default_factory=ImageOptions)
 
     def of(self, topic: str) -> str:
         """Return the configured format of a topic."""
@@ -222,7 +224,7 @@ class FormatChoice:
     def _unframed_format(self, name: str) -> Format:
         known = self._unframed.get(name)
         if known is None:
-            known = self._cloudevents if name == _CLOUDEVENTS else build_unframed_format(name)
+            known = self._cloudevents if name == _CLOUDEVENTS else build_unframed_format(name, self._settings.images)
             self._unframed[name] = known
         return known
 

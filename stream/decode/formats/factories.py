@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, cast
 from forebay.schemas.errors import ConfigError
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.extras import install_hint
+from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.payload import Format, InvalidPayload
 from forebay.stream.schema_registry.schema import RegisteredSchema
 
@@ -76,7 +77,7 @@ def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...]) -> F
     return cast("Format", factory(schema, indexes) if schema.type == "PROTOBUF" else factory(schema))
 
 
-def build_unframed_format(name: str) -> Format:
+def build_unframed_format(name: str, images: ImageOptions) -> Format:
     """Return a format that needs no schema of a registry. Raises InvalidPayload if there is none of this name."""
     place = _UNFRAMED.get(name)
     if place is None:
@@ -84,7 +85,8 @@ def build_unframed_format(name: str) -> Format:
             FailureKind.INVALID_PAYLOAD,
             f"the value names no schema: {name} needs the prefix of a schema registry's serializer, or its header",
         )
-    return cast("Format", _load(place, FailureKind.UNSUPPORTED_CONTENT_TYPE)())
+    factory = _load(place, FailureKind.UNSUPPORTED_CONTENT_TYPE)
+    return cast("Format", factory(images) if name == "image" else factory())
 
 
 def _load(place: _Place, kind: FailureKind) -> type:

@@ -9,29 +9,30 @@ Shapes: C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.image_files import ALL_TYPES, ImageFile, ImageType, invalid, read_image_file
-from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
-
-Resize = Literal["refuse", "bilinear"]
-Scale = Literal["unit", "none"]
+from forebay.stream.decode.formats.image_files import ImageFile, invalid, read_image_file
+from forebay.stream.decode.formats.image_options import ImageOptions
+from forebay.stream.decode.formats.payload import (
+    NO_ROLES,
+    FieldRoles,
+    InvalidPayload,
+    ParsedColumns,
+    Path,
+    ShapedFeatures,
+)
 
 MAX_IMAGE_PIXELS: Final = 89_478_485
 """The largest allowed value of input.max_image_pixels: from here on Pillow warns of a decompression bomb."""
-
-MEDIA_TYPES: Final[Mapping[bytes, tuple[ImageType, ...]]] = MappingProxyType(
-    {b"image/png": ("PNG",), b"image/jpeg": ("JPEG",), b"image/jpg": ("JPEG",), b"image/webp": ("WEBP",)}
-)
 
 # Registered here: Pillow imports all of its plug-ins if it does not know the type that it is asked for.
 _PLUGINS: Final = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
@@ -52,21 +53,7 @@ _TRANSPOSITIONS: Final = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class ImageOptions:
-    """How images become rows.
-
-    max_pixels: larger images are refused by their header.
-    resize: what happens to images of another size than the model's.
-    scale: unit divides the values by 255; none leaves them from 0 to 255.
-    """
-
-    max_pixels: int
-    resize: Resize = "refuse"
-    scale: Scale = "unit"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFeatures:
+class ImageFeatures(ShapedFeatures):
     """The features of an event that is an image. Its pixels are decoded when a model's shape is known."""
 
     file: ImageFile
@@ -112,11 +99,10 @@ class ImageFeatures:
 
 
 class ImageFormat:
-    """Images of some types. A document has the field `features`: an ImageFeatures."""
+    """Images of all types. A document has the field `features`: an ImageFeatures."""
 
-    def __init__(self, options: ImageOptions, types: tuple[ImageType, ...] = ALL_TYPES) -> None:
+    def __init__(self, options: ImageOptions) -> None:
         self._options = options
-        self._types = types
 
     @property
     def name(self) -> str:
@@ -132,7 +118,7 @@ class ImageFormat:
 
     def document(self, payload: bytes) -> dict[str, object]:
         """Return the image as the only field. The header is read, the pixels are not. Raises only InvalidPayload."""
-        file = read_image_file(payload, self._types)
+        file = read_image_file(payload)
         if file.width * file.height > self._options.max_pixels:
             raise InvalidPayload(
                 FailureKind.TOO_LARGE,

@@ -17,7 +17,6 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.payload import InvalidPayload
 
 ImageType = Literal["PNG", "JPEG", "WEBP"]
-ALL_TYPES: Final[tuple[ImageType, ...]] = ("PNG", "JPEG", "WEBP")
 
 MAX_SCANS: Final = 64
 """A progressive JPEG with more scans is refused: each scan costs a pass over all pixels. Encoders write about ten."""
@@ -51,13 +50,12 @@ class ImageFile:
     pixels: bytes
 
 
-def read_image_file(payload: bytes, types: tuple[ImageType, ...]) -> ImageFile:
-    """Return the header of an image of one of these types. Raises InvalidPayload."""
-    for image_type in types:
-        start, read = _READERS[image_type]
-        if start(payload):
+def read_image_file(payload: bytes) -> ImageFile:
+    """Return the header of an image. Its first bytes say which type it has. Raises InvalidPayload."""
+    for starts, read in _READERS:
+        if starts(payload):
             return read(payload)
-    raise invalid(f"the value is not a {' or '.join(types)} image; it begins with {payload[:8].hex(' ') or 'nothing'}")
+    raise invalid(f"the value is not a PNG, JPEG or WebP image; it begins with {payload[:8].hex(' ') or 'nothing'}")
 
 
 def invalid(message: str) -> InvalidPayload:
@@ -288,8 +286,8 @@ def _plain_webp(parts: dict[bytes, bytes], width: int, height: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", 4 + len(body), b"WEBP") + body
 
 
-_READERS: Final[dict[ImageType, tuple[Callable[[bytes], bool], Callable[[bytes], ImageFile]]]] = {
-    "PNG": (lambda payload: payload.startswith(_PNG_START), _read_png),
-    "JPEG": (lambda payload: payload.startswith(b"\xff\xd8"), _read_jpeg),
-    "WEBP": (lambda payload: payload[:4] == b"RIFF" and payload[8:12] == b"WEBP", _read_webp),
-}
+_READERS: Final[tuple[tuple[Callable[[bytes], bool], Callable[[bytes], ImageFile]], ...]] = (
+    (lambda payload: payload.startswith(_PNG_START), _read_png),
+    (lambda payload: payload.startswith(b"\xff\xd8"), _read_jpeg),
+    (lambda payload: payload[:4] == b"RIFF" and payload[8:12] == b"WEBP", _read_webp),
+)

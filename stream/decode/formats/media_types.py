@@ -29,6 +29,7 @@ FORMATS_BY_MEDIA_TYPE: Final[Mapping[bytes, str]] = MappingProxyType(
         b"application/vnd.apache.arrow.file": "arrow",
         b"image/png": "image",
         b"image/jpeg": "image",
+        b"image/jpg": "image",
         b"image/webp": "image",
     }
 )

@@ -8,6 +8,7 @@ Shapes: B payloads, N numbers of an array.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -34,6 +35,16 @@ class InvalidPayload(Exception):
         super().__init__(message)
         self.kind = kind
         self.message = message
+
+
+class ShapedFeatures(ABC):
+    """Features in a document that become a row only when the shape that a model takes is known, such as an image."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def row(self, shape: tuple[int, ...]) -> bytes:
+        """Return the finite values of a row of this shape as little-endian float32. Raises InvalidPayload."""
 
 
 @dataclass(slots=True)
@@ -98,7 +109,7 @@ class Format(Protocol):
         """Return the payload as nested Python values. Raises only InvalidPayload.
 
         Values are None, bool, int, float, str, bytes, list, dict with str keys; of logical types: aware datetime, date, time,
-        timedelta, Decimal. Enums and UUIDs are str.
+        timedelta, Decimal. Enums and UUIDs are str. Features may also be ShapedFeatures.
         """
 
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:

@@ -15,7 +15,7 @@ from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.decode.features import FeaturePacker, InvalidFeatures, describe
 from forebay.stream.decode.formats.base64_f32 import decode_base64_f32
 from forebay.stream.decode.formats.document_columns import lookup
-from forebay.stream.decode.formats.payload import Path
+from forebay.stream.decode.formats.payload import Path, ShapedFeatures
 from forebay.stream.decode.mapping.sources import EventSources, Layouts
 from forebay.stream.decode.mapping.times import milliseconds_of
 
@@ -60,7 +60,7 @@ def parts_of(
 
 
 def row_of(document: dict[str, object], sources: EventSources, packer: FeaturePacker) -> bytes:
-    """Return the row of the features, as `FeaturePacker.exact`. Raises InvalidFeatures."""
+    """Return the row of the features, as `FeaturePacker.exact`. Raises InvalidFeatures, or InvalidPayload for images."""
     features = lookup(document, sources.features)
     if sources.fields:
         features = _with_fields(document, features, sources, packer)
@@ -70,6 +70,10 @@ def row_of(document: dict[str, object], sources: EventSources, packer: FeaturePa
         features = decode_base64_f32(features)
     if isinstance(features, bytes):
         return packer.exact_raw(features)
+    if isinstance(features, ShapedFeatures):
+        if packer.has_texts:
+            raise InvalidFeatures(FailureKind.UNSUPPORTED_CONTENT_TYPE, "the model takes texts or times, not images")
+        return features.row(packer.shape)
     if isinstance(features, dict):
         return packer.exact({name: plain_value(features.get(name)) for name in packer.names if name in features})
     if isinstance(features, list):

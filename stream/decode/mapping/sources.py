@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
+from forebay.schemas import headers as names
 from forebay.stream.config.input_mapping import MappingTable, ValueSource, parse_source
 from forebay.stream.core.field_path import parse_field_path
 from forebay.stream.decode.formats.payload import FieldRoles, Path
@@ -65,6 +66,7 @@ class EventDefaults:
 
     id: tuple[ValueSource, ...]
     timestamp: tuple[ValueSource, ...]
+    deadline: ValueSource | None = None
     base: Path = ()
     own_fields: bool = True
     takes_flat: bool = True
@@ -99,6 +101,14 @@ CE_BINARY: Final = EventDefaults(
     own_fields=False,
 )
 
+IMAGE: Final = EventDefaults(
+    id=(ValueSource("header", header=names.ID), _KEY, _POSITION),
+    timestamp=(ValueSource("header", header=names.TIMESTAMP), _RECORD),
+    deadline=ValueSource("header", header=names.DEADLINE_MS),
+    own_fields=False,
+    takes_flat=False,
+)
+
 
 def layouts_of(table: MappingTable | None, roles: FieldRoles, defaults: EventDefaults) -> Layouts:
     """Return the layouts of events. Settings override what the schema says, which overrides the defaults."""
@@ -118,7 +128,7 @@ def layouts_of(table: MappingTable | None, roles: FieldRoles, defaults: EventDef
         id=defaults.id if own_id is None else (own_id,),
         timestamp=defaults.timestamp if own_timestamp is None else (own_timestamp,),
         key=None if key is None or key.kind == "record" else key,
-        deadline=source("deadline"),
+        deadline=source("deadline") or defaults.deadline,
         model=source("model"),
         unit="ms" if unit == "auto" else unit,
         fields=MappingProxyType(fields),

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.image import (
-    ALL_TYPES,
-    MAX_IMAGE_PIXELS,
-    ImageFeatures,
-    ImageFormat,
-    ImageOptions,
-    Resize,
-    Scale,
-)
+from forebay.stream.decode.formats.image import MAX_IMAGE_PIXELS, ImageFeatures, ImageFormat
+from forebay.stream.decode.formats.image_options import ImageOptions, Resize, Scale
 from forebay.stream.decode.formats.payload import InvalidPayload
 from tests.decode.formats.images import encoded, exif, picture, png_chunk, with_chunk
 
@@ -167,15 +160,6 @@ def test_other_sizes_and_models_without_images_are_refused() -> None:
         assert kind == FailureKind.UNSUPPORTED_CONTENT_TYPE and str(list(shape)) in message
 
 
-def test_an_image_of_another_type_than_the_header_says_is_refused() -> None:
-    for file_type, own in zip(ALL_TYPES, ("RGB", "JPEG", "WebP"), strict=True):
-        image_format = ImageFormat(ImageOptions(MAX_PIXELS), (file_type,))
-        assert set(image_format.document(FILES[own])) == {"features"}
-        for name in {"RGB", "JPEG", "WebP"} - {own}:
-            with pytest.raises(InvalidPayload, match=f"is not a {file_type} image"):
-                image_format.document(FILES[name])
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_every_truncated_file_is_refused(name: str) -> None:
     payload = FILES[name]
@@ -189,11 +173,11 @@ def test_no_other_plug_in_runs_and_no_global_setting_is_changed(monkeypatch: pyt
         raise AssertionError("another plug-in runs")
 
     monkeypatch.setattr(Image, "init", refuse)
-    for name in set(Image.OPEN) - set(ALL_TYPES):
+    for name in set(Image.OPEN) - {"PNG", "JPEG", "WEBP"}:
         monkeypatch.setitem(Image.OPEN, name, (refuse, refuse))
     for payload in FILES.values():
         row(payload, (3, 12, 20))
     for payload in (b"GIF89a", b"II*\x00", b"%!PS-Adobe", b"BM", b"P6 1 1 255"):
-        assert "is not a PNG or JPEG or WEBP image" in fault(payload)[1]
+        assert "is not a PNG, JPEG or WebP image" in fault(payload)[1]
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert Image.MAX_IMAGE_PIXELS == MAX_IMAGE_PIXELS

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.image_files import ALL_TYPES, MAX_SCANS, read_image_file
+from forebay.stream.decode.formats.image_files import MAX_SCANS, read_image_file
 from forebay.stream.decode.formats.payload import InvalidPayload
 from tests.decode.formats.images import encoded, exif, picture, png_chunk, with_chunk
 
@@ -25,7 +25,7 @@ PROFILE = b"x" * 5000
 
 def refusal(payload: bytes) -> str:
     with pytest.raises(InvalidPayload) as refused:
-        read_image_file(payload, ALL_TYPES)
+        read_image_file(payload)
     assert refused.value.kind == FailureKind.INVALID_PAYLOAD
     return refused.value.message
 
@@ -41,7 +41,7 @@ def webp(*chunks: tuple[bytes, bytes]) -> bytes:
 
 @pytest.mark.parametrize("payload", [PNG, JPEG, PROGRESSIVE, WEBP, LOSSLESS])
 def test_the_size_is_read_and_plain_files_keep_their_pixels(payload: bytes) -> None:
-    file = read_image_file(payload, ALL_TYPES)
+    file = read_image_file(payload)
     assert (file.width, file.height, file.orientation) == (20, 12, 1)
     with Image.open(BytesIO(payload)) as original, Image.open(BytesIO(file.pixels)) as kept:
         assert file.type == original.format == kept.format
@@ -61,7 +61,7 @@ def test_the_size_is_read_and_plain_files_keep_their_pixels(payload: bytes) -> N
 )  # fmt: skip
 @pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
 def test_metadata_of_png_does_not_reach_the_decoder(chunk: tuple[bytes, bytes], before: bytes) -> None:
-    assert read_image_file(with_chunk(PNG, *chunk, before=before), ALL_TYPES).pixels == PNG
+    assert read_image_file(with_chunk(PNG, *chunk, before=before)).pixels == PNG
 
 
 def test_metadata_of_jpeg_does_not_reach_the_decoder() -> None:
@@ -73,15 +73,15 @@ def test_metadata_of_jpeg_does_not_reach_the_decoder() -> None:
         segment(0xFE, b"hello"),
     )
     payload = JPEG[:2] + preview + profile + multiple + comment + b"\xff" + JPEG[2:] + b"trailing"
-    file = read_image_file(payload, ALL_TYPES)
+    file = read_image_file(payload)
     assert (file.pixels, file.orientation) == (JPEG, 6)
-    assert read_image_file(encoded(image, "JPEG", comment=b"x", icc_profile=PROFILE), ALL_TYPES).pixels == JPEG
+    assert read_image_file(encoded(image, "JPEG", comment=b"x", icc_profile=PROFILE)).pixels == JPEG
 
 
 def test_metadata_of_webp_does_not_reach_the_decoder() -> None:
     for plain, lossless in ((WEBP, False), (LOSSLESS, True)):
         payload = encoded(picture(20, 12), "WEBP", lossless=lossless, icc_profile=PROFILE, xmp=PROFILE, exif=exif(8))
-        file = read_image_file(payload + b"trailing", ALL_TYPES)
+        file = read_image_file(payload + b"trailing")
         assert (file.pixels, file.orientation) == (plain, 8)
 
 
@@ -123,7 +123,7 @@ def test_webp_files_that_are_refused() -> None:
     assert "animated" in refusal(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
     pixels = WEBP[20:]
     canvas = bytes(4) + struct.pack("<I", 19)[:3] + struct.pack("<I", 11)[:3]
-    assert read_image_file(webp((b"VP8X", canvas), (b"VP8 ", pixels)), ALL_TYPES).pixels == WEBP
+    assert read_image_file(webp((b"VP8X", canvas), (b"VP8 ", pixels))).pixels == WEBP
     assert "animated" in refusal(webp((b"VP8X", canvas), (b"ANMF", pixels)))
     assert "animated" in refusal(webp((b"VP8X", b"\x02" + canvas[1:]), (b"VP8 ", pixels)))
     assert "sizes in the WebP differ" in refusal(webp((b"VP8X", bytes(10)), (b"VP8 ", pixels)))
@@ -137,6 +137,6 @@ def test_webp_files_that_are_refused() -> None:
 
 def test_what_is_not_an_image_is_refused() -> None:
     assert refusal(b"GIF89a\x01\x00\x01\x00") == (
-        "the value is not a PNG or JPEG or WEBP image; it begins with 47 49 46 38 39 61 01 00"
+        "the value is not a PNG, JPEG or WebP image; it begins with 47 49 46 38 39 61 01 00"
     )
     assert refusal(b"").endswith("it begins with nothing")
