@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
+from forebay.stream.decode.formats.protobuf_columns import ColumnReader
 from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES, Budget, Converters, invalid
+from forebay.stream.decode.formats.protobuf_plan import MessagePlan, Planner
 from forebay.stream.decode.formats.protobuf_schema import UnsupportedSchema, message_class
 from forebay.stream.decode.formats.protobuf_size import SizeLimit
 from forebay.stream.schema_registry.schema import RegisteredSchema
+
+MAX_PLANS: Final = 16
+"""At most this many plans are kept. There is usually one for each mapping."""
 
 
 class ProtobufFormat:
@@ -31,6 +38,8 @@ class ProtobufFormat:
         self.message_type: str = descriptor.full_name
         self._converters = Converters()
         self._convert = self._converters.message(descriptor)
+        self._planner = Planner(self._converters)
+        self._plans: dict[tuple[Path, ...], MessagePlan] = {}
         self._limit = SizeLimit(descriptor, MAX_VALUES)
 
     @property
@@ -56,5 +65,20 @@ class ProtobufFormat:
         return self._convert(message, Budget())
 
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
-        """Return None: there is no fast path yet."""
-        return None
+        """Return the columns of a poll; None if a path is the whole message. Never raises for data."""
+        if not values or not all(paths):
+            return None
+        parsed = ColumnReader(self._plan(tuple(paths)), values, start).read()
+        longest = start + self._limit.safe_bytes
+        if max(map(len, values)) > longest:
+            parsed.suspects_B |= np.fromiter((len(value) > longest for value in values), bool, len(values))
+        return parsed
+
+    def _plan(self, paths: tuple[Path, ...]) -> MessagePlan:
+        plan = self._plans.get(paths)
+        if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            wanted = [(path, path) for path in dict.fromkeys(paths)]
+            plan = self._plans[paths] = self._planner.plan(self._class.DESCRIPTOR, wanted)
+        return plan
