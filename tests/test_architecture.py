@@ -46,7 +46,16 @@ IMPORTED_ONLY_BY = {
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package
     "google": ("stream/decode/formats",),  # protobuf, an extra
-    "pyarrow": ("models/data", "models/statistics", "stream/tables", "stream/demo", "models/training"),
+    "pyarrow": (
+        "models/data",
+        "models/statistics",
+        "stream/decode/formats/arrow.py",
+        "stream/decode/formats/arrow_types.py",
+        "stream/decode/formats/arrow_values.py",
+        "stream/tables",
+        "stream/demo",
+        "models/training",
+    ),
     "safetensors": ("models/artefacts/golden.py", "models/backends", "models/distributed/state.py"),
     "torch": (
         "models/backends/torch",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,18 @@ _TIMESTAMP: Final = attrgetter("timestamp")
 _Value = TypeVar("_Value")
 
 
+class RowOrigin(NamedTuple):
+    """The row that a row alone is a copy of. place: `<topic>-<partition>-<offset>` of its record."""
+
+    place: str
+    row: int
+
+
 class RowSource(Protocol):
     """A record with several rows.
 
     row_bytes: size of the record for limits in bytes, divided by the number of its rows.
+    origin: for a record that is a copy of one row: which; None for all others.
     """
 
     @property
@@ -37,6 +45,8 @@ class RowSource(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
     @property
     def row_bytes(self) -> int: ...
+    @property
+    def origin(self) -> RowOrigin | None: ...
     def value_of(self, row: int) -> bytes: ...
 
 
@@ -75,6 +85,22 @@ class RowRecord:
 
     def __repr__(self) -> str:
         return f"RowRecord({self.offset}, row={self.row})"
+
+
+def position_id(record: Any, place: str) -> str:
+    """Return the id of an event that has none, by its position. place: `<topic>-<partition>` of its record."""
+    if type(record) is not RowRecord:
+        return f"{place}-{record.offset}"
+    origin = record.source.origin
+    return f"{place}-{record.offset}-{record.row}" if origin is None else f"{origin.place}-{origin.row}"
+
+
+def key_id(record: Any, key: str) -> str:
+    """Return the id of an event that has none, by the key of its record: rows of a record share the key."""
+    if type(record) is not RowRecord:
+        return key
+    origin = record.source.origin
+    return f"{key}-{record.row if origin is None else origin.row}"
 
 
 def row_of(record: object) -> int | None:

@@ -23,7 +23,7 @@ from forebay.stream.core.records import (
     TopicPartition,
     Unreadable,
 )
-from forebay.stream.core.rows import RowRecords, position_of
+from forebay.stream.core.rows import RowOrigin, RowRecords, position_of
 
 EPOCH = Epoch(generation=1, member_id="member", instance_id=None, counter=1)
 MODEL = ModelRef("m", 1)
@@ -118,6 +118,7 @@ class FakeSource:
     key: bytes | None = b"key"
     headers: Sequence[tuple[str, bytes]] = field(default=())
     row_bytes: int = 10
+    origin: RowOrigin | None = None
 
     def value_of(self, row: int) -> bytes:
         return b"%d/%d" % (self.offset, row)
