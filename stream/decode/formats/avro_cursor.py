@@ -128,7 +128,8 @@ class Poll:
                 self._missing[slot] = ~present
             return
         if slot not in self._columns:
-            self._columns[slot] = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
+            empty = np.empty if values.dtype == object else np.zeros  # empty objects are None
+            self._columns[slot] = empty((size, *values.shape[1:]), dtype=values.dtype)
             self._missing[slot] = np.ones(size, dtype=np.bool_)
         self._columns[slot][rows] = values
         self._missing[slot][rows] = False if present is None else ~present
