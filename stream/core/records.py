@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +23,8 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.rows import RowRecord, RowRecords
 
 FloatMatrix = npt.NDArray[np.float32]
+
+_KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
 class TopicPartition(NamedTuple):
@@ -89,6 +92,14 @@ def record_bytes(record: Record) -> int:
         return record.source.row_bytes
     size = len(record.value or b"") + len(record.key or b"")
     return size + headers_size(record.headers) if record.headers else size
+
+
+def records_bytes(records: Sequence[Record]) -> int:
+    """Return the sum of the sizes of records, as `record_bytes` defines them, in less time."""
+    if RowRecord in set(map(type, records)):
+        return sum(map(record_bytes, records))
+    size = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
+    return size + sum(map(headers_size, filter(None, map(_HEADERS, records))))
 
 
 @dataclass(frozen=True, slots=True)

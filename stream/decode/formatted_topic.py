@@ -6,12 +6,12 @@ Shapes: B records of a group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, Unreadable, record_bytes
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, Unreadable, records_bytes
 from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.decode.features import InvalidFeatures
 from forebay.stream.decode.formats.choice import Choice
@@ -33,6 +33,7 @@ _MAX_TRIED: Final = 3
 """The number of records that are tried to learn where the events of a topic have their features."""
 
 _OFFSET: Final = attrgetter("offset")
+_KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
 class _Group(NamedTuple):
@@ -102,6 +103,14 @@ class FormattedTopicDecoder:
 
     def _divide_by_limits(self, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
         max_bytes, max_key_bytes = self._limits.max_event_bytes, self._limits.max_key_bytes
+        values, keys = list(map(_VALUE, records)), map(_KEY, records)
+        if (
+            all(values)
+            and max(map(len, values)) <= max_bytes
+            and max(map(len, filter(None, keys)), default=0) <= max_key_bytes
+            and Unreadable not in set(map(type, records))
+        ):
+            return list(records), []
         usable: list[Record] = []
         exact: list[Record] = []
         for record in records:
@@ -121,7 +130,7 @@ class FormattedTopicDecoder:
         """Return the choice for all records, if they have the same headers and the same prefix; None otherwise."""
         first = records[0]
         headers = first.headers
-        if any(record.headers != headers for record in records):
+        if list(map(_HEADERS, records)).count(headers) < len(records):
             return None
         try:
             choice = self._formats.choice.choose(first, topic)
@@ -131,7 +140,7 @@ class FormattedTopicDecoder:
         # An unframed value does not begin with byte 0, which announces a schema.
         prefix = value[: choice.start]
         if choice.start:
-            is_same = all(record.value.startswith(prefix) for record in records)  # type: ignore[union-attr]
+            is_same = all(map(methodcaller("startswith", prefix), map(_VALUE, records)))
         else:
             is_same = choice.is_raw or not any(record.value.startswith(b"\0") for record in records)  # type: ignore[union-attr]
         return choice if is_same else None
@@ -175,7 +184,7 @@ class FormattedTopicDecoder:
     def _by_header(self, records: list[Record], topic: str, exact: list[Record]) -> dict[RowFormat, list[Record]]:
         """Return the records by the model that their header or their topic names."""
         of_topic = self._models.of_topic(topic)
-        if not any(record.headers for record in records):
+        if not any(map(_HEADERS, records)):
             return {of_topic: records}
         groups: dict[RowFormat, list[Record]] = {}
         for record in records:
@@ -222,7 +231,7 @@ class FormattedTopicDecoder:
         for columns in self._shared.validate(records, partition.topic, partition=partition.partition):
             x_BF = columns.matrix()
             assert x_BF is not None, "the validator has checked all rows"
-            chunks.append(columns.chunk(partition, epoch, x_BF, sum(map(record_bytes, columns.records))))
+            chunks.append(columns.chunk(partition, epoch, x_BF, records_bytes(columns.records)))
         return chunks
 
 
@@ -267,7 +276,7 @@ def _chunk(
         x_BF=x_BF,
         rejections=[],
         num_records=len(records),
-        num_bytes=sum(map(record_bytes, records)),
+        num_bytes=records_bytes(records),
         next_offset=records[-1].offset + 1,
         keys=keys,
         deadlines=deadlines,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
@@ -35,6 +36,10 @@ class SchemaStore:
         self._schemas[schema.ref] = schema
         if len(self._schemas) > self._max_schemas:
             del self._schemas[next(iter(self._schemas))]
+
+    def __iter__(self) -> Iterator[RegisteredSchema]:
+        """Return the known schemas, as they are now."""
+        return iter(list(self._schemas.values()))
 
     def __contains__(self, ref: SchemaRef) -> bool:
         return ref in self._schemas

@@ -66,6 +66,7 @@ class NullableNumber:
         known = present | (tags == self.null_tag)
         if not known.all():
             poll.suspect(cursor.rows, ~known)
+        values[~present] = 0  # the bytes at nulls may be numbers that overflow or signal
         poll.write(self.slot, cursor.rows, values, present)
         cursor.move(present * np.int64(self.width))
 

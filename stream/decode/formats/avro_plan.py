@@ -47,9 +47,8 @@ MAX_BRANCHES: Final = 64
 MAX_RAW_BYTES: Final = 1_024
 """A fixed of more bytes that is asked for has no columnar path."""
 MAX_RUN_BYTES: Final = 1 << 14
-UNITS: Final[dict[str, TimeUnit]] = {"date": "s", "timestamp-millis": "ms", "timestamp-micros": "us"}
+UNITS: Final[dict[str, TimeUnit]] = {"timestamp-millis": "ms", "timestamp-micros": "us"}
 DTYPES: Final = {"float": "<f4", "double": "<f8"}
-SECONDS_A_DAY: Final = 86_400
 
 
 class NoPlan(Exception):
@@ -121,10 +120,7 @@ class _Compiler:
         """Return the steps of a part that begins at positions which are not the same in all payloads."""
         steps: list[Step] = []
         self._add(steps, writer, reader, selection)
-        for step in steps:
-            if isinstance(step, FixedRun):
-                step.freeze()
-        return steps
+        return _frozen(steps)
 
     def _add(self, steps: list[Step], writer: AvroType, reader: AvroType | None, selection: Selection | None) -> None:
         self._num_steps += 1
@@ -140,13 +136,8 @@ class _Compiler:
         elif writer.kind in ("array", "map"):
             self._add_blocks(steps, writer, reader, selection)
         else:
-            if selection is not None and selection.children:
-                selection = self._scalar_with_children(selection)
+            # Paths below a value without parts are absent, so their columns are never written.
             self._add_scalar(steps, writer, reader, None if selection is None else selection.slot)
-
-    def _scalar_with_children(self, selection: Selection) -> Selection:
-        """Return the selection of a value that has no parts: those that are asked for are absent, so never written."""
-        return Selection(selection.slot)
 
     def _add_record(
         self, steps: list[Step], writer: AvroType, reader: AvroType | None, selection: Selection | None
@@ -162,7 +153,6 @@ class _Compiler:
             steps.append(self._calls.setdefault(key, Call([], MAX_CALLS)))
             return
         self._open.append(key)
-        begin = len(steps)
         children = {} if selection is None else selection.children
         pairs, defaults = ({}, []) if reader is None else reader_fields(writer, reader)
         for written in writer.fields:
@@ -176,11 +166,10 @@ class _Compiler:
                 _add_default(steps, default, children[default.name])
         self._open.pop()
         if key in self._calls and not self._calls[key].steps:
-            self._calls[key].steps.extend(self._body(writer, reader, steps[begin:]))
+            self._calls[key].steps.extend(self._body(writer, reader))
 
-    def _body(self, writer: AvroType, reader: AvroType | None, compiled: list[Step]) -> list[Step]:
-        """Return the steps that skip a recursive record, whose calls refer to themselves."""
-        call = self._calls[(writer, reader)]
+    def _body(self, writer: AvroType, reader: AvroType | None) -> list[Step]:
+        """Return the steps that skip a recursive record, with calls of themselves."""
         body: list[Step] = []
         self._open.append((writer, reader))
         pairs = {} if reader is None else reader_fields(writer, reader)[0]
@@ -188,11 +177,7 @@ class _Compiler:
             member = pairs.get(written.name)
             self._add(body, written.type, None if member is None else member.type, None)
         self._open.pop()
-        assert call is self._calls[(writer, reader)]
-        for step in body:
-            if isinstance(step, FixedRun):
-                step.freeze()
-        return body
+        return _frozen(body)
 
     def _add_union(
         self, steps: list[Step], writer: AvroType, reader: AvroType | None, selection: Selection | None
@@ -294,12 +279,19 @@ class _Compiler:
         if slot is not None and writer.logical in UNITS:
             self.units[slot] = UNITS[writer.logical]
         if writer.logical == "date":
-            convert = _days_to_seconds
+            convert = _dates
         elif writer.logical in ("time-millis", "time-micros"):
             convert = partial(_times_of_day, microseconds=1_000 if writer.logical == "time-millis" else 1)
         elif writer.logical is None and reader is not None and reader.kind in DTYPES:
             convert = _as_float
         return Integer(slot, allowed, convert)
+
+
+def _frozen(steps: list[Step]) -> list[Step]:
+    for step in steps:
+        if isinstance(step, FixedRun):
+            step.freeze()
+    return steps
 
 
 def _symbols(writer: AvroType, reader: AvroType | None) -> NDArray[Any]:
@@ -341,8 +333,8 @@ def _add_default(steps: list[Step], member: AvroField, selection: Selection) -> 
             todo += [(value[name], child) for name, child in wanted.children.items() if name in value]
 
 
-def _days_to_seconds(days: Ints) -> Ints:
-    return days * SECONDS_A_DAY
+def _dates(days: Ints) -> NDArray[Any]:
+    return days.astype("datetime64[D]").astype(object)
 
 
 def _as_float(values: Ints) -> NDArray[np.float64]:

@@ -152,9 +152,11 @@ def _codes(column: Column, codes: Any, feature: Feature, unsure_B: Bools) -> NDA
         unsure_B |= True if column.missing_B is None else ~column.missing_B
         return codes_B
     texts = values.tolist()
-    if column.missing_B is None and set(map(type, texts)) == {str}:
+    present_B = slice(None) if column.missing_B is None else ~column.missing_B
+    present = values[present_B].tolist()
+    if set(map(type, present)) <= {str}:
         try:
-            codes_B[:] = list(map(codes.__getitem__, texts))
+            codes_B[present_B] = list(map(codes.__getitem__, present))
             return codes_B
         except KeyError:
             pass

@@ -6,7 +6,7 @@ import copy
 import io
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fastavro
@@ -267,8 +267,6 @@ def from_column(column: Column, row: int) -> object:
 
 def same(column: object, document: object) -> bool:
     """Return whether a value of a column is a document's, by type and by value. NaN is equal to itself."""
-    if isinstance(document, date) and not isinstance(document, datetime):
-        document = datetime.combine(document, time(), UTC)
     if isinstance(document, list) and isinstance(column, list):
         return len(column) == len(document) and all(map(same, column, document))
     if isinstance(document, float) and document != document:

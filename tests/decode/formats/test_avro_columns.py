@@ -15,7 +15,7 @@ from tests.decode.formats.avro_schemas import at_path, evolved, from_column, pat
 
 PREFIX = b"\0\0\0\0\7"
 
-property_test = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_test = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def document_of(avro: AvroFormat, payload: bytes) -> dict[str, object] | None:
