@@ -168,11 +168,9 @@ class FormattedTopicDecoder:
                         continue
                     is_own_B[index] = False
                     other = self._models.by_name.get(name)
-                    if other is None or other in done:
-                        exact.append(members[index])
-                    else:
+                    events.unsure_B[index] = is_lost = other is None or other in done
+                    if other is not None and not is_lost:
                         pending.setdefault(other, []).append(members[index])
-                        events.unsure_B[index] = False
             unsure = np.flatnonzero(events.unsure_B).tolist()
             if 2 * len(unsure) > len(members):
                 self._plans.pop(_plan_key(choice, row_format, topic), None)  # the next poll looks again

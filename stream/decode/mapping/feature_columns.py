@@ -50,6 +50,12 @@ class FeatureColumns:
             paths = sources.fields.get(feature.name) or ((*sources.features, feature.name),)
             self._features.append((feature, column, paths))
             column += len(feature.columns)
+        # Where others apply to events without `features`, at least one feature has to be there to show that it is present.
+        self._inner: list[Path] = [
+            paths[0]
+            for feature, _, paths in self._features
+            if sources.is_conditional and feature.name not in sources.fields
+        ]
         self.paths: list[Path] = [path for *_, paths in self._features for path in paths] or [sources.features]
 
     def matrix(self, columns: Mapping[Path, Column], num_rows: int) -> tuple[FloatMatrix, Bools]:
@@ -75,7 +81,19 @@ class FeatureColumns:
                     x_BF[:, start] = _codes(column, self._format.packer.codes[index], feature, unsure_B)
                 else:
                     x_BF[:, start] = _numbers(column, unsure_B)
+        if self._inner:
+            unsure_B |= self._all_missing(columns, num_rows)
         return x_BF, unsure_B
+
+    def _all_missing(self, columns: Mapping[Path, Column], num_rows: int) -> Bools:
+        """Return for which events no feature is there."""
+        absent_B = np.ones(num_rows, dtype=np.bool_)
+        for path in self._inner:
+            missing_B = columns[path].missing_B
+            if missing_B is None:
+                return np.zeros(num_rows, dtype=np.bool_)
+            absent_B &= missing_B
+        return absent_B
 
     def _of_rows(self, column: Column, num_rows: int) -> tuple[FloatMatrix, Bools]:
         packer, values = self._format.packer, column.values

@@ -25,6 +25,7 @@ class EventSources:
     features: the object or array with the features.
     fields: paths of single features from the top; the first that an event has counts. They override `features`.
     absent: paths that an event with these sources does not have.
+    is_conditional: whether other sources apply to an event that does not have `features`.
     """
 
     id: tuple[ValueSource, ...]
@@ -36,6 +37,7 @@ class EventSources:
     features: Path = ()
     fields: Mapping[str, tuple[Path, ...]] = field(default_factory=lambda: MappingProxyType({}))
     absent: tuple[Path, ...] = ()
+    is_conditional: bool = False
 
     def source_paths(self) -> list[Path]:
         """Return the paths of everything but the features."""
@@ -154,8 +156,11 @@ def or_own_fields(layouts: Layouts) -> Layouts:
 
 def _enveloped(sources: EventSources, base: Path) -> tuple[EventSources, EventSources]:
     """Return the sources of events with a field `features`, and of those with `input` instead."""
-    features = (*base, "features")
-    return replace(sources, features=features), replace(sources, features=(*base, "input"), absent=(features,))
+    features, fallback = (*base, "features"), (*base, "input")
+    return (
+        replace(sources, features=features, is_conditional=True),
+        replace(sources, features=fallback, absent=(features,), is_conditional=True),
+    )
 
 
 def _paths(paths: str | tuple[str, ...]) -> tuple[Path, ...]:
