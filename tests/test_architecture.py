@@ -41,7 +41,7 @@ IMPORTED_ONLY_BY = {
         "stream/schema_registry/connection.py",
         "stream/schema_registry/http.py",
     ),
-    "fastavro": ("stream/decode/formats",),
+    "fastavro": ("stream/decode/formats", "stream/publish/avro_values.py"),
     "jsonschema_rs": ("stream/decode/formats/json_schema.py",),
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),
     "noida_db": (),  # located without being imported: it is a program in a package

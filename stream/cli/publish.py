@@ -20,9 +20,17 @@ from forebay.stream.cli.options import (
     parse_delimiter,
     type_option,
 )
-from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.publish_check import find_signature, outcome_topics, warn
-from forebay.stream.cli.publish_file import publish_file
+from forebay.stream.cli.publish_file import send_file
+from forebay.stream.cli.publish_format import (
+    EVENT_FORMATS,
+    FormatOptionValues,
+    check_unsuitable,
+    chosen_format,
+    format_options,
+    show_first,
+    with_format,
+)
 from forebay.stream.cli.publish_labels import (
     LabelOptionValues,
     check_label_use,
@@ -32,6 +40,7 @@ from forebay.stream.cli.publish_labels import (
     label_options,
     values_by_option,
 )
+from forebay.stream.cli.publish_one import print_published, publish_and_wait
 
 if TYPE_CHECKING:
     from forebay.models.data.row_source import ReadOptions
@@ -40,10 +49,10 @@ if TYPE_CHECKING:
     from forebay.stream.config.sections import Settings
     from forebay.stream.publish.event_times import TimeUnit
     from forebay.stream.publish.inspection import ServedSignature
-    from forebay.stream.publish.publish_job import EventFields, LabelOptions, PublishedEvent, PublishJob
+    from forebay.stream.publish.publish_job import LabelOptions, PublishJob
 
 
-class PublishOptions(LabelOptionValues):
+class PublishOptions(LabelOptionValues, FormatOptionValues):
     """The options of the command, by parameter name."""
 
     file: str | None
@@ -55,7 +64,6 @@ class PublishOptions(LabelOptionValues):
     deadline_ms: int | None
     wait_s: float | None
     headers: tuple[str, ...]
-    form: str | None
     raw: bool
     id_column: str | None
     timestamp_column: str | None
@@ -81,6 +89,11 @@ class PublishOptions(LabelOptionValues):
         ("forebay publish flights.csv.gz --key-column tailnum", "a file whose columns become features"),
         ("forebay publish 's3://bucket/flights/*.parquet'", "all files of a pattern, in the order of their names"),
         ("forebay publish outcomes.csv --topic labels --label-column arrived_late --key-column tailnum", "labels"),
+        (
+            "forebay publish flights.csv --format avro --subject flights-value",
+            "events in Avro, by the subject's latest schema",
+        ),
+        ("forebay publish flights.csv --format protobuf --dry-run", "the first event, without sending it"),
         ("tail -f events.jsonl | forebay publish -", "events as they arrive"),
         ("forebay publish broken.jsonl --raw", "unchanged lines, to see how invalid ones are handled"),
     ),
@@ -110,9 +123,10 @@ class PublishOptions(LabelOptionValues):
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl", "csv", "tsv", "parquet", "arrow"]),
-    help="The file's format. [default: inferred from its name; jsonl for -]",
+    type=click.Choice(["jsonl", "csv", "tsv", "parquet", "arrow", *EVENT_FORMATS]),
+    help="The file's format, or that of the events (see --event-format). [default: inferred from the file's name; jsonl for -]",
 )
+@format_options
 @click.option("--raw", is_flag=True, help="Send each line unchanged and unchecked.")
 @click.option(
     "--id-column", metavar="NAME", help="Column of the event ids. [default: id; without it, <file>:<row number>]"
@@ -169,6 +183,10 @@ def command(
     field `features` is sent as an event; the columns of any other row become features. The file can be of any size: it is read
     while it is sent. `-` is standard input.
 
+    With --event-format (or --format) avro, protobuf or json-schema, the columns become the fields of the subject's schema,
+    whose types say how values are read; a column a.b is the field b of a record a. All rows are checked before any is sent.
+    msgpack and cloudevents hold the event as JSON has it.
+
     With --topic and the topic of labels, each row becomes a label: what really happened to an event. The key has to be that of
     the event, so that the label reaches the partition of its prediction.
     """
@@ -187,24 +205,36 @@ def command(
         signature = _find_signature(loaded, options)
     job = _make_job(loaded.settings, options, headers, signature)
     categories = {} if signature is None else signature.categories()
+    if (chosen := chosen_format(options)) is not None:
+        always = _options_of_events(options) | {
+            "--deadline-ms": None,
+            "--topic with the topic of labels": labels or None,
+        }
+        names = ("model", "deadline_ms", "id_column", "timestamp_column")
+        check_unsuitable(chosen, always, {f"--{name.replace('_', '-')}": options[name] for name in names})  # type: ignore[literal-required]
+        job = with_format(job, chosen, options, loaded.settings)
     if options["features"] is None:
         assert options["file"] is not None
-        publish_file(job, options["file"], _read_options(options, categories), as_json=as_json)
+        read = _read_options(options, categories)
+        if options["dry_run"]:
+            show_first(job, options["file"], read, as_json=as_json)
+        else:
+            check = options["check"] is not False and not options["skip_bad_lines"]
+            send_file(job, options["file"], read, check=check, warn=warn, as_json=as_json)
         return 0
     event = (parse_features(options["features"], categories), options["event_id"], options["key"])
     if options["wait_s"] is None:
-        _print_published(job, run_async(job.publish_one(*event)), as_json)
+        print_published(job, run_async(job.publish_one(*event)), as_json)
         return 0
     outputs = outcome_topics(loaded.settings, model=_named_model(options), topic=options["topic"])
-    return run_async(_publish_and_wait(job, event, outputs=outputs, wait_s=options["wait_s"], as_json=as_json))
+    return run_async(publish_and_wait(job, event, outputs=outputs, wait_s=options["wait_s"], as_json=as_json))
 
 
 def _check_use(options: PublishOptions) -> None:
     file, features = options["file"], options["features"]
     if (file is None) == (features is None):
         raise click.UsageError("give either a FILE (- for standard input) or --features")
-    unsuitable = _file_options(options) if file is None else _event_options(options)
-    for option, value in unsuitable.items():
+    for option, value in (_file_options(options) if file is None else _event_options(options)).items():
         if value is not None:
             raise click.UsageError(f"{option} can only be used with {'a FILE' if file is None else '--features'}")
     if options["raw"] and options["check"]:
@@ -229,6 +259,7 @@ def _file_options(options: PublishOptions) -> dict[str, object]:
     """Return the options for files, with their values; None if not set."""
     return {
         "--format": options["form"],
+        "--dry-run": options["dry_run"] or None,
         "--raw": options["raw"] or None,
         "--id-column": options["id_column"],
         "--timestamp-column": options["timestamp_column"],
@@ -323,7 +354,8 @@ def _read_options(options: PublishOptions, categories: Mapping[str, Collection[s
         categories=categories,
         types=types,
     )
-    return ReadOptions(cast("TableFormat | None", options["form"]), options["raw"], csv)
+    form = None if options["form"] in EVENT_FORMATS else options["form"]
+    return ReadOptions(cast("TableFormat | None", form), options["raw"], csv)
 
 
 def _named_model(options: PublishOptions) -> str | None:
@@ -341,33 +373,3 @@ def _header(text: str) -> tuple[str, bytes]:
             f"--header {text!r} is not NAME=VALUE", kind="header", remedy="write it like --header source=test"
         )
     return name, value.encode()
-
-
-def _print_published(job: PublishJob, event: PublishedEvent, as_json: bool) -> None:
-    if as_json:
-        document = {"id": event.id, "topic": job.topic, "partition": event.partition, "offset": event.offset}
-        echo_json(document, indent=None)
-    else:
-        echo(f"published {event.id} to {job.topic}, partition {event.partition}, offset {event.offset}")
-
-
-async def _publish_and_wait(
-    job: PublishJob, event: EventFields, outputs: tuple[str, str], wait_s: float, as_json: bool
-) -> int:
-    """Publish an event, and print its outcome as `forebay tail` does. Return 0 for a prediction, 1 for a dead letter."""
-    from forebay.stream.kafka.consumer.topic_reader import TopicReader
-    from forebay.stream.publish.event_outcome import OutcomeReader
-    from forebay.stream.terminal.record_format import as_json as to_json
-    from forebay.stream.terminal.record_format import as_line
-
-    async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
-        outcomes = OutcomeReader(reader, predictions=outputs[0], clock=job.clock)
-        published = await job.publish_one(*event)
-        if not as_json:
-            _print_published(job, published, as_json=False)
-        outcome = await outcomes.wait_for(job.topic, published, wait_s)
-    if as_json:
-        echo(to_json(outcome.partition, outcome.record))
-    else:
-        echo(as_line("predictions" if outcome.predicted else "dead-letters", outcome.partition, outcome.record))
-    return 0 if outcome.predicted else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from forebay.stream.cli.interrupts import run_async
@@ -14,6 +14,15 @@ from forebay.stream.core.quantities import quantity
 if TYPE_CHECKING:
     from forebay.models.data.row_source import ReadOptions, RowSource
     from forebay.stream.publish.publish_job import PublishJob
+
+
+def send_file(
+    job: PublishJob, file: str, options: ReadOptions, *, check: bool, warn: Callable[[str], None], as_json: bool
+) -> None:
+    """Publish the rows of a file. check: whether to build all records before any is sent, if their format is not JSON."""
+    if job.format is not None and check and file != "-":
+        check_file(job, file, options, warn)
+    publish_file(job, file, options, as_json=as_json)
 
 
 def publish_file(job: PublishJob, file: str, options: ReadOptions, *, as_json: bool) -> None:
@@ -46,6 +55,28 @@ def publish_file(job: PublishJob, file: str, options: ReadOptions, *, as_json: b
         echo(f"skipped {quantity(result.skipped, 'bad line')}{first}", err=True)
         for invalid_row in result.first_invalid:
             echo(visible(f"  {invalid_row.place}: {invalid_row.reason}"), err=True)
+
+
+def check_file(job: PublishJob, file: str, options: ReadOptions, warn: Callable[[str], None]) -> None:
+    """Build the records of all rows, without sending any. Raises DataError for the first that cannot be published."""
+    from forebay.models.data.row_source import open_rows
+    from forebay.schemas.errors import DataError
+    from forebay.stream.publish.formatted_builder import SchemaRowBuilder
+    from forebay.stream.publish.rate_limited_publish import first_invalid
+
+    columns: list[str] = []
+
+    def check_columns(names: Collection[str]) -> None:
+        job.check_columns(names)
+        columns.extend(names)
+
+    with open_rows(file, options, check_columns) as source:
+        builder = job.row_builder(source.name)
+        fault = first_invalid(source.rows, builder, source.name, job.headers, limit=job.limit)
+    if fault is not None:
+        raise DataError(f"{fault.place}: {fault.reason} (nothing was published)", kind="bad_row", remedy=fault.remedy)
+    if isinstance(builder, SchemaRowBuilder) and (unused := builder.unused(columns)):
+        warn(f"the schema has no field for the columns {', '.join(unused[:20])}, which are not sent")
 
 
 @contextlib.contextmanager

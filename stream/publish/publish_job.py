@@ -12,6 +12,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.core.quantities import quantity
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message, RowBuilder
 from forebay.stream.publish.event_times import TimeRule
+from forebay.stream.publish.formatted_builder import EnvelopeValues, SchemaValues, format_builder
 from forebay.stream.publish.inspection import Candidate, Inspection
 from forebay.stream.publish.label_builder import JoinBy, LabelBuilder, LabelCheck, LabelColumns, LabelTarget
 from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, Publisher, oversize
@@ -56,6 +57,7 @@ class PublishJob:
     rate: events per second, None for as fast as possible.
     inspection: see `publish_rows`.
     labels: None if the rows are events.
+    format: of the events; None for JSON.
     """
 
     options: Mapping[str, object]
@@ -71,6 +73,7 @@ class PublishJob:
     clock: Clock
     inspection: Inspection | None = None
     labels: LabelOptions | None = None
+    format: SchemaValues | EnvelopeValues | None = None
 
     @property
     def noun(self) -> str:
@@ -116,7 +119,7 @@ class PublishJob:
         try:
             return await publish_rows(
                 rows,
-                self._event_builder(source) if self.labels is None else self._label_builder(self.labels, publisher),
+                self.row_builder(source) if self.labels is None else self._label_builder(self.labels, publisher),
                 publisher,
                 source=source,
                 clock=self.clock,
@@ -151,6 +154,11 @@ class PublishJob:
             model=self.model,
             check=labels.check,
         )
+
+    def row_builder(self, source: str) -> RowBuilder:
+        """Return what builds the records of events."""
+        events = self._event_builder(source)
+        return events if self.format is None else format_builder(self.format, self.columns.key, events)
 
     def _event_builder(self, source: str) -> EventBuilder:
         return EventBuilder(

@@ -319,6 +319,25 @@ class _MessageBuilder:
         return self._check.invalid_row(self.place(item), message) or message
 
 
+def build_message(
+    item: InputRow | InvalidRow, builder: RowBuilder, source: str, headers: Headers
+) -> Message | InvalidRow:
+    """Return the message of a row, or why it cannot be published."""
+    return _MessageBuilder(builder, source, headers)(item)
+
+
+def first_invalid(
+    rows: InputRows, builder: RowBuilder, source: str, headers: Headers, *, limit: int | None
+) -> InvalidRow | None:
+    """Return the first row, of at most `limit`, that cannot be published; None if all can."""
+    build = _MessageBuilder(builder, source, headers)
+    for item in itertools.islice((row for row in rows if row is not None), limit):
+        message = build(item)
+        if isinstance(message, InvalidRow):
+            return message
+    return None
+
+
 async def send_paced(
     keys: Sequence[bytes | None],
     values: Sequence[bytes],

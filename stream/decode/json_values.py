@@ -1,0 +1,44 @@
+"""Documents of any format as JSON, to be shown."""
+
+from __future__ import annotations
+
+import base64
+import math
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+
+def to_json(document: object) -> bytes:
+    """Return a document of any format as JSON: times as RFC 3339, decimals and large integers as text, bytes in base64."""
+    try:
+        return orjson.dumps(document, default=_plain)
+    except TypeError:
+        return orjson.dumps(_bounded(document), default=_plain)
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, dict):
+        return dict(value)
+    return str(value)
+
+
+def _bounded(value: object) -> object:
+    """Return a document whose integers orjson can write."""
+    if isinstance(value, dict):
+        return {str(name): _bounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(part) for part in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
