@@ -185,8 +185,8 @@ def test_a_window_says_the_same_in_all_formats(
     )
     as_json, as_bytes = encoders(wire, (), 0 if regression else 2, ())
     for rows in (None, [len(keys) - 1]):
-        values = as_bytes.encode_windows(result, TopicPartition("t", 0), 0, windows, rows)
-        same = as_json.encode_windows(result, TopicPartition("t", 0), 0, windows, rows)
+        values = as_bytes.encode_windows(result, TopicPartition("t", 0), first_row=0, windows=windows, rows=rows)
+        same = as_json.encode_windows(result, TopicPartition("t", 0), first_row=0, windows=windows, rows=rows)
         assert list(map(read, values)) == list(map(expected, same))
 
 

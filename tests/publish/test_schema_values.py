@@ -18,6 +18,7 @@ from forebay.stream.decode.formats.protobuf import ProtobufFormat
 from forebay.stream.publish.avro_values import AvroValues
 from forebay.stream.publish.event_times import TimeRule
 from forebay.stream.publish.formatted_builder import SchemaRowBuilder, nested
+from forebay.stream.publish.json_values import JsonSchemaValues
 from forebay.stream.publish.protobuf_values import ProtobufValues
 from forebay.stream.publish.row_fault import RowFault
 from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
@@ -216,3 +217,43 @@ def test_columns_with_dots_become_objects() -> None:
         ".h": 6,
     }
     assert orjson.dumps(nested({"a": 1})) == b'{"a":1}'
+
+
+def test_json_is_converted_and_validated_by_its_schema() -> None:
+    schema = {
+        "type": "object",
+        "required": ["id", "delay"],
+        "properties": {
+            "id": {"type": "string"},
+            "delay": {"type": "number", "maximum": 100},
+            "seats": {"type": ["integer", "null"]},
+            "late": {"type": "boolean"},
+            "at": {"type": "integer"},
+            "plane": {"type": "object", "properties": {"age": {"type": "integer"}}, "additionalProperties": False},
+            "legs": {"type": "array", "items": {"type": "integer"}},
+            "note": {"type": "string"},
+        },
+    }
+    values = JsonSchemaValues(RegisteredSchema(SchemaRef(id=7), "JSON", json.dumps(schema)), TIMES)
+    row = {"id": "007", "delay": "1.5", "seats": None, "late": "true", "at": Instant(NOON), "plane.age": "3"}
+    value = values.encode(nested({**row, "plane.x": 1, "legs": '["1", 2]', "note": None, "more": 1.5}))
+    assert value[:5] == b"\0\0\0\0\7"
+    assert (
+        orjson.loads(value[5:])
+        == values.decode(value)
+        == {
+            "id": "007",
+            "delay": 1.5,
+            "seats": None,
+            "late": True,
+            "at": NOON,
+            "plane": {"age": 3},
+            "legs": [1, 2],
+            "more": 1.5,
+        }
+    )
+    assert values.fields()[:2] == ["id", "delay"]
+    for changed, reason in (({"delay": 101}, "delay"), ({"delay": "x"}, "field delay"), ({"late": "no"}, "field late")):
+        with pytest.raises(RowFault) as caught:
+            values.encode({**row, **changed})
+        assert reason in caught.value.reason
