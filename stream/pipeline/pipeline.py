@@ -143,6 +143,8 @@ class Pipeline:
         if (schemas := self._stages.schemas) is not None:
             schemas.advance(source.epoch)
         wait_s = min(IDLE_WAIT_S, max(0.0, lanes.close_at_s() - now_s))
+        if schemas is not None:
+            wait_s = min(wait_s, schemas.max_poll_wait_s(now_s))
         topics = lanes.readable_topics(now_s)
         room = self._in_flight.room() if topics and self._may_read(now_s) else 0
         if room == 0 or (source.paused and not self._in_flight.is_low()):

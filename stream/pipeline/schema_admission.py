@@ -8,9 +8,10 @@ end with the epoch.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Epoch, Record, TopicPartition
@@ -18,6 +19,9 @@ from forebay.stream.schema_registry.framing import ID_MAGIC, ID_PREFIX_BYTES
 from forebay.stream.schema_registry.schema import SchemaRef
 
 log = logging.getLogger("forebay.schema_registry")
+
+EAGER_FOR_S: Final = 2.0
+EAGER_POLL_S: Final = 0.02
 
 RefOf = Callable[[Record, str], SchemaRef | None]
 """Returns the schema that a record of a topic names; None if it names none, or none that decoding would look up."""
@@ -36,6 +40,7 @@ class SchemaLookups(Protocol):
     """Looks schemas up in the background (see `schema_registry.resolver`)."""
 
     def is_resolved(self, ref: SchemaRef) -> bool: ...
+    def is_rejected(self, ref: SchemaRef) -> bool: ...
     def problem(self, ref: SchemaRef) -> str | None: ...
     def want(self, refs: Collection[SchemaRef]) -> None: ...
 
@@ -76,6 +81,8 @@ class SchemaAdmission:
         self._ref_of = ref_of
         self._clock = clock
         self._holds: dict[TopicPartition, _Hold] = {}
+        # The offsets of records that are rejected once they are read again, even if their schema is asked for again by then.
+        self._rejected: dict[TopicPartition, int] = {}
         self._epoch: Epoch | None = None
 
     def advance(self, epoch: Epoch | None) -> None:
@@ -86,10 +93,12 @@ class SchemaAdmission:
         if not self._holds:
             return
         if epoch != self._epoch:
-            self._holds.clear()
+            self._forget()
         for partition, hold in list(self._holds.items()):
             if self._lookups.is_resolved(hold.ref):
                 del self._holds[partition]
+                if self._lookups.is_rejected(hold.ref):
+                    self._rejected[partition] = hold.offset
                 self._partitions.release(partition)
                 waited_s = self._clock.monotonic_s() - hold.since_s
                 log.info(
@@ -106,7 +115,7 @@ class SchemaAdmission:
         epoch: the one in which the records were read, and the current one of the source.
         """
         if epoch != self._epoch:
-            self._holds.clear()
+            self._forget()
             self._epoch = epoch
         waiting = {
             partition: index
@@ -120,6 +129,15 @@ class SchemaAdmission:
         self._lookups.want({hold.ref for hold in self._holds.values()})
         admitted = {partition: records[: waiting.get(partition, len(records))] for partition, records in poll.items()}
         return {partition: records for partition, records in admitted.items() if records}
+
+    def _forget(self) -> None:
+        self._holds.clear()
+        self._rejected.clear()
+
+    def max_poll_wait_s(self, now_s: float) -> float:
+        """Return how long a poll may wait for records: not long while the answer for a schema is expected soon."""
+        newest_s = max((hold.since_s for hold in self._holds.values()), default=-math.inf)
+        return EAGER_POLL_S if now_s - newest_s < EAGER_FOR_S else math.inf
 
     def waits(self) -> list[SchemaWait]:
         """Return the partitions that wait, the longest wait first."""
@@ -144,10 +162,11 @@ class SchemaAdmission:
                 return None
             if all(len(prefix) == ID_PREFIX_BYTES and self._is_known(prefix) for prefix in prefixes):
                 return None
+        rejected = self._rejected.pop(partition, None)
         resolved: dict[SchemaRef, bool] = {}
         for index, record in enumerate(records):
             ref = self._ref_of(record, partition[0])
-            if ref is None:
+            if ref is None or record.offset == rejected:
                 continue
             if ref not in resolved:
                 resolved[ref] = self._lookups.is_resolved(ref)

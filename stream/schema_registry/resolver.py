@@ -26,10 +26,15 @@ _LOGGED_FAILURES: Final = (1, 10, 100, 1_000)
 
 @dataclass(slots=True)
 class _Lookup:
-    """A schema that is being looked up. problem: why it is not known yet, after the first failure."""
+    """A schema that is wanted.
+
+    problem: why it is not known yet, after the first failure.
+    is_rejected: the look-up has ended, and the records are to be rejected. It stays so as long as the schema is wanted.
+    """
 
     task: asyncio.Task[None]
     problem: str | None = None
+    is_rejected: bool = False
 
 
 @dataclass(slots=True)
@@ -54,7 +59,11 @@ class SchemaResolver:
 
     def is_resolved(self, ref: SchemaRef) -> bool:
         """Return whether the schema is known, or its records are to be rejected."""
-        if ref in self.client.store:
+        return ref in self.client.store or self.is_rejected(ref)
+
+    def is_rejected(self, ref: SchemaRef) -> bool:
+        """Return whether records with this schema are to be rejected."""
+        if (lookup := self._lookups.get(ref)) is not None and lookup.is_rejected:
             return True
         until_s = self._rejected.get(ref)
         if until_s is None:
@@ -102,10 +111,10 @@ class SchemaResolver:
             self._reject(ref, error)
         else:
             self.results[FOUND] += 1
+            self._lookups.pop(ref, None)
             log.info(
                 "schema %s was read: %s%s", ref, schema.type, f", with rules {schema.rules}" if schema.rules else ""
             )
-        self._lookups.pop(ref, None)
 
     def _on_failure(self, ref: SchemaRef, error: Exception, failures: int) -> None:
         problem = error.description if isinstance(error, RegistryError) else str(error) or type(error).__name__
@@ -115,6 +124,8 @@ class SchemaResolver:
             log.warning("the partitions with records of schema %s wait: %s (attempt %d)", ref, problem, failures)
 
     def _reject(self, ref: SchemaRef, error: RegistryError) -> None:
+        if (lookup := self._lookups.get(ref)) is not None:
+            lookup.problem, lookup.is_rejected = error.description, True
         self._rejected[ref] = self.clock.monotonic_s() + self.reject_ttl_s
         if len(self._rejected) > MAX_REJECTED:
             del self._rejected[next(iter(self._rejected))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from forebay.schemas.failures import Outcome
 from forebay.stream.core.records import Epoch, Record, TopicPartition
-from forebay.stream.pipeline.schema_admission import SchemaAdmission
+from forebay.stream.pipeline.schema_admission import EAGER_FOR_S, EAGER_POLL_S, SchemaAdmission
 from forebay.stream.schema_registry.framing import VALUE_SCHEMA_HEADER, frame, read_framing
 from forebay.stream.schema_registry.schema import SchemaRef
 from tests.core.build import P0, P1, FakeRecord, ManualClock
@@ -25,10 +26,14 @@ class Lookups:
 
     def __init__(self, *known: SchemaRef) -> None:
         self.known = set(known)
+        self.rejected: set[SchemaRef] = set()
         self.wanted: set[SchemaRef] = set()
 
     def is_resolved(self, ref: SchemaRef) -> bool:
-        return ref in self.known
+        return ref in self.known or ref in self.rejected
+
+    def is_rejected(self, ref: SchemaRef) -> bool:
+        return ref in self.rejected
 
     def problem(self, ref: SchemaRef) -> str | None:
         return "the registry is on holiday" if ref in self.wanted else None
@@ -93,6 +98,30 @@ def test_nothing_of_a_partition_is_admitted_if_its_first_record_waits() -> None:
     lookups, holds = Lookups(), Holds()
     assert admission(lookups, holds).admit({P0: framed(1), P1: framed(1, 2)}, EPOCH) == {}
     assert holds.held == {P0: 0, P1: 0} and lookups.wanted == {ONE}
+
+
+def test_a_record_that_is_to_be_rejected_passes_once_even_if_its_schema_is_asked_for_again() -> None:
+    lookups, holds = Lookups(), Holds()
+    admitting = admission(lookups, holds)
+    poll = {P0: framed(1, None, 1, start=5)}
+    for offset in (5, 7):
+        assert admitting.admit({P0: poll[P0][offset - 5 :]}, EPOCH) == {} and holds.held == {P0: offset}
+        lookups.rejected.add(ONE)
+        admitting.advance(EPOCH)
+        lookups.rejected.clear()
+        if offset == 5:
+            assert admitting.admit(poll, EPOCH) == {P0: poll[P0][:2]} and holds.held == {P0: 7}
+            holds.held.clear()
+    assert admitting.admit({P0: poll[P0][2:]}, EPOCH) == {P0: poll[P0][2:]}
+
+
+def test_polls_wait_only_briefly_while_an_answer_is_expected_soon() -> None:
+    clock = ManualClock()
+    admitting = admission(Lookups(), Holds(), clock)
+    assert admitting.max_poll_wait_s(clock.now_s) == math.inf
+    admitting.admit({P0: framed(1)}, EPOCH)
+    assert admitting.max_poll_wait_s(clock.now_s + EAGER_FOR_S / 2) == EAGER_POLL_S
+    assert admitting.max_poll_wait_s(clock.now_s + EAGER_FOR_S) == math.inf
 
 
 def test_a_header_names_a_schema_too() -> None:

@@ -95,6 +95,8 @@ async def test_it_can_be_rejected_instead_and_is_asked_for_later() -> None:
         assert ONE not in resolver.client.store and sleeps.waits == []
         stub.add("a", '"long"')
         sleeps.clock.advance(61)
+        assert resolver.is_rejected(ONE), "as long as it is wanted, so that no partition waits for ever"
+        resolver.want([])
         assert not resolver.is_resolved(ONE)
         resolver.want([ONE])
         await eventually(lambda: ONE in resolver.client.store, "the schema", every_s=0)

@@ -209,8 +209,13 @@ class WorkerGroup:
         for worker in self.workers:
             worker.kill()
 
-    async def publish(self, count: int, *, keys: int = 20, first_feature: float | None = None) -> None:
-        """Publish `count` valid events with unique ids. A key always has the same partition; ids contain a number per key."""
+    async def publish(
+        self, count: int, *, keys: int = 20, first_feature: float | None = None, prefix: bytes = b""
+    ) -> None:
+        """Publish `count` valid events with unique ids. A key always has the same partition; ids contain a number per key.
+
+        prefix: precedes each value, such as the id of a schema.
+        """
         rng = np.random.default_rng(len(self.published[0]))
         values: list[list[bytes]] = [[] for _ in range(self.partitions)]
         record_keys: list[list[bytes]] = [[] for _ in range(self.partitions)]
@@ -224,7 +229,7 @@ class WorkerGroup:
             event_id = f"{place}/{serial:06d}"
             self.published[place].append((event_id, f"key-{key}", tuple(features.tolist())))
             document = {"id": event_id, "timestamp": 1_372_636_800_000 + number, "features": features.tolist()}
-            values[place].append(orjson.dumps(document))
+            values[place].append(prefix + orjson.dumps(document))
             record_keys[place].append(b"key-%d" % key)
         await self.send(values, record_keys)
 
