@@ -26,6 +26,7 @@ TOO_LONG: Final = 1 << 40
 
 _STOP_BITS: Final = np.uint64(0x8080808080808080)
 _ONE: Final = np.uint64(1)
+_SEVEN: Final = np.uint64(7)
 _F = FieldDescriptor
 
 
@@ -70,8 +71,14 @@ class WireBuffer:
     def varints(self, at_P: Positions) -> tuple[NDArray[np.uint64], Any]:
         """Return the varints at the positions, and how many bytes each has; TOO_LONG for what is not a varint."""
         first_P = self.bytes[at_P]
-        if not len(at_P) or first_P.max() < 0x80:
+        more_P = first_P >= 0x80
+        if not more_P.any():
             return first_P.astype(np.uint64), 1
+        second_P = self.bytes[at_P + 1]
+        if not (more_P & (second_P >= 0x80)).any():
+            value_P = (first_P & 0x7F).astype(np.uint64)
+            value_P |= (second_P * more_P).astype(np.uint64) << _SEVEN
+            return value_P, 1 + more_P.astype(np.int64)
         word_P = self.view(np.dtype("<u8"))[at_P]
         stops_P = ~word_P & _STOP_BITS
         upto_P = stops_P ^ (stops_P - _ONE)  # all bits up to the first stop bit
