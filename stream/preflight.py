@@ -19,6 +19,7 @@ from forebay.models.artefacts.signature import Signature
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import FEATURES, ROLLOUTS, topic_name
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, describe_exposure, exposure_of
+from forebay.stream.aggregate.rule_subjects import rules_without_subject
 from forebay.stream.aggregate.topics import check_aggregator_topics
 from forebay.stream.config.models_section import ServedModelSettings
 from forebay.stream.config.sections import KafkaSection, SchemaRegistrySection, Settings, WindowSection
@@ -158,6 +159,31 @@ async def check_schema_registry(section: SchemaRegistrySection) -> Check | None:
         remedy = "correct schema_registry.subjects, or register the schemas"
         return Check(name, Status.FAILED, answer, remedy, tuple(problems))
     return Check(name, Status.OK, "; ".join([answer, *found]))
+
+
+def check_alert_rules(settings: Settings) -> Check:
+    """Check that alert rules are about slices, columns and models that there are."""
+    from forebay.models.artefacts.artefact import read_version
+    from forebay.models.artefacts.reference_statistics import ReferenceStatistics
+    from forebay.stream.drift.bins import model_bins
+
+    rules = settings.aggregate.alerts
+    columns: dict[str, Collection[str]] = {}
+    for served in settings.models_to_serve() if any(rule.column is not None for rule in rules) else ():
+        model = served.model
+        try:
+            manifest = read_version(model.repository, model.name, model.version).manifest
+        except ForebayError:
+            continue  # a finding of another check
+        statistics = manifest.provenance.reference_statistics
+        reference = None if statistics is None else ReferenceStatistics.from_dict(statistics)
+        bins = model_bins(manifest.signature, reference, ignored=settings.drift.ignored_columns)
+        columns[model.name] = [column.name for column in bins.columns]
+    problems = tuple(rules_without_subject(settings, columns))
+    if problems:
+        detail = f"{quantity(len(rules), 'rule')}; these can never fire:"
+        return Check("alerts", Status.WARNING, detail, "correct aggregate.alerts, or the settings", problems)
+    return Check("alerts", Status.OK, quantity(len(rules), "rule"))
 
 
 def check_models(settings: Settings, plan_windows: PlanWindows) -> Iterator[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -40,6 +40,16 @@ class AggregationStats(Protocol):
     def partitions(self) -> list[int]: ...
 
 
+class RuleFigures(Protocol):
+    """What is published about the evaluation of alert rules about one topic (see `GuardedRules`)."""
+
+    num_errors: int
+
+    @property
+    def topic(self) -> str: ...
+    def firing(self) -> Sequence[RuleKey]: ...
+
+
 @dataclass(slots=True)
 class Heartbeat:
     """The state of the process, for its probes.
@@ -73,9 +83,9 @@ class AggregatorAdmin:
         self.heartbeat = Heartbeat()
         self.rollouts = JudgeStatus()
         self._judges = settings.rollouts.enabled
-        self._rules = {rule.name: rule for rule in settings.aggregate.alerts}
-        self.firing: Callable[[], Iterable[RuleKey]] = tuple
-        """Returns what alert rules fire for; set once they are evaluated."""
+        self._configured = {rule.name: rule for rule in settings.aggregate.alerts}
+        self.rules: Sequence[RuleFigures] = ()
+        """What evaluates the alert rules; set once they are evaluated."""
         self._drift: DriftMonitor | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._server: AdminServer | None = None
@@ -124,6 +134,8 @@ class AggregatorAdmin:
         self._store.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
         self._store.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
         self._store.replace(c.ALERTS_FIRING, self._firing_by_rule())
+        errors: dict[tuple[str, ...], float] = {(each.topic,): each.num_errors for each in self.rules}
+        self._store.replace_totals(c.ALERT_ERRORS, errors)
         if self._judges:
             verdicts = self.rollouts.verdicts
             self._store.set_total(c.ROLLOUT_JUDGE_ERRORS, self.rollouts.num_errors)
@@ -142,7 +154,8 @@ class AggregatorAdmin:
         return json_response(self._drift.to_dict())
 
     def _firing_by_rule(self) -> Counter[tuple[str, ...]]:
-        rules = [(key, self._rules[key.rule]) for key in self.firing() if key.rule in self._rules]
+        firing = [key for each in self.rules for key in each.firing()]
+        rules = [(key, self._configured[key.rule]) for key in firing if key.rule in self._configured]
         return Counter((rule.name, rule.category.value, rule.severity.value, key.model or "") for key, rule in rules)
 
     async def _rollouts(self, _request: web.Request) -> web.Response:

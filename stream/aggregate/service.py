@@ -17,7 +17,9 @@ from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.stream.aggregate.admin import AggregatorAdmin
 from forebay.stream.aggregate.alert_evaluator import AlertEvaluator
 from forebay.stream.aggregate.app import Aggregation, Topics, WriteLimits
+from forebay.stream.aggregate.guarded_rules import GuardedRules
 from forebay.stream.aggregate.rollout_judge import RolloutJudge, quality_topic
+from forebay.stream.aggregate.rule_subjects import rules_without_subject
 from forebay.stream.aggregate.rules import build_failure_source, build_metric_sources
 from forebay.stream.aggregate.state import Timing
 from forebay.stream.aggregate.topic_layout import Layout
@@ -69,6 +71,8 @@ class Aggregator:
         layout, created = await stop.unless_requested(prepare_topics(settings))
         if created:
             log.info("created the topics %s", ", ".join(created))
+        for problem in rules_without_subject(settings, {}):
+            log.warning("aggregate.alerts: %s: the rule can never fire; `forebay check` checks all rules", problem)
         traces = self._traces()
         aggregation = self._aggregation(layout, traces)
         admin = AggregatorAdmin(settings, aggregation, clock=self._clock)
@@ -77,8 +81,7 @@ class Aggregator:
             if url := await admin.start():
                 log.info("probes and metrics at %s", url)
             async with self._webhook() as webhook:
-                evaluator, *metric_evaluators = self._evaluators(layout, aggregation, webhook)
-                admin.firing = lambda: (key for each in (evaluator, *metric_evaluators) for key in each.firing())
+                admin.rules = rules = self._rules(layout, aggregation, webhook)
                 judge = self._judge(layout, aggregation, webhook)
                 started = asyncio.create_task(aggregation.start())
                 try:
@@ -87,10 +90,10 @@ class Aggregator:
                     if started.done():
                         log.info(READY_LINE)
                         admin.heartbeat.started = True
-                    ticking = asyncio.create_task(self._tick(aggregation, evaluator, admin))
+                    ticking = asyncio.create_task(self._tick(aggregation, rules[0], admin))
                     beside = [
                         asyncio.create_task(self._judge_forever(judge, aggregation, admin)),
-                        *(asyncio.create_task(self._evaluate_forever(each, aggregation)) for each in metric_evaluators),
+                        *(asyncio.create_task(self._evaluate_forever(each, aggregation)) for each in rules[1:]),
                     ]
                     await self._until(signalled, ticking, *beside)
                     for task in (ticking, *beside):
@@ -105,7 +108,7 @@ class Aggregator:
                         remedy="run `forebay check` to find out what is wrong with the cluster",
                     ) from None
                 finally:
-                    for each in (evaluator, *metric_evaluators):
+                    for each in rules:
                         await each.stop()
                     if judge is not None:
                         await judge.stop()
@@ -127,7 +130,7 @@ class Aggregator:
             if task.done():
                 task.result()
 
-    async def _tick(self, aggregation: Aggregation, evaluator: AlertEvaluator, admin: AggregatorAdmin) -> None:
+    async def _tick(self, aggregation: Aggregation, rules: GuardedRules, admin: AggregatorAdmin) -> None:
         interval_s = self._settings.aggregate.emit_interval_ms / 1000
         while True:
             admin.heartbeat.last_tick_s = self._clock.monotonic_s()
@@ -139,12 +142,8 @@ class Aggregator:
                     remedy="run `forebay check`, then start the aggregator again; it continues where it stopped",
                 ) from reason
             await aggregation.tick()
-            try:
-                await evaluator.evaluate(active=FIRST_PARTITION in aggregation.partitions)
-            except BrokerError as error:
-                # Counting continues. The next evaluation reads the published alerts from the topic again.
-                log.warning("alert rules: %s", error.message)
-                await evaluator.stop()
+            # An error there is logged and counted. Counting continues.
+            await rules.evaluate(active=FIRST_PARTITION in aggregation.partitions)
 
     async def _judge_forever(
         self, judge: RolloutJudge | None, aggregation: Aggregation, admin: AggregatorAdmin
@@ -174,26 +173,11 @@ class Aggregator:
             else:
                 status.error, status.verdicts = None, judge.verdicts
 
-    async def _evaluate_forever(self, evaluator: AlertEvaluator, aggregation: Aggregation) -> None:
+    async def _evaluate_forever(self, rules: GuardedRules, aggregation: Aggregation) -> None:
         """Evaluate rules about a metric beside the counting, which they must not delay. Never returns."""
-        last_error = ""
         while True:
             await asyncio.sleep(METRICS_INTERVAL_S)
-            try:
-                await evaluator.evaluate(active=FIRST_PARTITION in aggregation.partitions)
-            except ForebayError as error:  # without the topic, for example, the other rules continue
-                if error.message != last_error:
-                    hint = f" ({error.remedy})" if error.remedy else ""
-                    log.warning("cannot evaluate the alert rules about %s: %s%s", evaluator.topic, error.message, hint)
-                last_error = error.message
-                await evaluator.stop()
-            except Exception as error:  # whatever is wrong here must not end the counting
-                if (message := f"{type(error).__name__}: {error}") != last_error:
-                    log.exception("alert rules about %s are not evaluated", evaluator.topic)
-                last_error = message
-                await evaluator.stop()
-            else:
-                last_error = ""
+            await rules.evaluate(active=FIRST_PARTITION in aggregation.partitions)
 
     async def _stop(self, aggregation: Aggregation) -> None:
         stopping = asyncio.create_task(aggregation.stop())
@@ -259,8 +243,8 @@ class Aggregator:
             new_id=lambda: str(uuid.uuid4()),
         )
 
-    def _evaluators(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> list[AlertEvaluator]:
-        """Return the evaluator of rules about failures, then those of rules about metrics, one for each topic."""
+    def _rules(self, layout: Layout, aggregation: Aggregation, webhook: Webhook | None) -> list[GuardedRules]:
+        """Return the rules about failures, then those about metrics, one for each topic."""
 
         async def publish(key: bytes, value: bytes) -> None:
             await aggregation.publish(layout.alerts, 0, [(key, value)])
@@ -270,13 +254,15 @@ class Aggregator:
             *build_metric_sources(self._settings, deltas=layout.deltas),
         ]
         return [
-            AlertEvaluator(
-                source,
-                client_options(self._settings.kafka),
-                alerts=layout.alerts,
-                publish=publish,
-                notify=None if webhook is None else webhook.notify,
-                clock=self._clock,
+            GuardedRules(
+                AlertEvaluator(
+                    source,
+                    client_options(self._settings.kafka),
+                    alerts=layout.alerts,
+                    publish=publish,
+                    notify=None if webhook is None else webhook.notify,
+                    clock=self._clock,
+                )
             )
             for source in sources
         ]

@@ -86,6 +86,7 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
         Check,
         Status,
         check_admin,
+        check_alert_rules,
         check_cluster,
         check_models,
         check_schema_registry,
@@ -110,6 +111,8 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
         )
     )
     on_check(check_admin(loaded.settings))
+    if loaded.settings.aggregate.alerts:
+        on_check(check_alert_rules(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))
     registry = run_async(check_schema_registry(loaded.settings.schema_registry))
     if registry is not None:

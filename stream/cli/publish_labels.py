@@ -118,6 +118,7 @@ def label_job_options(
         join_by=settings.evaluate.join_by,
         input_topic=topic_name(prefix, settings.input.topics[0]),
         predictions=topic_name(prefix, PREDICTIONS.name),
+        max_future_ms=settings.evaluate.max_future_s * 1000,
         columns=columns,
         check=check,
     )

@@ -14,6 +14,7 @@ import orjson
 from forebay.models.artefacts.signature import Signature
 from forebay.models.data.input_row import InputRow
 from forebay.schemas.errors import ConfigError
+from forebay.stream.core.time_format import duration
 from forebay.stream.publish.event_builder import Message
 from forebay.stream.publish.event_times import TimeRule
 from forebay.stream.publish.row_fault import RowFault
@@ -81,12 +82,14 @@ class LabelTarget:
     num_partitions: of the topic `labels`.
     same_partitions: whether a label belongs into the partition with the number of its event's partition. Otherwise the key
         decides.
+    max_future_ms: a label whose time is further than this in the future is refused by the evaluator.
     """
 
     join_by: JoinBy
     topic: str
     num_partitions: int
     same_partitions: bool
+    max_future_ms: int = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,17 @@ class LabelBuilder:
             )
         if value is None:
             return self._now_ms()
-        return self._times.milliseconds(self._timestamp, value if row.written is None else row.written[self._timestamp])
+        written = value if row.written is None else row.written[self._timestamp]
+        time_ms = self._times.milliseconds(self._timestamp, written)
+        ahead_ms = time_ms - self._now_ms()
+        if ahead_ms > self._target.max_future_ms:
+            ahead, limit = duration(ahead_ms // 1000 * 1000), duration(self._target.max_future_ms)
+            raise RowFault(
+                f"{self._timestamp} is {_shown(written)}, {ahead} in the future; the evaluator refuses labels more than "
+                f"{limit} ahead (evaluate.max_future_s), because they would end the waiting for others",
+                "a label's timestamp is when it became known: fix it, or this machine's clock",
+            )
+        return time_ms
 
     def _model_of(self, values: Mapping[str, object]) -> str | None:
         value = values.get("model")

@@ -40,11 +40,13 @@ class LabelOptions:
     join_by: how the evaluator finds the prediction of a label.
     input_topic: the topic of the events, for rows that name none.
     predictions: the topic of the predictions; it must have as many partitions as that of the labels.
+    max_future_ms: see `LabelTarget`.
     """
 
     join_by: JoinBy
     input_topic: str
     predictions: str
+    max_future_ms: int
     columns: LabelColumns = field(default_factory=LabelColumns)
     check: LabelCheck | None = None
 
@@ -144,7 +146,11 @@ class PublishJob:
                 remedy=f"create {self.topic} again with {quantity(num_predictions, 'partition')}",
             )
         target = LabelTarget(
-            labels.join_by, labels.input_topic, num_labels, same_partitions=counts.get(labels.input_topic) == num_labels
+            labels.join_by,
+            labels.input_topic,
+            num_labels,
+            same_partitions=counts.get(labels.input_topic) == num_labels,
+            max_future_ms=labels.max_future_ms,
         )
         return LabelBuilder(
             target,

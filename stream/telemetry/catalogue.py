@@ -303,6 +303,9 @@ ALERTS_FIRING: Final = Gauge(
     "that evaluates the rules has it",
     ("rule", "category", "severity", "model"),
 )
+ALERT_ERRORS: Final = Counter(
+    "forebay.alerts.errors", "{error}", "Failed evaluations of rules in aggregate.alerts, by their topic", ("topic",)
+)
 ROLLOUT_EVENTS_NEEDED: Final = Gauge(
     "forebay.rollout.events_needed",
     "{event}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -72,6 +73,18 @@ async def test_verdicts_are_at_rollouts_and_in_the_metrics(enabled: bool) -> Non
         await admin.stop()
 
 
+@dataclass
+class Figures:
+    """The evaluation of the rules about a topic."""
+
+    topic: str
+    keys: list[RuleKey]
+    num_errors: int = 0
+
+    def firing(self) -> list[RuleKey]:
+        return self.keys
+
+
 async def test_firing_alerts_are_counted_by_rule_and_model() -> None:
     rules = (
         AlertRule(name="worse", category="quality", metric="accuracy", below=0.8, severity="critical"),
@@ -79,19 +92,26 @@ async def test_firing_alerts_are_counted_by_rule_and_model() -> None:
     )
     settings = Settings(admin=AdminSection(port=0), aggregate=AggregateSection(alerts=rules))
     admin = AggregatorAdmin(settings, Counting(), clock=ManualClock())
-    admin.firing = lambda: [
-        RuleKey("worse", "fraud", 4, "country=DE"),
-        RuleKey("worse", "fraud", 4, "country=FR"),
-        RuleKey("full", None, None, "worker-1"),
-        RuleKey("removed from the configuration", "fraud"),
+    admin.rules = [
+        Figures(
+            "quality",
+            [
+                RuleKey("worse", "fraud", 4, "country=DE"),
+                RuleKey("worse", "fraud", 4, "country=FR"),
+                RuleKey("removed from the configuration", "fraud"),
+            ],
+        ),
+        Figures("outcome-deltas", [RuleKey("full", None, None, "worker-1")], num_errors=3),
     ]
     url = await admin.start()
     try:
         async with ClientSession(url) as session, session.get("/metrics") as response:
-            lines = [line for line in (await response.text()).splitlines() if line.startswith("forebay_alerts_firing")]
+            lines = [line for line in (await response.text()).splitlines() if line.startswith("forebay_alerts_")]
     finally:
         await admin.stop()
     assert sorted(lines) == [
+        'forebay_alerts_errors_total{topic="outcome-deltas"} 3.0',
+        'forebay_alerts_errors_total{topic="quality"} 0.0',
         'forebay_alerts_firing{category="quality",model="fraud",rule="worse",severity="critical"} 2.0',
         'forebay_alerts_firing{category="resource",model="",rule="full",severity="warning"} 1.0',
     ]

@@ -379,3 +379,24 @@ def test_the_topics_of_the_evaluator_are_checked_if_it_is_enabled(
     asyncio.run(create_evaluator_topics(made, dry_run=False))
     status, checks = check(capsys, *settings, timeout_s=20)
     assert (status, checks["evaluator"]["status"]) == (0, "ok")
+
+
+def test_alert_rules_about_unknown_columns_and_slices_are_warned_of(
+    closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = [
+        {"name": "typo", "category": "drift", "metric": "drift", "column": "clas"},
+        {"name": "class", "category": "drift", "metric": "drift", "column": "class"},
+        {"name": "slice", "category": "quality", "metric": "accuracy", "below": 0.5, "slice": "carrier=*"},
+    ]
+    settings = [
+        "model.name=delays",
+        "drift.enabled=true",
+        "evaluate.enabled=true",
+        f"aggregate.alerts={json.dumps(rules)}",
+    ]
+    _, checks = check(capsys, f"kafka.bootstrap_servers=127.0.0.1:{closed_port}", *settings)
+    assert (checks["alerts"]["status"], checks["alerts"]["detail"]) == ("warning", "3 rules; these can never fire:")
+    typo, sliced = checks["alerts"]["problems"]
+    assert typo == "typo: column clas is not counted for delays; did you mean class?"
+    assert sliced == "slice: slice carrier is not in evaluate.slices; there are none"

@@ -46,6 +46,22 @@ def test_a_label_has_id_value_and_time_and_the_events_key() -> None:
     assert orjson.loads(message.value) == {"id": "7", "label": True, "timestamp": 1000}
 
 
+@pytest.mark.parametrize(
+    ("time_ms", "told"),
+    [
+        (NOW + 300_000, None),
+        (NOW + 301_000, "301 seconds in the future; the evaluator refuses labels more than 5 minutes ahead"),
+    ],
+)
+def test_a_time_that_the_evaluator_refuses_is_a_fault(time_ms: int, told: str | None) -> None:
+    row = {"id": 7, "label": 1, "timestamp": Instant(time_ms), "key": "N1"}
+    if told is None:
+        assert label(row)["timestamp"] == time_ms
+        return
+    with pytest.raises(RowFault, match=told):
+        build(row)
+
+
 def test_options_name_the_columns_and_fields() -> None:
     columns = LabelColumns("flight", "late", "landed", "tail", fields=("dist",), default_fields=("carrier", "absent"))
     row = {"flight": "F1", "late": 1, "landed": Instant(9), "tail": "N1", "carrier": "UA", "dist": 3.5, "other": 1}
