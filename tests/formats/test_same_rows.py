@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -116,3 +118,17 @@ def test_rows_of_an_arrow_record_are_the_same(name: str) -> None:
     events = events_of(signature, COUNT)
     wires = [arrow_record(signature, events[:25]), arrow_record(signature, events[25:])]
     check(decode(decoder(signature, {}), wires), events, expected_rows(signature, events))
+
+
+@pytest.mark.parametrize("wire", ["Avro", "Avro nullable", "Protobuf", "MessagePack"])
+def test_all_bit_patterns_of_nan_are_one_in_the_row(wire: str) -> None:
+    (event,) = events_of(MIXED, 1)
+    marked = replace(event, features={**event.features, "f0": 1.5})
+    sent = FORMATS["mixed"][wire].encode(marked)
+    for number in (">f", "<f", ">d", "<d"):
+        nan = b"\xff" * struct.calcsize(number)
+        value = sent.value.replace(struct.pack(number, 1.5), nan, 1)
+        if value != sent.value:
+            break
+    chunk = decode(decoder(MIXED, FORMATS["mixed"]), [Wire(value, sent.headers)])
+    assert chunk.x_BF[0, 0].tobytes() == np.float32(np.nan).tobytes()

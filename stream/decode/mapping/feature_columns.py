@@ -64,6 +64,8 @@ class FeatureColumns:
             x_BF, unsure_B = self._of_fields(columns, num_rows)
         else:
             x_BF, unsure_B = self._of_rows(columns[self._at], num_rows)
+        if self._shape != "packed":
+            x_BF[np.isnan(x_BF)] = np.nan  # of all bit patterns that mean NaN, the one of the exact path
         return x_BF, unsure_B | self._format.invalid_rows(x_BF)
 
     def _of_fields(self, columns: Mapping[Path, Column], num_rows: int) -> tuple[FloatMatrix, Bools]:
@@ -116,6 +118,8 @@ class FeatureColumns:
     def _packed(self, value: Any) -> bytes:
         """Return the packed row of one event. Raises any exception if it is not plainly valid."""
         packer = self._format.packer
+        if (type(value) is list) != (self._shape == "array"):
+            raise ValueError("the features have another shape than those of the other events")
         if type(value) is list:
             return packer.pack(*packer.arrange(value))
         if packer.has_texts:
