@@ -307,6 +307,7 @@ def wire_formats(signature: Signature, *, first_id: int) -> dict[str, WireFormat
     formats = {
         name: WireFormat(encode) for name, encode in UNFRAMED.items() if not (has_texts and name in ONLY_NUMBERS)
     }
+    formats["Arrow"] = WireFormat(lambda event: arrow_record(signature, [event]))
     framed: list[tuple[str, str, str, Callable[[int], Callable[[FeatureEvent], Wire]]]] = [
         (
             "Avro",

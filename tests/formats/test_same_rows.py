@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from tests.formats.events import (
     FeatureEvent,
     Wire,
     WireFormat,
-    arrow_record,
     events_of,
     json_mapped,
     mapping_of,
@@ -34,13 +32,8 @@ from tests.formats.events import (
 COUNT = 40
 
 
-def installed(formats: Mapping[str, WireFormat]) -> dict[str, WireFormat]:
-    without = {"JSON Schema"} if find_spec("forebay.stream.decode.formats.json_schema") is None else set()
-    return {name: wire_format for name, wire_format in formats.items() if name not in without}
-
-
 SIGNATURES = {"numbers": NUMBERS, "mixed": MIXED}
-FORMATS = {name: installed(wire_formats(signature, first_id=1)) for name, signature in SIGNATURES.items()}
+FORMATS = {name: wire_formats(signature, first_id=1) for name, signature in SIGNATURES.items()}
 
 
 def decoder(signature: Signature, formats: Mapping[str, WireFormat], **settings: object) -> Decoder:
@@ -109,15 +102,6 @@ def test_mapped_events_give_the_same_rows(name: str) -> None:
     settings = {"topics": ["features", "mapped"], "mappings": {"mapped": mapping_of(signature)}}
     of = decoder(signature, FORMATS[name], **settings)
     check(decode(of, list(map(json_mapped, events)), mapped), events, expected_rows(signature, events))
-
-
-@pytest.mark.skipif(find_spec("forebay.stream.decode.formats.arrow") is None, reason="the format is not there yet")
-@pytest.mark.parametrize("name", SIGNATURES)
-def test_rows_of_an_arrow_record_are_the_same(name: str) -> None:
-    signature = SIGNATURES[name]
-    events = events_of(signature, COUNT)
-    wires = [arrow_record(signature, events[:25]), arrow_record(signature, events[25:])]
-    check(decode(decoder(signature, {}), wires), events, expected_rows(signature, events))
 
 
 @pytest.mark.parametrize("wire", ["Avro", "Avro nullable", "Protobuf", "MessagePack"])

@@ -155,7 +155,7 @@ def _images() -> Target:
 
 
 _SCHEMALESS: Final = ("MessagePack", "CloudEvents structured", "CloudEvents binary")
-_FRAMED: Final = ("Avro", "Avro nullable", "Protobuf")
+_FRAMED: Final = ("Avro", "Avro nullable", "Protobuf", "JSON Schema", "Arrow")
 
 TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
     {
@@ -170,6 +170,8 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
         "avro": lambda: _wire("avro", NUMBERS_32, ("Avro",)),
         "avro-texts": lambda: _wire("avro-texts", TEXTS, ("Avro", "Avro nullable")),
         "protobuf": lambda: _wire("protobuf", TEXTS, ("Protobuf",)),
+        "json-schema": lambda: _wire("json-schema", TEXTS, ("JSON Schema",)),
+        "arrow": lambda: _wire("arrow", TEXTS, ("Arrow",)),
         "all-formats": lambda: _wire("all-formats", TEXTS, ("JSON list", "JSON by name", *_SCHEMALESS, *_FRAMED)),
         "image": _images,
         **SCHEMA_TARGETS,
