@@ -32,6 +32,8 @@ from forebay.stream.decode.formats.protobuf_plan import NUM_LISTED, Block, Check
 from forebay.stream.decode.formats.protobuf_size import LENGTH_DELIMITED
 from forebay.stream.decode.formats.protobuf_wire import Positions, WireBuffer, as_numbers
 
+MAX_ROUNDS: Final = 256
+"""Payloads with more fields that follow each other and are not read one by one are suspects: each takes a round of its own."""
 _SLOT_BYTES: Final = 32
 _LONGEST_HEAD: Final = 8  # the tag and the length of a text
 
@@ -253,7 +255,9 @@ class ColumnReader:
         """Read a field as in documents: a message, or all values of a repeated field or map that follow each other."""
         begin_P = messages.at_R[at_P]
         rest = at_P
-        while len(rest):
+        for _ in range(MAX_ROUNDS):
+            if not len(rest):
+                break
             messages.advance(rest, self._buffer.tokens(messages.at_R[rest])[2])
             if not slot.field.is_repeated:
                 break
@@ -319,7 +323,9 @@ class ColumnReader:
         plan = messages.plan
         rest = np.flatnonzero(messages.at_R < messages.end_R)
         found: list[Skipped] = []
-        while len(rest):
+        for _ in range(MAX_ROUNDS):
+            if not len(rest):
+                break
             at_P = messages.at_R[rest]
             number_P, kind_P, after_P = self._buffer.tokens(at_P)
             skipped_P = (number_P < NUM_LISTED) & plan.skipped_N[np.minimum(number_P, NUM_LISTED - 1)]

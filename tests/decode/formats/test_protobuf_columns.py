@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from forebay.stream.decode.formats.payload import Column, InvalidPayload, Path
 from forebay.stream.decode.formats.protobuf import ProtobufFormat
+from forebay.stream.decode.formats.protobuf_columns import MAX_ROUNDS
 from tests.decode.formats.protobuf_texts import OLD_ORDER, ORDER, class_of, protobuf_format
 
 FORMAT, ORDER_CLASS = protobuf_format(ORDER), class_of(ORDER)
@@ -282,3 +283,13 @@ def test_payloads_that_may_have_too_many_values_are_suspects() -> None:
 def test_nothing_is_read_for_no_payloads_or_the_whole_message() -> None:
     assert FORMAT.columns([], [("id",)], start=0) is None
     assert FORMAT.columns([b""], [()], start=0) is None
+
+
+def test_a_payload_with_very_many_fields_is_a_suspect_and_does_not_delay_others() -> None:
+    plain, long = ORDER_CLASS(id="a", serial=3), ORDER_CLASS(id="b", tags=["x"] * (MAX_ROUNDS + 1))
+    values = [plain.SerializeToString(), long.SerializeToString()]
+    for paths in ([("id",)], [("id",), ("tags",)]):
+        parsed = FORMAT.columns(values, paths, start=0)
+        assert parsed is not None
+        assert parsed.suspects_B.tolist() == [False, True]
+        assert parsed.columns["id",].values[0] == "a"

@@ -97,7 +97,7 @@ def _at(document: object, path: Path) -> object:
 
 def _same(column: Any, document: Any) -> bool:
     """Return whether both are the same value. Whole numbers may be floats, and dates times."""
-    if isinstance(document, date) and not isinstance(document, datetime):
+    if isinstance(document, date) and isinstance(column, datetime) and not isinstance(document, datetime):
         document = datetime(document.year, document.month, document.day, tzinfo=UTC)
     if isinstance(document, datetime) and document.tzinfo is None:
         document = document.replace(tzinfo=UTC)
