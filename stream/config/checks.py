@@ -173,7 +173,11 @@ def _topics(settings: Settings) -> Iterator[Conflict]:
 
 def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:
     source = settings.input
-    for key, topics in (("input.formats", source.formats), ("input.mappings", source.mappings)):
+    for key, topics in (
+        ("input.formats", source.formats),
+        ("input.mappings", source.mappings),
+        ("input.reader_schemas", source.reader_schemas),
+    ):
         for topic in topics:
             if topic not in source.topics:
                 yield Conflict(

@@ -222,6 +222,22 @@ def _read_formats(value: object) -> dict[str, object]:
     return dict(value)
 
 
+def _read_files(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("not a table")
+    if len(value) > MAX_TOPICS:
+        raise ValueError(f"there are {len(value)}")
+    for topic, path in value.items():
+        if not isinstance(path, str) or not path.strip():
+            raise ValueError(f"{str(topic)[:_MAX_SHOWN_CHARS]} is not a path")
+    return dict(value)
+
+
+TopicFiles = Annotated[
+    dict[str, str],
+    BeforeValidator(_json_or(_read_files)),
+    Allowed("a table from topics to paths (JSON in the environment)"),
+]
 Formats = Annotated[
     dict[str, FormatName],
     BeforeValidator(_json_or(_read_formats)),

@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from forebay.stream.config.input_mapping import FormatName, Formats, Mapping, Mappings
+from forebay.stream.config.input_mapping import FormatName, Formats, Mapping, Mappings, TopicFiles
 from forebay.stream.config.section import DAY_MS, Section
-from forebay.stream.config.values import Moment, Topics
+from forebay.stream.config.values import Moment, Paths, Topics
 
 _GIB: Final = 1 << 30
 
@@ -94,6 +94,16 @@ class InputSection(Section):
     )
     formats: Formats = Field(
         default_factory=dict, description="The format of single topics, instead of format: <topic> = <format>."
+    )
+    avro_schemas: Paths = Field(
+        default=(),
+        description="Files with Avro schemas (.avsc) of events that no registry names: of single objects, by their "
+        "fingerprints, and, if it is one file, of events without any prefix.",
+    )
+    reader_schemas: TopicFiles = Field(
+        default_factory=dict,
+        description="Files with Avro schemas (.avsc) to read the Avro events of single topics as, whatever schema wrote "
+        "them, by Avro's schema resolution: <topic> = <path>.",
     )
     mapping: Mapping | None = Field(
         default=None,

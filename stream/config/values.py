@@ -242,6 +242,12 @@ Repositories = Annotated[
     AfterValidator(_check_paths),
     Allowed("a list of paths or URLs (separated by commas in the environment)"),
 ]
+Paths = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_paths),
+    Allowed("a list of paths (separated by commas in the environment)"),
+]
 Digests = Annotated[
     tuple[str, ...],
     BeforeValidator(_split),

@@ -8,6 +8,7 @@ from typing import Final
 
 from forebay.stream.config.input_mapping import MappingTable
 from forebay.stream.config.sections import InputSection
+from forebay.stream.decode.formats.avro_options import load_avro_options
 from forebay.stream.decode.formats.choice import Choice, FormatChoice, FormatSettings
 from forebay.stream.decode.formats.factories import check_libraries
 from forebay.stream.decode.formats.image_options import ImageOptions
@@ -82,7 +83,7 @@ def plain_formats() -> EventFormats:
 
 
 def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | None = None) -> EventFormats:
-    """Return the configured formats. Raises ConfigError if one needs a library that is not installed.
+    """Return the configured formats. Raises ConfigError if one needs a library that is not installed, or for schema files.
 
     prefix: of the names of all topics. schemas: the known schemas of the registry, if one is configured.
     """
@@ -91,6 +92,9 @@ def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | 
     mappings = {f"{prefix}{topic}": table for topic, table in section.mappings.items()}
     mapped = None if section.mapping is not None else frozenset(mappings)
     by_topic = {f"{prefix}{topic}": name for topic, name in section.formats.items()}
+    if section.avro_schemas or section.reader_schemas:
+        check_libraries("avro")
+    avro = load_avro_options(section.avro_schemas, section.reader_schemas, prefix=prefix)
     images = ImageOptions(section.max_image_pixels, section.image_resize, section.image_scale)
-    settings = FormatSettings(section.format, {**by_topic, REQUEST_TOPIC: "json"}, mapped, images)
+    settings = FormatSettings(section.format, {**by_topic, REQUEST_TOPIC: "json"}, mapped, images, avro=avro)
     return EventFormats(FormatChoice(settings, schemas), mappings, section.mapping)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Final
 
+from fastavro import schemaless_reader
+
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.avro_check import AvroChecker
 from forebay.stream.decode.formats.avro_plan import Plan, compile_plan
@@ -54,9 +56,6 @@ class AvroFormat:
         if shown.kind not in ("record", "union"):
             raise unsupported(f"the Avro schema is of the type {shown.describe()}; a record is expected")
         self.roles: FieldRoles = schema_mapping(shown)
-        from fastavro import schemaless_reader  # parsing a schema has reported it where it is missing
-
-        self._read = schemaless_reader
         self._checker = AvroChecker(writer.root)
         self._plans: OrderedDict[tuple[Path, ...], Plan | None] = OrderedDict()
 
@@ -64,7 +63,7 @@ class AvroFormat:
         """Return the payload as nested Python values. Raises only InvalidPayload."""
         self._checker.check(payload)
         try:
-            value = self._read(
+            value = schemaless_reader(
                 BytesIO(payload), self.writer.parsed, None if self.reader is None else self.reader.parsed
             )
         except Exception as error:  # what the check finds valid fails only where the reader's schema cannot take it

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import orjson
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.payload import MAX_DEPTH, InvalidPayload
@@ -124,8 +125,6 @@ class AvroSchema:
 
     def fingerprint(self) -> bytes:
         """Return the CRC-64-AVRO of the canonical form: 8 bytes, as single objects carry them."""
-        from fastavro.schema import fingerprint, to_parsing_canonical_form
-
         return bytes.fromhex(fingerprint(to_parsing_canonical_form(self.parsed), "CRC-64-AVRO"))
 
 
@@ -140,10 +139,6 @@ def parse_avro_schema(text: str, references: Iterable[str] = (), *, is_reader: b
     references: the texts of schemas whose types it uses, each after those that it uses itself.
     is_reader: whether the schema's defaults are needed. Those of a writer are not, so that invalid ones do no harm.
     """
-    try:
-        from fastavro.schema import parse_schema
-    except ImportError:
-        raise unsupported("Avro needs the library fastavro; install it with: pip install 'forebay[avro]'") from None
     named: dict[str, Any] = {}
     normalizer = _Normalizer(keep_defaults=is_reader)
     try:

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Record, Unreadable
+from forebay.stream.decode.formats.avro_options import AvroOptions
 from forebay.stream.decode.formats.cloudevents import CloudEventsFormat
-from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_format
+from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_avro, build_unframed_format
 from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.json_documents import JsonFormat
 from forebay.stream.decode.formats.media_types import FORMATS_BY_MEDIA_TYPE, FRAMED_FORMATS, media_type_of
@@ -58,12 +59,14 @@ class FormatSettings:
     """The configured formats by full name of the topic. default: of all other topics.
 
     mapped: the topics whose JSON events have a mapping, or None for all. images: how images become rows.
+    avro: schemas from files.
     """
 
     default: str = "auto"
     by_topic: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     mapped: frozenset[str] | None = frozenset()
     images: ImageOptions = field(default_factory=ImageOptions)
+    avro: AvroOptions = field(default_factory=AvroOptions)
 
     def of(self, topic: str) -> str:
         """Return the configured format of a topic."""
@@ -83,9 +86,9 @@ class FormatChoice:
     def __init__(self, settings: FormatSettings, schemas: SchemaStore | None) -> None:
         self._settings = settings
         self._schemas = schemas
-        self._unframed: dict[str, Format] = {"json": JSON}
+        self._unframed: dict[tuple[str, str | None], Format] = {("json", None): JSON}
         self._known: dict[SchemaRef, RegisteredSchema] = {}
-        self._framed: dict[tuple[SchemaRef, tuple[int, ...]], Format | InvalidPayload] = {}
+        self._framed: dict[tuple[SchemaRef, tuple[int, ...], str | None], Format | InvalidPayload] = {}
         self._cloudevents = CloudEventsFormat(self._data_format)
         self._mixed: set[str] = set()
 
@@ -133,23 +136,28 @@ class FormatChoice:
                 framing_header = content
         if name == "unknown":
             return PLAIN  # the validator refuses it
-        configured = self._settings.of(topic)
+        settings = self._settings
+        configured = settings.of(topic)
         if name is None and configured == "f32" and framing_header is None and not is_ce_binary:
             return RAW
         if name == "f32":
             return RAW
         value = record.value or b""
         if name is None or name in FRAMED_FORMATS:
-            framing = self._framing(record, is_forced=name is not None or configured in FRAMED_FORMATS)
+            is_forced = name is not None or configured in FRAMED_FORMATS
+            if settings.avro.schemas and "avro" in (name, configured):
+                is_forced = False  # an event without a prefix may begin with byte 0, too
+            framing = self._framing(record, is_forced=is_forced)
             if framing is not None:
-                framed, start = self._schema_format(framing, value)
+                framed, start = self._schema_format(framing, value, settings.avro.readers.get(topic))
                 return Choice(framed, start, is_ce_binary=is_ce_binary)
         if name is None:
             name = "json" if configured in ("auto", _CLOUDEVENTS) and is_ce_binary else configured
         if name in ("auto", "json"):
-            is_mapped = is_ce_binary or self._settings.has_mapping(topic)
+            is_mapped = is_ce_binary or settings.has_mapping(topic)
             return Choice(JSON, is_ce_binary=is_ce_binary) if is_mapped else PLAIN
-        return Choice(self._unframed_format(name), is_ce_binary=is_ce_binary)
+        reader = settings.avro.readers.get(topic) if name == "avro" else None
+        return Choice(self._unframed_format(name, reader), is_ce_binary=is_ce_binary)
 
     def schema_ref(self, record: Record, topic: str) -> SchemaRef | None:
         """Return the schema that a record names, if `choose` would look it up; None if it needs none."""
@@ -182,12 +190,12 @@ class FormatChoice:
             return None
         return framing
 
-    def _schema_format(self, framing: Framing, value: bytes) -> tuple[Format, int]:
+    def _schema_format(self, framing: Framing, value: bytes, reader: str | None = None) -> tuple[Format, int]:
         if self._schemas is None:
             raise InvalidPayload(
                 FailureKind.UNKNOWN_SCHEMA, f"the schema with {framing.ref} is unknown: schema_registry.urls is not set"
             )
-        known = self._framed.get((framing.ref, framing.indexes or ()))
+        known = self._framed.get((framing.ref, framing.indexes or (), reader))
         if known is not None and not isinstance(known, InvalidPayload):
             return known, framing.start
         schema = self._schema(framing.ref, self._schemas)
@@ -197,15 +205,15 @@ class FormatChoice:
                 indexes, start = read_message_indexes(value, start)
             except InvalidFraming as error:
                 raise InvalidPayload(FailureKind.INVALID_PAYLOAD, str(error)) from None
-        built = self._framed.get((framing.ref, indexes))
+        built = self._framed.get((framing.ref, indexes, reader))
         if built is None:
             try:
-                built = build_schema_format(schema, indexes)
+                built = build_schema_format(schema, indexes, reader)
             except InvalidPayload as fault:
                 built = fault
             if len(self._framed) >= _MAX_CACHED:
                 self._framed.clear()  # any producer can name any message type
-            self._framed[framing.ref, indexes] = built
+            self._framed[framing.ref, indexes, reader] = built
         if isinstance(built, InvalidPayload):
             raise InvalidPayload(built.kind, built.message)
         return built, start
@@ -221,11 +229,16 @@ class FormatChoice:
             self._known[ref] = schema
         return schema
 
-    def _unframed_format(self, name: str) -> Format:
-        known = self._unframed.get(name)
+    def _unframed_format(self, name: str, reader: str | None = None) -> Format:
+        known = self._unframed.get((name, reader))
         if known is None:
-            known = self._cloudevents if name == _CLOUDEVENTS else build_unframed_format(name, self._settings.images)
-            self._unframed[name] = known
+            if name == _CLOUDEVENTS:
+                known = self._cloudevents
+            elif name == "avro":
+                known = build_unframed_avro(self._settings.avro.schemas, reader, self._schemas)
+            else:
+                known = build_unframed_format(name, self._settings.images)
+            self._unframed[name, reader] = known
         return known
 
     def _data_format(self, media_type: bytes, data: bytes) -> tuple[Format | None, int]:

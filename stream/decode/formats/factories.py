@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast
@@ -13,6 +13,7 @@ from forebay.stream.core.extras import install_hint
 from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.payload import Format, InvalidPayload
 from forebay.stream.schema_registry.schema import RegisteredSchema
+from forebay.stream.schema_registry.store import SchemaStore
 
 _PACKAGE: Final = "forebay.stream.decode.formats"
 
@@ -39,6 +40,7 @@ _UNFRAMED: Final[Mapping[str, _Place]] = MappingProxyType(
         "arrow": _Place("arrow", "ArrowFormat", "arrow"),
     }
 )
+_UNFRAMED_AVRO: Final = _Place("avro_unframed", "UnframedAvroFormat", "avro")
 _BY_FORMAT: Final[Mapping[str, _Place]] = MappingProxyType(
     {
         **_UNFRAMED,
@@ -63,9 +65,10 @@ def check_libraries(format_name: str) -> None:
             ) from None
 
 
-def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...]) -> Format:
-    """Return the format of payloads with this writer schema. indexes: of the message type, for Protobuf.
+def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...], reader: str | None = None) -> Format:
+    """Return the format of payloads with this writer schema.
 
+    indexes: of the message type, for Protobuf. reader: the text of the schema to read payloads as, for Avro.
     Raises InvalidPayload of kind `unsupported_schema` if the schema cannot be used.
     """
     if schema.rules:
@@ -74,7 +77,12 @@ def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...]) -> F
             f"the schema with {schema.ref} has rules that cannot be executed: {', '.join(schema.rules)[:200]}",
         )
     factory = _load(_BY_SCHEMA_TYPE[schema.type], FailureKind.UNSUPPORTED_SCHEMA)
-    return cast("Format", factory(schema, indexes) if schema.type == "PROTOBUF" else factory(schema))
+    match schema.type:
+        case "PROTOBUF":
+            return cast("Format", factory(schema, indexes))
+        case "AVRO":
+            return cast("Format", factory(schema, reader))
+    return cast("Format", factory(schema))
 
 
 def build_unframed_format(name: str, images: ImageOptions) -> Format:
@@ -87,6 +95,15 @@ def build_unframed_format(name: str, images: ImageOptions) -> Format:
         )
     factory = _load(place, FailureKind.UNSUPPORTED_CONTENT_TYPE)
     return cast("Format", factory(images) if name == "image" else factory())
+
+
+def build_unframed_avro(schemas: Sequence[str], reader: str | None, store: SchemaStore | None) -> Format:
+    """Return the format of Avro without the prefix of a registry. Raises InvalidPayload if its library is missing.
+
+    schemas: the texts of configured schemas. reader: the text of the schema to read all of them as. store: of the registry.
+    """
+    factory = _load(_UNFRAMED_AVRO, FailureKind.UNSUPPORTED_CONTENT_TYPE)
+    return cast("Format", factory(schemas, reader, store))
 
 
 def _load(place: _Place, kind: FailureKind) -> type:
