@@ -46,6 +46,7 @@ EXTRA_OF = {
     "forebay/stream/decode/formats/avro.py": "avro",
     "forebay/stream/decode/formats/avro_schema.py": "avro",
     "forebay/stream/decode/formats/protobuf": "protobuf",
+    "forebay/stream/publish/avro_values.py": "avro",
     "forebay/stream/publish/files.py": "files",
     "forebay/stream/publish/parquet_rows.py": "files",
     "forebay/stream/telemetry/resources.py": "gpu",
