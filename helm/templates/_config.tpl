@@ -116,6 +116,16 @@ none, as Forebay derives them.
 {{- if and .Values.kafka.tls.enabled (not .Values.kafka.tls.checkHostname) -}}
 {{- $_ := set $kafka "ssl_check_hostname" false -}}
 {{- end -}}
+{{- $registry := dict -}}
+{{- with .Values.schemaRegistry -}}
+{{- with .urls }}{{ $_ := set $registry "urls" . }}{{ end -}}
+{{- if .tls.existingSecret -}}
+{{- $tls := .tls -}}
+{{- range $name, $setting := dict "caKey" "ssl_cafile" "certKey" "ssl_certfile" "keyKey" "ssl_keyfile" -}}
+{{- with get $tls $name }}{{ $_ := set $registry $setting (printf "/etc/forebay/schema-registry-tls/%s" .) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $model := dict "repository" "/models" -}}
 {{- if and (eq .Values.models.source "example") (not (.Values.config).models) }}{{ $_ := set $model "name" "example" }}{{ end -}}
 {{- if .Values.gpu.enabled }}{{ $_ := set $model "device" "cuda" }}{{ end -}}
@@ -125,6 +135,7 @@ none, as Forebay derives them.
 {{- $_ := set $admin "tls_key_file" "/etc/forebay/admin-tls/tls.key" -}}
 {{- end -}}
 {{- $own := dict "kafka" $kafka "model" $model "admin" $admin "log" (dict "format" "json") -}}
+{{- with $registry }}{{ $_ := set $own "schema_registry" . }}{{ end -}}
 {{- if .Values.evaluator.enabled }}{{ $_ := set $own "evaluate" (dict "enabled" true) }}{{ end -}}
 {{- toJson $own -}}
 {{- end }}

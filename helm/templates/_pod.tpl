@@ -27,6 +27,25 @@
   valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .keyPasswordKey }}}}
 {{- end }}
 {{- end }}
+{{- with .Values.schemaRegistry.auth }}
+{{- if .existingSecret }}
+{{- if .bearerTokenKey }}
+- name: FOREBAY_SCHEMA_REGISTRY__BEARER_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .bearerTokenKey }}}}
+{{- else }}
+- name: FOREBAY_SCHEMA_REGISTRY__USERNAME
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .usernameKey }}}}
+- name: FOREBAY_SCHEMA_REGISTRY__PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .passwordKey }}}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.schemaRegistry.tls }}
+{{- if and .existingSecret .keyPasswordKey }}
+- name: FOREBAY_SCHEMA_REGISTRY__SSL_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .keyPasswordKey }}}}
+{{- end }}
+{{- end }}
 {{- with .Values.admin.token }}
 {{- if or .value .existingSecret }}
 - name: FOREBAY_ADMIN__TOKEN
@@ -41,6 +60,9 @@
 {{- if include "forebay.hasCertificates" . }}
 - {name: kafka-tls, mountPath: /etc/forebay/kafka-tls, readOnly: true}
 {{- end }}
+{{- if .Values.schemaRegistry.tls.existingSecret }}
+- {name: schema-registry-tls, mountPath: /etc/forebay/schema-registry-tls, readOnly: true}
+{{- end }}
 {{- if .Values.admin.tls.existingSecret }}
 - {name: admin-tls, mountPath: /etc/forebay/admin-tls, readOnly: true}
 {{- end }}
@@ -54,6 +76,10 @@
 {{- if include "forebay.hasCertificates" . }}
 - name: kafka-tls
   secret: {secretName: {{ .Values.kafka.tls.existingSecret | default (include "forebay.fullname" .) }}, defaultMode: 0440}
+{{- end }}
+{{- with .Values.schemaRegistry.tls.existingSecret }}
+- name: schema-registry-tls
+  secret: {secretName: {{ . }}, defaultMode: 0440}
 {{- end }}
 {{- with .Values.admin.tls.existingSecret }}
 - name: admin-tls

@@ -20,6 +20,14 @@
   "kafka.ssl_keyfile" "use kafka.tls.existingSecret and keyKey"
   "kafka.ssl_password" "use kafka.tls.existingSecret and keyPasswordKey"
   "kafka.ssl_check_hostname" "use kafka.tls.checkHostname"
+  "schema_registry.urls" "use schemaRegistry.urls"
+  "schema_registry.username" "use schemaRegistry.auth.existingSecret"
+  "schema_registry.password" "use schemaRegistry.auth.existingSecret"
+  "schema_registry.bearer_token" "use schemaRegistry.auth.existingSecret and bearerTokenKey"
+  "schema_registry.ssl_cafile" "use schemaRegistry.tls.existingSecret"
+  "schema_registry.ssl_certfile" "use schemaRegistry.tls.existingSecret and certKey"
+  "schema_registry.ssl_keyfile" "use schemaRegistry.tls.existingSecret and keyKey"
+  "schema_registry.ssl_password" "use schemaRegistry.tls.existingSecret and keyPasswordKey"
   "delivery.instance_id" "remove it: the chart uses namespace and pod name"
   "model.repository" "use models.source"
   "admin.enabled" "remove it: the probes need it"
@@ -91,6 +99,12 @@
 {{- else if or .username .password .existingSecret .tokenCommand -}}
 {{- fail "kafka.sasl.enabled is false, but other values under kafka.sasl are set; set it to true" -}}
 {{- end -}}
+{{- end -}}
+{{- with $v.schemaRegistry -}}
+{{- if and (not .urls) (or .auth.existingSecret .tls.existingSecret) }}{{ fail "schemaRegistry.urls is empty, but schemaRegistry.auth or tls is set; set it" }}{{ end -}}
+{{- if and (not .tls.existingSecret) (or .tls.certKey .tls.keyKey .tls.keyPasswordKey) }}{{ fail "schemaRegistry.tls.certKey, keyKey and keyPasswordKey are keys of schemaRegistry.tls.existingSecret, which is not set; set it" }}{{ end -}}
+{{- if and .tls.keyKey (not .tls.certKey) }}{{ fail "schemaRegistry.tls has a private key but no certificate; set schemaRegistry.tls.certKey too" }}{{ end -}}
+{{- if and (not .auth.existingSecret) .auth.bearerTokenKey }}{{ fail "schemaRegistry.auth.bearerTokenKey is a key of schemaRegistry.auth.existingSecret, which is not set; set it" }}{{ end -}}
 {{- end -}}
 {{- with $v.kafka.tls -}}
 {{- if and (not .enabled) (or .existingSecret .ca .cert .key) }}{{ fail "kafka.tls.enabled is false, but certificates are set under kafka.tls; set it to true" }}{{ end -}}

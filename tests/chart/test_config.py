@@ -93,6 +93,28 @@ def test_mutual_tls_by_reference(helm: Helm, tmp_path: Path) -> None:
     assert kafka.ssl_password is not None and kafka.ssl_password.get_secret_value() == "tls/password"
 
 
+def test_a_schema_registry_by_reference(helm: Helm, tmp_path: Path) -> None:
+    values: dict[str, object] = {
+        "urls": ["https://a:8081", "https://b/apis/ccompat/v7"],
+        "auth": {"existingSecret": "registry", "usernameKey": "username", "passwordKey": "password"},
+        "tls": {"existingSecret": "tls", "certKey": "tls.crt", "keyKey": "tls.key", "keyPasswordKey": "password"},
+    }
+    registry = settings_of(helm.objects(values={"schemaRegistry": values}), tmp_path).settings.schema_registry
+    assert registry.urls == ("https://a:8081", "https://b/apis/ccompat/v7")
+    assert registry.username == "registry/username"
+    assert registry.password is not None and registry.password.get_secret_value() == "registry/password"
+    assert registry.ssl_cafile == str(tmp_path / "schema-registry-tls/ca.crt")
+    assert registry.ssl_certfile == str(tmp_path / "schema-registry-tls/tls.crt")
+    assert registry.ssl_keyfile == str(tmp_path / "schema-registry-tls/tls.key")
+    assert registry.ssl_password is not None and registry.ssl_password.get_secret_value() == "tls/password"
+    values["auth"] = {"existingSecret": "registry", "bearerTokenKey": "token"}
+    del values["tls"]
+    objects = helm.objects(values={"schemaRegistry": values})
+    registry = settings_of(objects, tmp_path).settings.schema_registry
+    assert registry.username is None and registry.bearer_token is not None
+    assert registry.bearer_token.get_secret_value() == "registry/token"
+
+
 def test_a_token_by_a_command(helm: Helm, tmp_path: Path) -> None:
     sasl = {"enabled": True, "mechanism": "OAUTHBEARER", "tokenCommand": 'print-token --scope "a b"'}
     kafka = settings_of(helm.objects(values={"kafka.sasl": sasl}), tmp_path).settings.kafka
