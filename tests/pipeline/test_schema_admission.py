@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forebay.schemas.failures import Outcome
 from forebay.stream.core.records import Epoch, Record, TopicPartition
@@ -156,7 +158,7 @@ def test_holds_end_with_their_epoch() -> None:
 class SchemaRig(Rig):
     """A pipeline whose records have the schemas 1 and 2."""
 
-    def __init__(self, *ids: tuple[int, ...]) -> None:
+    def __init__(self, *ids: tuple[int | None, ...]) -> None:
         super().__init__([len(numbers) for numbers in ids], max_poll=4)
         for partition, numbers in zip((P0, P1), ids, strict=False):
             self.log[partition][:] = framed(*numbers)
@@ -206,3 +208,35 @@ async def test_a_drain_does_not_wait_for_schemas() -> None:
         rig.pipeline.stop()
         await rig.pipeline.drain()
     assert rig.source.committed == {P0: 2, P1: 0} and rig.dead_letters() == 2
+
+
+@given(
+    ids=st.tuples(*[st.lists(st.sampled_from([None, 1, 2, 3]), max_size=12)] * 2),
+    failures=st.lists(st.booleans(), max_size=4),
+    steps=st.lists(st.sampled_from(["one", "two", "reject", "forget"]), max_size=5),
+)
+@settings(max_examples=10, deadline=None)
+async def test_whatever_happens_while_partitions_wait_each_record_has_one_outcome(
+    ids: tuple[list[int | None], list[int | None]], failures: list[bool], steps: list[str]
+) -> None:
+    rig = SchemaRig(*map(tuple, ids))
+    failing = iter(failures)
+
+    def fail() -> None:
+        if next(failing, False):
+            raise KafkaConnectionError("gone")
+
+    rig.producer.fail = fail
+    async with rig.running():
+        for step in steps:
+            polled = rig.source.polled
+            await rig.until(lambda polled=polled: rig.source.polled > polled + 2)  # type: ignore[misc]
+            if step == "reject":
+                rig.lookups.rejected.add(SchemaRef(id=3))
+            elif step == "forget":
+                rig.lookups.rejected.clear()
+            else:
+                rig.lookups.known.add(ONE if step == "one" else TWO)
+        rig.lookups.known |= {ONE, TWO, SchemaRef(id=3)}
+        await rig.until(rig.all_committed, step_s=0.1)
+    assert rig.dead_letters() == sum(map(len, ids)) == rig.pipeline.totals.outcomes.get(Outcome.REJECTED, 0)

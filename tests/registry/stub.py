@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -156,16 +157,16 @@ def _schema(known: StubSchema | None) -> web.Response:
 
 
 @asynccontextmanager
-async def stub_registry(port: int = 0) -> AsyncIterator[StubRegistry]:
-    """Yield a stub that listens on a free port, or on a given one, of the loopback address."""
+async def stub_registry(tls: ssl.SSLContext | None = None) -> AsyncIterator[StubRegistry]:
+    """Yield a stub that listens on a free port of the loopback address."""
     stub = StubRegistry()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", stub.answer)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    stub.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    stub.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield stub
     finally:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from forebay.stream.schema_registry.errors import (
     SchemaNotFound,
 )
 from forebay.stream.schema_registry.schema import ReferencedSchema, SchemaRef
+from tests.brokers.secure import CERTIFICATES, PASSWORD
 from tests.core.build import ManualClock
 from tests.registry.stub import CUT, StubRegistry, stub_registry
 
@@ -157,6 +159,36 @@ async def test_credentials_are_sent(settings: dict[str, str], authorization: str
         with pytest.raises(RegistryDenied) as caught:
             await client.subjects()
         assert not any(secret in caught.value.description for secret in ("pa:ss", "t0ken"))
+
+
+async def test_mutual_tls() -> None:
+    files = {"certfile": CERTIFICATES / "client.pem", "keyfile": CERTIFICATES / "client-key.pem", "password": PASSWORD}
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CERTIFICATES / "ca.pem")
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_cert_chain(**files)
+    ca = {"ssl_cafile": str(CERTIFICATES / "ca.pem")}
+    own = ca | {"ssl_certfile": str(files["certfile"]), "ssl_keyfile": str(files["keyfile"]), "ssl_password": PASSWORD}
+    async with stub_registry(server) as stub:
+        for settings, may_read in ((own, True), (ca, False), ({}, False)):
+            async with open_registry(SchemaRegistrySection.model_validate({"urls": (stub.url,), **settings})) as client:
+                if may_read:
+                    assert await client.subjects() == []
+                else:
+                    with pytest.raises(RegistryUnavailable):
+                        await client.subjects()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ssl_cafile": str(CERTIFICATES / "client-key.pem")}, "ssl_cafile: .* cannot be used"),
+        ({"ssl_certfile": str(CERTIFICATES / "ca.pem")}, "ssl_certfile: .* cannot be used"),
+    ],
+)
+async def test_files_for_tls_that_cannot_be_used(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        async with open_registry(SchemaRegistrySection.model_validate({"urls": ("https://a",), **settings})):
+            pass
 
 
 async def test_large_answers_are_refused() -> None:
