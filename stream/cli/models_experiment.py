@@ -42,12 +42,14 @@ class Span:
 
     stable: the version to compare with; None if the cluster's rollout does not say.
     shares: of the keys, by version; empty if versions had different shares in this time.
+    route_by: the field of events by which versions get their keys; None for the record key.
     """
 
     since_ms: int
     reason: str
     stable: int | None
     shares: Mapping[int, float]
+    route_by: str | None = None
 
 
 @click.command(
@@ -167,10 +169,11 @@ async def find_span(settings: Settings, model: str, since: str | None, *, clock:
     if current is not None:
         shares = {canary.version: canary.weight / 100 for canary in current.canaries}
         shares[current.stable] = 1 - sum(shares.values())
+    route_by = None if current is None else current.route_by
     if since is None and current is not None and current.canaries:
-        return Span(begin_ms, f"revision {current.number}", stable, shares)
+        return Span(begin_ms, f"revision {current.number}", stable, shares, route_by)
     since_ms = parse_moment("--since", since or DEFAULT_SPAN, now_ms=now_ms)
-    return Span(since_ms, since or DEFAULT_SPAN, stable, shares if since_ms >= begin_ms else {})
+    return Span(since_ms, since or DEFAULT_SPAN, stable, shares if since_ms >= begin_ms else {}, route_by)
 
 
 def _show(
@@ -179,9 +182,16 @@ def _show(
     if view.rejected:
         echo(f"skipped {quantity(view.rejected, 'record')} that cannot be added: {view.last_error}", err=True)
     warn_of_other_groups(view.group, view.other_groups)
+    if span.route_by is not None:
+        echo(
+            f"note: versions get their keys by the field {span.route_by}, and the unit here is the record key: if events with "
+            "the same value resemble each other and have several record keys, the intervals are too narrow",
+            err=True,
+        )
     if as_json:
         document = {
             "model": model,
+            "route_by": span.route_by,
             "since": span.since_ms,
             "from": view.first_ms,
             "to": view.last_ms,

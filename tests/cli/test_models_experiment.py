@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_the_command_compares_since_the_canary_began(
             await create_topic(embedded_broker.bootstrap, names(name), 1)
         store = RolloutStore(settings, clock=SystemClock())
         await store.start()
-        await store.propose(canary_revision((50,)))
+        await store.propose(replace(canary_revision((50,)), route_by="customer"))
         await store.stop()
         values = [
             record(1, later - 2 * HOUR, QualityParts(blocks=arm(5000, seed=4))),
@@ -181,11 +182,12 @@ def test_the_command_compares_since_the_canary_began(
     assert status == 1 and "there is no topic" in err
     asyncio.run(prepare())
     status, out, err = forebay()
-    assert (status, err) == (0, "")
+    assert status == 0 and err.startswith("note: versions get their keys by the field customer, and the unit here is")
     assert "v1" in out and "20,000" in out and "version 2 is worse" in out
     status, out, err = forebay("--json", "--metric", "brier", "--since", "1d")
     document = json.loads(out)
     (comparison,) = document["comparisons"]
+    assert document["route_by"] == "customer"
     assert comparison["control"]["events"] == 25_000 and comparison["metric"] == "brier" and comparison["keys"] is None
     status, _, err = forebay("--metric", "mae")
     assert status == 2 and "has no metric 'mae' to compare versions by; it has accuracy, log_loss, brier" in err
