@@ -26,6 +26,7 @@ MAX_ROWS: Final = 1024
 _DEFAULT_RELATIVE: Final = 1e-2
 _DEFAULT_ABSOLUTE: Final = 1e-3  # of the largest output: small outputs may be sums of large values
 _LEAST_ABSOLUTE: Final = 1e-6
+_SCORE_TOLERANCE: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,14 @@ class GoldenRows:
 
     rows_RW: float32 [R, W] before preprocessing; NaN means missing.
     outputs_RO: float32 [R, O], all finite.
+    scores_RO: float32 [R, O], the scores that these outputs lead to, of a version with a calibration; None if they were not
+        stored.
     """
 
     rows_RW: FloatArray
     outputs_RO: FloatArray
     tolerance: Tolerance
+    scores_RO: FloatArray | None = None
 
     def check(self, found_RO: FloatArray, place: str) -> None:
         """Raise ModelError(kind="golden") unless all outputs [R, O] are finite and within the tolerance.
@@ -103,6 +107,25 @@ class GoldenRows:
             "for; or publish it again, with a wider tolerance if that difference is harmless",
         )
 
+    def check_scores(self, found_RO: FloatArray, place: str) -> None:
+        """Raise ModelError(kind="golden") unless the scores [R, O] computed from `outputs_RO` are those that were stored.
+
+        They do not depend on the device: the tolerance is that of float32. place: as for `check`.
+        """
+        if self.scores_RO is None:
+            return
+        is_right_RO = np.abs(found_RO.astype(np.float64) - self.scores_RO) <= _SCORE_TOLERANCE  # false for NaN
+        if is_right_RO.all():
+            return
+        row, column = (int(index) for index in np.argwhere(~is_right_RO)[0])
+        raise ModelError(
+            f"{place}: for golden row {row} the calibrated score {column} is {found_RO[row, column]:.7g}, but it was "
+            f"{self.scores_RO[row, column]:.7g} when the model was published",
+            kind="golden",
+            remedy="the manifest has another calibration, or this version of Forebay computes it differently: copy the version "
+            "again, or calibrate its parent again",
+        )
+
 
 def check_finite(name: str, outputs_RO: FloatArray) -> None:
     """Raise ModelError(kind="golden") if an output that a model gave for golden rows is not finite.
@@ -121,7 +144,8 @@ def check_finite(name: str, outputs_RO: FloatArray) -> None:
 
 def dump_golden(golden: GoldenRows) -> bytes:
     """Return the golden rows as the bytes of a safetensors file."""
-    return safetensors.numpy.save({"rows": golden.rows_RW, "outputs": golden.outputs_RO})
+    tensors = {"rows": golden.rows_RW, "outputs": golden.outputs_RO}
+    return safetensors.numpy.save(tensors if golden.scores_RO is None else tensors | {"scores": golden.scores_RO})
 
 
 def load_golden(data: bytes, signature: Signature, tolerance: Tolerance, file: str) -> GoldenRows:
@@ -132,14 +156,16 @@ def load_golden(data: bytes, signature: Signature, tolerance: Tolerance, file: s
         raise ModelError(
             f"{file}: this is not a safetensors file of float32: {error}", kind="golden", remedy=COPY_AGAIN
         ) from None
-    if set(tensors) != {"rows", "outputs"}:
+    if set(tensors) - {"scores"} != {"rows", "outputs"}:
         names = ", ".join(sorted(tensors))[:200] or "nothing"
-        raise _wrong_file(file, f"the file holds {names}; allowed are exactly outputs and rows")
-    rows_RW, outputs_RO = tensors["rows"], tensors["outputs"]
+        raise _wrong_file(file, f"the file holds {names}; allowed are exactly outputs and rows, and scores")
+    rows_RW, outputs_RO, scores_RO = tensors["rows"], tensors["outputs"], tensors.get("scores")
     num_rows = len(rows_RW) if rows_RW.ndim else 0
     if not 1 <= num_rows <= MAX_ROWS:
         raise _wrong_file(file, f"rows has the shape {list(rows_RW.shape)}; allowed are from 1 to {MAX_ROWS} rows")
-    for name, array, width in (("rows", rows_RW, signature.row_width), ("outputs", outputs_RO, signature.output_dim)):
+    arrays = [("rows", rows_RW, signature.row_width), ("outputs", outputs_RO, signature.output_dim)]
+    arrays += [] if scores_RO is None else [("scores", scores_RO, signature.output_dim)]
+    for name, array, width in arrays:
         if array.dtype != np.float32 or array.shape != (num_rows, width):
             raise _wrong_file(
                 file, f"{name} is {array.dtype} {list(array.shape)}; allowed is float32 {[num_rows, width]}"
@@ -149,7 +175,7 @@ def load_golden(data: bytes, signature: Signature, tolerance: Tolerance, file: s
             row, column = (int(index) for index in np.argwhere(is_wrong_RX)[0])
             allowed = "a finite number or NaN (missing)" if name == "rows" else "a finite number"
             raise _wrong_file(file, f"{name}[{row}, {column}] is {array[row, column]}; allowed is {allowed}")
-    return GoldenRows(rows_RW, outputs_RO, tolerance)
+    return GoldenRows(rows_RW, outputs_RO, tolerance, scores_RO)
 
 
 def _wrong_file(file: str, problem: str) -> ModelError:

@@ -30,6 +30,7 @@ from forebay.models.artefacts.reference_statistics import NumberReference, Refer
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.catalogue import find_backend
 from forebay.models.backends.protocol import RunOptions
+from forebay.models.serving.scoring import scores_of
 from forebay.schemas.errors import ModelError
 
 Classes = npt.NDArray[np.int64]
@@ -131,7 +132,7 @@ def calibrate(
         ),
         threshold=draft.threshold if threshold is None else threshold,
     )
-    directory = publish_version(repository, draft, _golden(read_artefact(stored), place))
+    directory = publish_version(repository, draft, _golden(read_artefact(stored), calibration, place))
     return CalibrationResult(
         calibration,
         num_fitted=int((~is_test_N).sum()),
@@ -310,8 +311,11 @@ def _threshold(manifest: Manifest, calibration: Calibration) -> float | None:
     return min(max(mapped, _EPSILON), 1 - _EPSILON)
 
 
-def _golden(artefact: Artefact, place: str) -> GoldenRows:
-    """Return the golden rows with the outputs that the model gives for them here. Raises ModelError if they differ."""
+def _golden(artefact: Artefact, calibration: Calibration, place: str) -> GoldenRows:
+    """Return the golden rows with the outputs that the model gives for them here, and their calibrated scores.
+
+    Raises ModelError if the outputs differ from those of the version.
+    """
     manifest, golden = artefact.manifest, artefact.golden
     rows_RW = draw_golden_rows(
         manifest.name, manifest.signature, manifest.preprocessing, None if golden is None else golden.rows_RW
@@ -322,7 +326,8 @@ def _golden(artefact: Artefact, place: str) -> GoldenRows:
     if golden is not None and len(rows_RW) == len(golden.rows_RW):
         golden.check(outputs_RO, place)
     tolerance = Tolerance.suited_to(outputs_RO) if golden is None else golden.tolerance
-    return GoldenRows(rows_RW, outputs_RO, tolerance)
+    scores = scores_of(outputs_RO, manifest.signature.task, manifest.outputs)
+    return GoldenRows(rows_RW, outputs_RO, tolerance, calibration.apply(scores.values_BO))
 
 
 def _reference(manifest: Manifest, calibration: Calibration) -> dict[str, object] | None:

@@ -93,9 +93,13 @@ class ServedModel:
     def check_golden(self, golden: GoldenRows, place: str) -> None:
         """Raise ModelError(kind="golden") unless the outputs for the golden rows are finite and within the tolerance.
 
+        If the version states the calibrated scores of its golden outputs, its calibration must give these.
+
         place: the start of the message: the file with the golden rows and the device. Raises like `forward` too.
         """
         golden.check(self._run(self._prepare(golden.rows_RW, checked=False)), place)
+        if golden.scores_RO is not None:
+            golden.check_scores(self._decided(golden.outputs_RO).values_BO, place)
         self.num_golden_rows = len(golden.rows_RW)
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
@@ -126,7 +130,10 @@ class ServedModel:
         """
         if x_BG.dtype != np.float32 or x_BG.ndim != 2 or x_BG.shape[1] != self._width:
             raise self._wrong_shape(x_BG, self._width)
-        scores = scores_of(self._run(x_BG), self.signature.task, self._outputs)
+        return self._decided(self._run(x_BG))
+
+    def _decided(self, out_BO: FloatArray) -> Scores:
+        scores = scores_of(out_BO, self.signature.task, self._outputs)
         return decided(scores, self._calibration, self.threshold)
 
     def _run(self, x_BG: FloatArray) -> FloatArray:

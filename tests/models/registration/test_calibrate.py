@@ -16,14 +16,17 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from forebay.models.artefacts.artefact import read_version
+from forebay.models.artefacts.artefact import read_artefact, read_version
 from forebay.models.artefacts.calibration import Calibration, logit
+from forebay.models.artefacts.files import GOLDEN_FILE
+from forebay.models.artefacts.golden import dump_golden
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.reference_statistics import NumberReference, ReferenceStatistics
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.registration.calibrate import CalibrationResult, calibrate, calibration_metrics, fit_calibration
 from forebay.models.serving.load_gate import load_model
 from forebay.schemas.errors import ModelError
+from tests.models.artefacts.test_artefact import replace_file
 from tests.models.build import make_net, make_signature, publish
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -114,6 +117,36 @@ def test_a_calibrated_version_serves_calibrated_scores(repository: Path, method:
     p_B = served.values_BO[:, 0]
     assert served.classes_B.tolist() == (p_B >= np.float32(0.3)).tolist()
     assert served.confidences_B.tolist() == np.where(served.classes_B == 1, p_B, 1 - p_B).tolist()
+
+
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_golden_rows_check_the_calibration(repository: Path, method: Any) -> None:
+    directory = run(repository, *overconfident(), method=method).directory
+    file = directory / "manifest.json"
+    document = json.loads(file.read_text())
+    changed = dict(document["calibration"])
+    changed |= (
+        {"y": [min(1.0, y + 0.01) for y in changed["y"]]}
+        if method == "isotonic"
+        else {"slope": changed["slope"] * 1.01}
+    )
+    for calibration in (changed, None):
+        kept = {key: value for key, value in document.items() if key != "calibration"}
+        file.write_text(json.dumps(kept if calibration is None else kept | {"calibration": calibration}))
+        with pytest.raises(ModelError, match=r"for golden row \d+ the calibrated score 0 is .*, but it was") as caught:
+            load_model(repository, "m", 2, options=RunOptions())
+        assert caught.value.kind == "golden" and caught.value.remedy
+    file.write_text(json.dumps(document))
+    assert load_model(repository, "m", 2, options=RunOptions()).num_golden_rows
+
+
+def test_a_version_that_was_calibrated_without_golden_scores_is_served(repository: Path) -> None:
+    """As earlier versions of Forebay published them."""
+    directory = run(repository, *overconfident(), method="platt").directory
+    golden = read_artefact(read_version(repository, "m", 2)).golden
+    assert golden is not None and golden.scores_RO is not None
+    replace_file(directory, dump_golden(replace(golden, scores_RO=None)), GOLDEN_FILE)
+    assert load_model(repository, "m", 2, options=RunOptions()).num_golden_rows
 
 
 def test_a_threshold_keeps_its_meaning_through_a_calibration(tmp_path: Path) -> None:
