@@ -193,7 +193,8 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "publish an event as the value; the input topic must not be compacted",
         ),
         FailureKind.TOO_LARGE: _rejected(
-            "the value is larger than input.max_event_bytes, or an image than input.max_image_pixels",
+            "the value is larger than input.max_event_bytes, an image than input.max_image_pixels, or it has more rows than "
+            "input.max_rows_per_record",
             "send smaller events, or raise the limit that the message names",
         ),
         FailureKind.KEY_TOO_LARGE: _rejected(

@@ -73,6 +73,12 @@ class InputSection(Section):
         description="With duplicate_window_events, events that are older than this, by the timestamps of the records, are "
         "forgotten. 0: no limit in time.",
     )
+    max_rows_per_record: int = Field(
+        default=65_536,
+        ge=1,
+        le=1_048_576,
+        description="Records in Arrow IPC with more rows are rejected. A record is decoded and committed as a whole.",
+    )
     max_image_pixels: int = Field(
         default=16_777_216,
         ge=1,

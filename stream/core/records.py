@@ -11,20 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.core.header_sizes import headers_size
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.rows import RowRecord, RowRecords
+from forebay.stream.core.record_sizes import record_bytes, records_bytes
+from forebay.stream.core.rows import RowRecords
 
 FloatMatrix = npt.NDArray[np.float32]
-
-_KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
 class TopicPartition(NamedTuple):
@@ -84,22 +81,6 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
-
-
-def record_bytes(record: Record) -> int:
-    """Return the size of a record for limits in bytes: its key, value and headers; for a row, its share of them."""
-    if type(record) is RowRecord:
-        return record.source.row_bytes
-    size = len(record.value or b"") + len(record.key or b"")
-    return size + headers_size(record.headers) if record.headers else size
-
-
-def records_bytes(records: Sequence[Record]) -> int:
-    """Return the sum of the sizes of records, as `record_bytes` defines them, in less time."""
-    if RowRecord in set(map(type, records)):
-        return sum(map(record_bytes, records))
-    size = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
-    return size + sum(map(headers_size, filter(None, map(_HEADERS, records))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +273,7 @@ class Chunk:
         tail_rejections = [replace(r, index=r.index - count) for r in self.rejections if r.index >= count]
         rows = count - len(head_rejections)
         records = self.records[:rows]
-        head_bytes = records.num_bytes() if isinstance(records, RowRecords) else sum(map(record_bytes, records))
+        head_bytes = records_bytes(records)
         head_bytes += sum(record_bytes(r.record) for r in head_rejections)
         last = max(record.offset for record in (*records[-1:], *(r.record for r in head_rejections[-1:])))
         tail = self._rows(

@@ -6,7 +6,7 @@ them over arrays: a row is made when it is asked for. Shapes: B events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, overload
 
@@ -33,6 +33,7 @@ class RowSource(Protocol):
 
     row_bytes: size of the record for limits in bytes, divided by the number of its rows.
     origin: for a record that is a copy of one row: which; None for all others.
+    format: the `Format` of its rows (see `decode.formats.payload`).
     """
 
     @property
@@ -47,7 +48,10 @@ class RowSource(Protocol):
     def row_bytes(self) -> int: ...
     @property
     def origin(self) -> RowOrigin | None: ...
+    @property
+    def format(self) -> Any: ...
     def value_of(self, row: int) -> bytes: ...
+    def document_of(self, row: int) -> dict[str, object]: ...
 
 
 class RowRecord:
@@ -85,6 +89,34 @@ class RowRecord:
 
     def __repr__(self) -> str:
         return f"RowRecord({self.offset}, row={self.row})"
+
+
+def position_ids(records: Sequence[Any], place: str) -> list[str]:
+    """Return `position_id` of each event."""
+    if not isinstance(records, RowRecords):
+        return [f"{place}-{record.offset}" for record in records]
+    if _has_copies(records):
+        return [position_id(record, place) for record in records]
+    return _with_rows(records.of_sources(lambda source: f"{place}-{source.offset}"), records)
+
+
+def key_ids(records: Sequence[Any], keys: Sequence[str | None]) -> list[str | None]:
+    """Return `key_id` of each event. keys: the keys of their records, None for none, or empty."""
+    if not isinstance(records, RowRecords):
+        return list(keys)
+    if _has_copies(records):
+        return [key and key_id(record, key) for key, record in zip(keys, records, strict=True)]
+    return [*_with_rows(keys, records)]
+
+
+def _has_copies(records: RowRecords) -> bool:
+    return any(getattr(source, "origin", None) is not None for source in records.sources)
+
+
+def _with_rows(prefixes: Sequence[Any], records: RowRecords) -> list[Any]:
+    """Return the prefixes with the rows of those events that are rows."""
+    rows = records.row_B.tolist()
+    return [f"{prefix}-{row}" if prefix and row >= 0 else prefix for prefix, row in zip(prefixes, rows, strict=True)]
 
 
 def position_id(record: Any, place: str) -> str:
@@ -187,6 +219,28 @@ def _size(source: Any) -> int:
     if row_bytes is not None:
         return int(row_bytes)
     return len(source.value or b"") + len(source.key or b"") + headers_size(source.headers)
+
+
+def as_rows(events: Iterable[Any]) -> RowRecords:
+    """Return events, some of which are rows, as a sequence. Rows of one record follow each other."""
+    sources: list[Any] = []
+    source_B: list[int] = []
+    row_B: list[int] = []
+    last: Any = None
+    for event in events:
+        row = row_of(event)
+        source = event if row is None else event.source
+        if source is not last:
+            sources.append(source)
+            last = source
+        source_B.append(len(sources) - 1)
+        row_B.append(-1 if row is None else row)
+    return RowRecords(sources, np.array(source_B, dtype=np.int64), np.array(row_B, dtype=np.int64))
+
+
+def of_each(records: Sequence[Any], value_of: Callable[[Any], _Value]) -> list[_Value]:
+    """Return a value of each event's record, which is computed once for all rows of a record."""
+    return records.of_sources(value_of) if isinstance(records, RowRecords) else list(map(value_of, records))
 
 
 def distinct_records(records: Sequence[_Value]) -> Sequence[_Value]:

@@ -20,7 +20,9 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 
 from forebay.stream.core.header_sizes import headers_size
-from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
+from forebay.stream.core.rows import RowRecords
 from forebay.stream.decode.columns import Columns
 from forebay.stream.decode.divided_topic import DividedTopicDecoder
 from forebay.stream.decode.event_formats import EventFormats, plain_formats
@@ -77,6 +79,8 @@ class Decoder:
 
     def _decode(self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch) -> list[Chunk]:
         topic = partition.topic
+        if isinstance(records, RowRecords):  # they were read before
+            return self._formatted.decode(partition, records, epoch)
         values = list(map(_VALUE, records))
         value_lengths = list(map(len, filter(None, values)))
         key_lengths = list(map(len, filter(None, map(_KEY, records))))

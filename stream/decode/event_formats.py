@@ -8,6 +8,7 @@ from typing import Final
 
 from forebay.stream.config.input_mapping import MappingTable
 from forebay.stream.config.sections import InputSection
+from forebay.stream.decode.formats.arrow_messages import ArrowLimits
 from forebay.stream.decode.formats.avro_options import load_avro_options
 from forebay.stream.decode.formats.choice import Choice, FormatChoice, FormatSettings
 from forebay.stream.decode.formats.factories import check_libraries
@@ -96,5 +97,8 @@ def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | 
         check_libraries("avro")
     avro = load_avro_options(section.avro_schemas, section.reader_schemas, prefix=prefix)
     images = ImageOptions(section.max_image_pixels, section.image_resize, section.image_scale)
-    settings = FormatSettings(section.format, {**by_topic, REQUEST_TOPIC: "json"}, mapped, images, avro=avro)
+    # A buffer that decompresses to more than the events of a record may take is refused.
+    arrow = ArrowLimits(section.max_rows_per_record, max(ArrowLimits().max_bytes, 8 * section.max_event_bytes))
+    by_topic = {**by_topic, REQUEST_TOPIC: "json"}
+    settings = FormatSettings(section.format, by_topic, mapped, images=images, avro=avro, arrow=arrow)
     return EventFormats(FormatChoice(settings, schemas), mappings, section.mapping)

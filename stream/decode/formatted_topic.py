@@ -6,17 +6,28 @@ Shapes: B records of a group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import attrgetter, methodcaller
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, Unreadable, records_bytes
+from forebay.stream.core.record_sizes import records_bytes
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, Unreadable
+from forebay.stream.core.rows import (
+    RowRecord,
+    RowRecords,
+    as_rows,
+    distinct_records,
+    of_each,
+    position_of,
+    selected,
+)
 from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.decode.features import InvalidFeatures
 from forebay.stream.decode.formats.choice import Choice
 from forebay.stream.decode.formats.document_columns import lookup
-from forebay.stream.decode.formats.payload import Format, InvalidPayload
+from forebay.stream.decode.formats.payload import Format, InvalidPayload, RowReader, RowsFormat
 from forebay.stream.decode.mapping.documents import layout_of
 from forebay.stream.decode.mapping.event_columns import EventColumns, MappedEvents
 from forebay.stream.decode.mapping.feature_columns import feature_shape
@@ -32,7 +43,6 @@ _MAX_PLANS: Final = 10_000
 _MAX_TRIED: Final = 3
 """The number of records that are tried to learn where the events of a topic have their features."""
 
-_OFFSET: Final = attrgetter("offset")
 _KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
@@ -67,15 +77,25 @@ class FormattedTopicDecoder:
 
     def decode(self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch) -> list[Chunk]:
         """Return a chunk for each model that has records, in the order of the models."""
-        groups, exact = self._groups(records, partition.topic)
+        rows: list[tuple[Format, RowRecords]] = []
+        if isinstance(records, RowRecords):
+            rows, records = _rows_by_format(records)
+        groups, exact = self._groups(records, partition.topic) if records else ([], [])
         chunks: list[Chunk] = []
         for choice, members in groups:
             if choice.format is None:
                 chunks += self._decode_plain(partition, members, epoch, choice.is_raw)
+            elif hasattr(choice.format, "read"):
+                reader = cast("RowReader", choice.format)
+                read, unreadable = reader.read(members, f"{partition.topic}-{partition.partition}")
+                rows += read
+                exact += unreadable
             else:
                 chunks += self._decode_group(choice, members, partition, exact=exact, epoch=epoch)
+        for row_format, members_of_schema in rows:
+            chunks += self._decode_group(Choice(row_format), members_of_schema, partition, exact=exact, epoch=epoch)
         if exact:
-            exact.sort(key=_OFFSET)
+            exact.sort(key=position_of)
             chunks += self._decode_exactly(exact, partition, epoch)
         return merge_by_model(chunks, self._refs)
 
@@ -146,7 +166,13 @@ class FormattedTopicDecoder:
         return choice if is_same else None
 
     def _decode_group(
-        self, choice: Choice, records: list[Record], partition: TopicPartition, *, exact: list[Record], epoch: Epoch
+        self,
+        choice: Choice,
+        records: Sequence[Record],
+        partition: TopicPartition,
+        *,
+        exact: list[Record],
+        epoch: Epoch,
     ) -> list[Chunk]:
         """Return the chunks of records of one format. Those that are not plainly valid are appended to `exact`."""
         topic = partition.topic
@@ -163,6 +189,7 @@ class FormattedTopicDecoder:
             done.add(row_format)
             is_own_B = ~events.unsure_B
             if events.models is not None:
+                others: dict[RowFormat, list[int]] = {}
                 for index, name in enumerate(events.models):
                     if name is None or name == row_format.ref.name:
                         continue
@@ -170,7 +197,9 @@ class FormattedTopicDecoder:
                     other = self._models.by_name.get(name)
                     events.unsure_B[index] = is_lost = other is None or other in done
                     if other is not None and not is_lost:
-                        pending.setdefault(other, []).append(members[index])
+                        others.setdefault(other, []).append(index)
+                for other, indexes in others.items():
+                    pending[other] = _joined(pending.get(other), selected(members, indexes))
             unsure = np.flatnonzero(events.unsure_B).tolist()
             if 2 * len(unsure) > len(members):
                 self._plans.pop(_plan_key(choice, row_format, topic), None)  # the next poll looks again
@@ -179,20 +208,24 @@ class FormattedTopicDecoder:
                 chunks.append(_chunk(events, members, row_format, is_own_B=is_own_B, at=(partition, epoch)))
         return chunks
 
-    def _by_header(self, records: list[Record], topic: str, exact: list[Record]) -> dict[RowFormat, list[Record]]:
+    def _by_header(
+        self, records: Sequence[Record], topic: str, exact: list[Record]
+    ) -> dict[RowFormat, Sequence[Record]]:
         """Return the records by the model that their header or their topic names."""
         of_topic = self._models.of_topic(topic)
-        if not any(map(_HEADERS, records)):
+        if not any(map(_HEADERS, distinct_records(records))):
             return {of_topic: records}
-        groups: dict[RowFormat, list[Record]] = {}
-        for record in records:
-            _, header = media_type_and_model(record.headers)
+        headers = of_each(records, lambda record: media_type_and_model(record.headers)[1])
+        if headers.count(None) == len(headers):
+            return {of_topic: records}
+        groups: dict[RowFormat, list[int]] = {}
+        for index, header in enumerate(headers):
             row_format = of_topic if header is None else self._models.by_header.get(header)
             if row_format is None:
-                exact.append(record)  # a field may name another model
+                exact.append(records[index])  # a field may name another model
             else:
-                groups.setdefault(row_format, []).append(record)
-        return groups
+                groups.setdefault(row_format, []).append(index)
+        return {row_format: selected(records, indexes) for row_format, indexes in groups.items()}
 
     def _plan(
         self, choice: Choice, row_format: RowFormat, records: Sequence[Record], topic: str
@@ -207,7 +240,11 @@ class FormattedTopicDecoder:
         layouts = self._formats.layouts(topic, choice)
         for record in records[:_MAX_TRIED]:
             try:
-                document = payload_format.document((record.value or b"")[choice.start :])
+                document = (
+                    record.source.document_of(record.row)
+                    if isinstance(record, RowRecord)
+                    else payload_format.document((record.value or b"")[choice.start :])
+                )
                 sources = layout_of(document, layouts)
             except (InvalidPayload, InvalidFeatures):
                 continue
@@ -229,8 +266,31 @@ class FormattedTopicDecoder:
         for columns in self._shared.validate(records, partition.topic, partition=partition.partition):
             x_BF = columns.matrix()
             assert x_BF is not None, "the validator has checked all rows"
-            chunks.append(columns.chunk(partition, epoch, x_BF, records_bytes(columns.records)))
+            chunk = columns.chunk(partition, epoch, x_BF, records_bytes(columns.records))
+            if any(type(record) is RowRecord for record in chunk.records):
+                chunk = replace(chunk, records=as_rows(chunk.records))
+            chunks.append(chunk)
         return chunks
+
+
+def _rows_by_format(records: RowRecords) -> tuple[list[tuple[Format, RowRecords]], list[Record]]:
+    """Return rows that were read before by their format, and the events that are not rows."""
+    rows: dict[Format, list[Record]] = {}
+    others: list[Record] = []
+    for record in records:
+        if isinstance(record, RowRecord):
+            rows.setdefault(record.source.format, []).append(record)
+        else:
+            others.append(record)
+    return [(row_format, as_rows(members)) for row_format, members in rows.items()], others
+
+
+def _joined(records: Sequence[Record] | None, more: Sequence[Record]) -> Sequence[Record]:
+    """Return events of the same format in the order of the log."""
+    if records is None:
+        return more
+    joined = sorted((*records, *more), key=position_of)
+    return as_rows(joined) if isinstance(more, RowRecords) else joined
 
 
 def _plan_key(choice: Choice, row_format: RowFormat, topic: str) -> tuple[str, int, bool, RowFormat]:
@@ -241,6 +301,9 @@ def _parse(
     choice: Choice, plan: EventColumns, records: Sequence[Record], partition: TopicPartition
 ) -> MappedEvents | None:
     assert choice.format is not None
+    if isinstance(records, RowRecords):
+        rows_format = cast("RowsFormat", choice.format)
+        return plan.events(rows_format.columns_of_rows(records, plan.paths), records, partition)
     values: list[Any] = [record.value for record in records]
     parsed = choice.format.columns(values, plan.paths, start=choice.start)
     return None if parsed is None else plan.events(parsed, records, partition)
@@ -260,7 +323,7 @@ def _chunk(
     if not is_own_B.all():
         kept = np.flatnonzero(is_own_B).tolist()
         places = {index: place for place, index in enumerate(kept)}
-        records = [records[index] for index in kept]
+        records = selected(records, kept)
         ids, timestamps = [ids[index] for index in kept], [timestamps[index] for index in kept]
         x_BF = x_BF[is_own_B]
         keys = {places[index]: key for index, key in keys.items() if index in places}

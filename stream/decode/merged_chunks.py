@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -10,6 +11,7 @@ import numpy as np
 
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk
+from forebay.stream.core.rows import RowRecords, as_rows, position_of, row_of
 
 _OFFSET = attrgetter("offset")
 
@@ -29,24 +31,30 @@ def merge_chunks(chunks: Sequence[Chunk]) -> Chunk:
     if len(chunks) == 1:
         return chunks[0]
     records = [record for chunk in chunks for record in chunk.records]
+    has_rows = any(isinstance(chunk.records, RowRecords) for chunk in chunks)
+    place_of = position_of if has_rows else _OFFSET
     offsets_B = np.fromiter(map(_OFFSET, records), dtype=np.int64, count=len(records))
-    order_B = np.argsort(offsets_B)
+    rows_B = np.array([row_of(record) or 0 for record in records]) if has_rows else np.zeros(len(records))
+    order_B = np.lexsort((rows_B, offsets_B))
     order = order_B.tolist()
     new_rows = {row: place for place, row in enumerate(order)}
     starts = np.cumsum([0, *(chunk.num_rows for chunk in chunks)]).tolist()
     ids = [event_id for chunk in chunks for event_id in chunk.ids]
     timestamps = [timestamp for chunk in chunks for timestamp in chunk.timestamps]
+    ordered = [records[row] for row in order]
     rejections = sorted(
-        (rejection for chunk in chunks for rejection in chunk.rejections), key=lambda one: one.record.offset
+        (rejection for chunk in chunks for rejection in chunk.rejections), key=lambda one: place_of(one.record)
     )
-    rejected_R = np.fromiter((one.record.offset for one in rejections), dtype=np.int64, count=len(rejections))
-    # Before a rejection are the valid rows with lower offsets, and the earlier rejections.
-    places = (np.searchsorted(offsets_B[order_B], rejected_R) + np.arange(len(rejections))).tolist()
+    # Before a rejection are the valid events before it, and the earlier rejections.
+    places = [
+        bisect_left(ordered, place_of(rejection.record), key=place_of) + number
+        for number, rejection in enumerate(rejections)
+    ]
     return Chunk(
         chunks[0].partition,
         chunks[0].epoch,
         chunks[0].model,
-        records=[records[row] for row in order],
+        records=as_rows(ordered) if has_rows else ordered,
         ids=[ids[row] for row in order],
         timestamps=[timestamps[row] for row in order],
         x_BF=np.concatenate([chunk.x_BF for chunk in chunks])[order_B],

@@ -13,6 +13,7 @@ from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Record, TopicPartition, Unreadable
+from forebay.stream.core.rows import RowRecord
 from forebay.stream.core.time_units import guess_unit, whole_milliseconds
 from forebay.stream.decode.event_formats import EventFormats, plain_formats
 from forebay.stream.decode.features import InvalidFeatures, describe
@@ -136,7 +137,11 @@ class EventValidator:
                 return self._json_event(document, target)
             if partition is None:
                 raise OtherFormat
-            document = choice.format.document((record.value or b"")[choice.start :])
+            document = (
+                record.source.document_of(record.row)
+                if isinstance(record, RowRecord)
+                else choice.format.document((record.value or b"")[choice.start :])
+            )
             sources = layout_of(document, self._formats.layouts(topic, choice))
             target = self._target(topic, model_name_of(document, record, sources), header)
             parts = parts_of(document, record, TopicPartition(topic, partition), sources)
@@ -181,8 +186,10 @@ class EventValidator:
         """Raise _Fault for a record that no format can read."""
         if isinstance(record, Unreadable):
             raise _Fault(record.kind, record.description)
-        value = record.value
         self._check_key(record.key)
+        if isinstance(record, RowRecord):
+            return  # its record is within the limits
+        value = record.value
         if not value:
             raise _Fault(
                 FailureKind.EMPTY_VALUE, "the record is a tombstone" if value is None else "the value has no bytes"

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
+from typing import ClassVar, Final, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,9 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
-from forebay.stream.core.records import BatchResult, Chunk, Record, RowFailure, TopicPartition
+from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
-from forebay.stream.core.rows import RowRecords, distinct_records, position_of, selected
+from forebay.stream.core.rows import RowRecords, distinct_records, of_each, position_of, selected
 from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.encoder import (
     Encoder,
@@ -33,7 +33,6 @@ from forebay.stream.output.encoder import (
 from forebay.stream.output.ledger import Ledger, ModelLedger, encode_delta
 
 NO_HEADERS: Headers = []
-_Value = TypeVar("_Value")
 
 _KEY, _TIMESTAMP, _HEADERS, _OFFSET = map(attrgetter, ("key", "timestamp", "headers", "offset"))
 
@@ -115,11 +114,6 @@ def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
     """Cut rows into slices whose predictions take approximately `MAX_SLICE_BYTES` at most."""
     size = max(1, MAX_SLICE_BYTES // prediction_bytes(output_dim))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _of_each(records: Sequence[Record], value_of: Callable[[Any], _Value]) -> list[_Value]:
-    """Return a value of each event's record, which is computed once for all rows of a record."""
-    return records.of_sources(value_of) if isinstance(records, RowRecords) else list(map(value_of, records))
 
 
 class ModelEmitter(ABC):
@@ -330,11 +324,11 @@ class Emitter(ModelEmitter):
         if not values:
             return
         records = chunk.records if rows is None else selected(chunk.records, rows)
-        keys = _of_each(records, _KEY)
+        keys = of_each(records, _KEY)
         if chunk.keys:
             chunk_rows = range(len(records)) if rows is None else rows
             keys = [chunk.keys.get(row, key) for row, key in zip(chunk_rows, keys, strict=True)]
-        headers = _of_each(records, prediction_headers) if with_headers else [NO_HEADERS] * len(records)
+        headers = of_each(records, prediction_headers) if with_headers else [NO_HEADERS] * len(records)
         longest_key = max(map(len, filter(None, keys)), default=0)
         if with_headers or max(map(len, values)) + longest_key + 128 > topic.max_bytes:
             sendable = []

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.records import Chunk, Record, record_bytes
-from forebay.stream.core.rows import selected
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Chunk, Record
+from forebay.stream.core.rows import RowRecords, as_rows, selected
 
 Mask = npt.NDArray[np.bool_]
 
@@ -32,9 +33,8 @@ class DividedChunk:
             self._is_valid_N[rejected] = False
             by_index = {rejection.index: rejection.record for rejection in chunk.rejections}
             valid = iter(chunk.records)
-            self._records = [
-                by_index[index] if index in by_index else next(valid) for index in range(chunk.num_records)
-            ]
+            events = (by_index[index] if index in by_index else next(valid) for index in range(chunk.num_records))
+            self._records = as_rows(events) if isinstance(chunk.records, RowRecords) else list(events)
 
     def versions(self) -> list[int]:
         """Return the versions that have records, the one with most records last."""

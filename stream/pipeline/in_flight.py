@@ -24,6 +24,7 @@ class InFlight:
     def __init__(self, bounds: Bounds, *, limit_batches: bool = True) -> None:
         self._bounds = bounds
         self._max_batches = bounds.max_batches if limit_batches else sys.maxsize
+        self._events_per_record = 1.0
         self.events = 0
         self.bytes = 0
         self.batches = 0
@@ -67,6 +68,14 @@ class InFlight:
         if self.bytes >= self._bounds.max_bytes or self.batches >= self._max_batches:
             return 0
         return max(0, self._bounds.max_events - self.events)
+
+    def on_decoded(self, *, events: int, records: int) -> None:
+        """Learn how many events the records of a poll had: a record may have many rows."""
+        self._events_per_record = max(1.0, events / records)
+
+    def records_of(self, events: int) -> int:
+        """Return how many records probably have this number of events: at least one, unless it is 0."""
+        return min(events, max(1, int(events / self._events_per_record)))
 
     def is_low(self) -> bool:
         """Return whether every count is at most half its limit. A paused source resumes then."""

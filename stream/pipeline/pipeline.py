@@ -47,7 +47,7 @@ MAX_COMMIT_BYTES = 64 << 20
 class Pipeline:
     """Runs the stages from the poll to the commit.
 
-    max_poll_records: limit of one poll.
+    max_poll_records: limit of one poll, in events.
     paused_by_operator: while it is set, nothing new is read.
     """
 
@@ -159,7 +159,7 @@ class Pipeline:
         source.resume()
         records = await source.poll(
             timeout_s=wait_s,
-            max_records=min(room, self._max_poll_records),
+            max_records=self._in_flight.records_of(min(room, self._max_poll_records)),
             topics=None if topics == all_topics else topics,
         )
         if records and source.epoch is not None:
@@ -248,6 +248,8 @@ class Pipeline:
         stages = self._stages
         windows = stages.windows
         chunks: Sequence[Chunk] = stages.decoder.decode(records, epoch)
+        num_events = sum(chunk.num_records for chunk in chunks)
+        self._in_flight.on_decoded(events=num_events, records=sum(map(len, records.values())))
         if stages.rollouts is not None:
             chunks = stages.rollouts.route(chunks, records, now_ms=wall_ms)
         if stages.duplicates is not None:

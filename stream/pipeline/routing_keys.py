@@ -14,6 +14,7 @@ import msgspec
 
 from forebay.schemas import headers as names
 from forebay.stream.core.records import Chunk, Record, Unreadable
+from forebay.stream.core.rows import RowRecord
 from forebay.stream.decode.validator import RAW_F32, media_type_and_model
 
 _KEY = attrgetter("key")
@@ -54,6 +55,9 @@ def keys_by_field(name: str) -> RoutingKeys:
     def key_of(record: Record) -> bytes | None:
         if isinstance(record, Unreadable) or (record.headers and _is_raw(record)):
             return None
+        if isinstance(record, RowRecord):
+            value = record.source.document_of(record.row).get(name)
+            return value.encode() if isinstance(value, str) else _as_key(value) if type(value) is int else None
         try:
             field = parse(record.value or b"").field
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

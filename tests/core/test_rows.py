@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.stream.core.records import Chunk, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Chunk
 from forebay.stream.core.rows import Ints64, RowRecord, RowRecords, distinct_records, position_of, row_of, selected
 from tests.core.build import FakeRecord, FakeSource, rows_chunk
 

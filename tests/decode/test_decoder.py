@@ -16,7 +16,8 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.text_codes import encode_texts
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.core.header_sizes import HEADER_OBJECT_BYTES
-from forebay.stream.core.records import Chunk, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Chunk
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.features import MAX_FLOAT32
 from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, event, signature, unreadable

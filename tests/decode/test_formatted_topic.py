@@ -18,7 +18,8 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.stream.config.input_mapping import MappingTable
 from forebay.stream.config.sections import InputSection
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.records import Chunk, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Chunk
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.event_formats import event_formats
 from tests.core.build import EPOCH, JULY, P0, FakeRecord

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.records import Chunk, Record, TopicPartition, Unreadable, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Chunk, Record, TopicPartition, Unreadable
 from forebay.stream.decode import DecodedModel, Decoder
 from tests.core.build import EPOCH, JULY, P0, FakeRecord, event, signature, unreadable
 from tests.decode.build import CATEGORIES, F32, GRID, IMAGE, documents_of, values, without_fast_path

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.stream.core.records import Record, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Record
 from forebay.stream.pipeline.chunk_division import DividedChunk
 from tests.core.build import P0, chunk
 

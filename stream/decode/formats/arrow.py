@@ -16,7 +16,8 @@ import pyarrow.ipc as ipc
 import pyarrow.types as types
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.core.records import Record, record_bytes
+from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.records import Record
 from forebay.stream.core.rows import RowOrigin, RowRecords
 from forebay.stream.decode.formats.arrow_messages import (
     DICTIONARY,
@@ -37,10 +38,10 @@ from forebay.stream.decode.formats.payload import (
     Path,
 )
 
-DEFAULT_LIMITS: Final = ArrowLimits(max_rows=65_536, max_bytes=32 << 20)
 ORIGIN: Final = b"forebay.origin"
 """Metadata of the schema of a row alone: `<topic>-<partition>-<offset>-<row>` of the row of which it is a copy."""
 
+_DEFAULT_LIMITS: Final = ArrowLimits()
 _MAX_SCHEMAS: Final = 128
 _MAX_SCHEMA_BYTES: Final = 1 << 16
 _ROWS_ONE_BY_ONE: Final = 8
@@ -176,7 +177,7 @@ class ArrowFormat:
     has_schema: Final = True
     roles: FieldRoles = NO_ROLES
 
-    def __init__(self, limits: ArrowLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: ArrowLimits = _DEFAULT_LIMITS) -> None:
         self._limits = limits
         self._schemas: dict[bytes, ArrowRows] = {}
 

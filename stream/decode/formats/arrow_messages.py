@@ -36,8 +36,8 @@ class ArrowLimits(NamedTuple):
     max_bytes: what all of its buffers contain once decompressed.
     """
 
-    max_rows: int
-    max_bytes: int
+    max_rows: int = 65_536
+    max_bytes: int = 32 << 20
 
 
 class Message(NamedTuple):

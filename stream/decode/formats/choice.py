@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Record, Unreadable
+from forebay.stream.core.rows import RowRecord
+from forebay.stream.decode.formats.arrow_messages import ArrowLimits
 from forebay.stream.decode.formats.avro_options import AvroOptions
 from forebay.stream.decode.formats.cloudevents import CloudEventsFormat
 from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_avro, build_unframed_format
@@ -60,6 +62,7 @@ class FormatSettings:
 
     mapped: the topics whose JSON events have a mapping, or None for all. images: how images become rows.
     avro: schemas from files.
+    arrow: limits of records in Arrow IPC.
     """
 
     default: str = "auto"
@@ -67,6 +70,7 @@ class FormatSettings:
     mapped: frozenset[str] | None = frozenset()
     images: ImageOptions = field(default_factory=ImageOptions)
     avro: AvroOptions = field(default_factory=AvroOptions)
+    arrow: ArrowLimits = field(default_factory=ArrowLimits)
 
     def of(self, topic: str) -> str:
         """Return the configured format of a topic."""
@@ -123,6 +127,8 @@ class FormatChoice:
 
     def choose(self, record: Record, topic: str) -> Choice:
         """Return the format of a record with a value. Raises InvalidPayload."""
+        if isinstance(record, RowRecord):
+            return Choice(record.source.format)
         name = framing_header = None
         is_ce_binary = False
         for header, content in record.headers:
@@ -237,7 +243,7 @@ class FormatChoice:
             elif name == "avro":
                 known = build_unframed_avro(self._settings.avro.schemas, reader, self._schemas)
             else:
-                known = build_unframed_format(name, self._settings.images)
+                known = build_unframed_format(name, self._settings.images, self._settings.arrow)
             self._unframed[name, reader] = known
         return known
 

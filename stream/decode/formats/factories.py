@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, cast
 from forebay.schemas.errors import ConfigError
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.extras import install_hint
+from forebay.stream.decode.formats.arrow_messages import ArrowLimits
 from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.payload import Format, InvalidPayload
 from forebay.stream.schema_registry.schema import RegisteredSchema
@@ -85,7 +86,7 @@ def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...], read
     return cast("Format", factory(schema))
 
 
-def build_unframed_format(name: str, images: ImageOptions) -> Format:
+def build_unframed_format(name: str, images: ImageOptions, arrow: ArrowLimits) -> Format:
     """Return a format that needs no schema of a registry. Raises InvalidPayload if there is none of this name."""
     place = _UNFRAMED.get(name)
     if place is None:
@@ -94,7 +95,8 @@ def build_unframed_format(name: str, images: ImageOptions) -> Format:
             f"the value names no schema: {name} needs the prefix of a schema registry's serializer, or its header",
         )
     factory = _load(place, FailureKind.UNSUPPORTED_CONTENT_TYPE)
-    return cast("Format", factory(images) if name == "image" else factory())
+    options = {"image": (images,), "arrow": (arrow,)}.get(name, ())
+    return cast("Format", factory(*options))
 
 
 def build_unframed_avro(schemas: Sequence[str], reader: str | None, store: SchemaStore | None) -> Format:

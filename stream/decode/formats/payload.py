@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.records import Record
+from forebay.stream.core.rows import RowRecords
 
 Path = tuple[str, ...]
 """Names of nested fields from the top of the payload. A number as text indexes an array. Empty: the payload itself."""
@@ -85,6 +87,23 @@ class FieldRoles:
 
 
 NO_ROLES: Final = FieldRoles()
+
+
+class RowReader(Protocol):
+    """A format whose payloads hold several rows, each of which is an event."""
+
+    def read(self, records: Sequence[Record], place: str) -> tuple[list[tuple[Format, RowRecords]], list[Record]]:
+        """Return the rows of records, by the schema that they have in common, and the records that cannot be read.
+
+        place: `<topic>-<partition>` of the records.
+        """
+
+
+class RowsFormat(Protocol):
+    """The format of rows with one schema."""
+
+    def columns_of_rows(self, rows: RowRecords, paths: Sequence[Path]) -> ParsedColumns:
+        """Return the columns of rows that have this format. Never raises for data."""
 
 
 class Format(Protocol):

@@ -12,6 +12,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.config.input_mapping import ValueSource
 from forebay.stream.core.field_path import format_field_path
 from forebay.stream.core.records import Record, TopicPartition
+from forebay.stream.core.rows import key_id, position_id
 from forebay.stream.decode.features import FeaturePacker, InvalidFeatures, describe
 from forebay.stream.decode.formats.base64_f32 import decode_base64_f32
 from forebay.stream.decode.formats.document_columns import lookup
@@ -130,7 +131,7 @@ def header_of(record: Record, name: str) -> bytes | None:
 def _id(document: dict[str, object], record: Record, partition: TopicPartition, sources: Sequence[ValueSource]) -> str:
     for source in sources:
         if source.kind == "position":
-            return f"{partition.topic}-{partition.partition}-{record.offset}"
+            return position_id(record, f"{partition.topic}-{partition.partition}")
         value = _value(document, record, source)
         if value is None:
             continue
@@ -138,6 +139,8 @@ def _id(document: dict[str, object], record: Record, partition: TopicPartition, 
             if source.kind == "key" and len(sources) > 1 and not _is_text(value):
                 continue  # the default falls back to the position
             value = _text(value, "the id")
+            if source.kind == "key":
+                value = value and key_id(record, value)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if isinstance(value, str):

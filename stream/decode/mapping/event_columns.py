@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from operator import attrgetter
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream.config.input_mapping import ValueSource
 from forebay.stream.core.records import FloatMatrix, Record, TopicPartition
+from forebay.stream.core.rows import key_ids, of_each, position_ids
 from forebay.stream.decode.features import InvalidFeatures
 from forebay.stream.decode.formats.payload import Column, ParsedColumns, Path
 from forebay.stream.decode.mapping.documents import header_of
@@ -26,6 +29,7 @@ from forebay.stream.decode.mapping.times import milliseconds_of, milliseconds_of
 from forebay.stream.decode.models import RowFormat
 
 Bools = NDArray[np.bool_]
+_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 @dataclass(slots=True)
@@ -92,18 +96,21 @@ class _Sources:
     def ids(self, partition: TopicPartition) -> list[Any]:
         ids: list[Any] = [None] * len(self._records)
         rest: Sequence[int] | None = None
-        prefix = f"{partition.topic}-{partition.partition}-"
+        place = f"{partition.topic}-{partition.partition}"
         may_fall_back = len(self._sources.id) > 1
         for source in self._sources.id:
             if source.kind == "field":
                 found = self._id_field(self._columns[source.path])
             elif source.kind == "position":
-                found = [f"{prefix}{record.offset}" for record in self._records]
+                found = position_ids(self._records, place)
             elif source.kind == "key":
-                found = [_decoded(record.key, lenient=may_fall_back) for record in self._records]
+                keys = of_each(self._records, lambda record: _decoded(record.key, lenient=may_fall_back))
+                found = key_ids(self._records, keys)
             else:
-                found = [_decoded(header_of(record, source.header)) for record in self._records]
+                found = of_each(self._records, partial(_header_text, name=source.header))
             ids = found if rest is None else _filled(ids, found, rest)
+            if None not in ids:
+                break
             rest = [index for index in (range(len(ids)) if rest is None else rest) if ids[index] is None]
             if not rest:
                 break
@@ -158,9 +165,9 @@ class _Sources:
             column = self._columns[source.path]
             return *milliseconds_of_column(column, self._sources.unit), column.missing_B
         if source.kind == "record":
-            ms_B = np.fromiter((record.timestamp for record in self._records), np.int64, count=len(self._records))
+            ms_B = np.array(of_each(self._records, _TIMESTAMP), dtype=np.int64)
             return ms_B, ms_B > MAX_TIMESTAMP_MS, ms_B < 0
-        texts = [header_of(record, source.header) for record in self._records]
+        texts = of_each(self._records, lambda record: header_of(record, source.header))
         ms_B, unsure_B = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.bool_)
         for index, text in enumerate(texts):
             if text is not None:
@@ -199,7 +206,7 @@ class _Sources:
                     None if gone else value for value, gone in zip(values, column.missing_B.tolist(), strict=True)
                 ]
         else:
-            values = [_decoded(header_of(record, source.header)) for record in self._records]
+            values = of_each(self._records, partial(_header_text, name=source.header))
         found: list[Any] = [None] * len(values)
         for index, value in enumerate(values):
             if value is not None:
@@ -211,6 +218,10 @@ class _Sources:
 
 
 _NO_KEY = object()
+
+
+def _header_text(record: Record, name: str) -> str | None:
+    return _decoded(header_of(record, name))
 
 
 def _id_text(value: Any) -> str | None:
