@@ -222,7 +222,7 @@ def _size(source: Any) -> int:
 
 
 def as_rows(events: Iterable[Any]) -> RowRecords:
-    """Return events, some of which are rows, as a sequence. Rows of one record follow each other."""
+    """Return events as a sequence; at least one is a row. Rows of one record follow each other."""
     sources: list[Any] = []
     source_B: list[int] = []
     row_B: list[int] = []

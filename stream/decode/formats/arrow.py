@@ -39,7 +39,7 @@ from forebay.stream.decode.formats.payload import (
 )
 
 ORIGIN: Final = b"forebay.origin"
-"""Metadata of the schema of a row alone: `<topic>-<partition>-<offset>-<row>` of the row of which it is a copy."""
+"""Metadata of the schema of a row alone, which is a copy: `<topic>-<partition>-<offset>-<row>` of the original row."""
 
 _DEFAULT_LIMITS: Final = ArrowLimits()
 _MAX_SCHEMAS: Final = 128
@@ -75,7 +75,7 @@ class ArrowRows:
         return None
 
     def columns_of_rows(self, rows: RowRecords, paths: Sequence[Path]) -> ParsedColumns:
-        """Return the columns of rows, all of which have this schema."""
+        """Return the columns of rows that have this schema."""
         sources: Sequence[ArrowSource] = rows.sources
         table = pa.Table.from_batches([source.batch for source in sources], self.schema)
         starts_S = np.cumsum([0, *(source.num_rows for source in sources[:-1])])

@@ -90,7 +90,7 @@ NO_ROLES: Final = FieldRoles()
 
 
 class RowReader(Protocol):
-    """A format whose payloads hold several rows, each of which is an event."""
+    """A format whose payloads hold several rows. Each row is an event."""
 
     def read(self, records: Sequence[Record], place: str) -> tuple[list[tuple[Format, RowRecords]], list[Record]]:
         """Return the rows of records, by the schema that they have in common, and the records that cannot be read.

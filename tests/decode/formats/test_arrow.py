@@ -240,7 +240,7 @@ def test_buffers_that_would_become_too_large_are_refused_before(compression: str
     assert len(value) < 10_000
     limits = ArrowLimits(max_rows=65_536, max_bytes=400_000)
     assert refusal(value, limits).kind is FailureKind.TOO_LARGE
-    # What a buffer says of itself is believed by nobody.
+    # What a buffer says of itself is not trusted.
     size = struct.pack("<q", 8 * 60_000)
     for lie in (2**62, 2**40, -5):
         assert value.count(size) == 1
