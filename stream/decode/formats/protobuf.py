@@ -12,11 +12,15 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
 from forebay.stream.decode.formats.protobuf_columns import ColumnReader
 from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES, Budget, Converters, invalid
+from forebay.stream.decode.formats.protobuf_orders import Orders, learn_orders
 from forebay.stream.decode.formats.protobuf_plan import MessagePlan, Planner
 from forebay.stream.decode.formats.protobuf_schema import UnsupportedSchema, message_class
 from forebay.stream.decode.formats.protobuf_size import SizeLimit
 from forebay.stream.schema_registry.schema import RegisteredSchema
 
+NUM_SAMPLES: Final = 8
+"""The longest of this many suspects shows the order of fields."""
+MAX_SAMPLE_BYTES: Final = 1 << 16
 MAX_PLANS: Final = 16
 """At most this many plans are kept. There is usually one for each mapping."""
 
@@ -38,7 +42,7 @@ class ProtobufFormat:
         self.message_type: str = descriptor.full_name
         self._converters = Converters()
         self._convert = self._converters.message(descriptor)
-        self._planner = Planner(self._converters)
+        self._orders: Orders = {}
         self._plans: dict[tuple[Path, ...], MessagePlan] = {}
         self._limit = SizeLimit(descriptor, MAX_VALUES)
 
@@ -68,17 +72,43 @@ class ProtobufFormat:
         """Return the columns of a poll; None if a path is the whole message. Never raises for data."""
         if not values or not all(paths):
             return None
-        parsed = ColumnReader(self._plan(tuple(paths)), values, start).read()
+        key = tuple(paths)
+        parsed = ColumnReader(self._plan(key), values, start).read()
+        if 2 * np.count_nonzero(parsed.suspects_B) > len(values):
+            parsed = self._in_other_order(key, values, parsed, start=start)
         longest = start + self._limit.safe_bytes
         if max(map(len, values)) > longest:
             parsed.suspects_B |= np.fromiter((len(value) > longest for value in values), bool, len(values))
         return parsed
+
+    def _in_other_order(
+        self, paths: tuple[Path, ...], values: Sequence[bytes], parsed: ParsedColumns, *, start: int
+    ) -> ParsedColumns:
+        """Read a poll again in the order of fields of a suspect, if that is another one. Keep the order if it fits better."""
+        suspects = np.flatnonzero(parsed.suspects_B)[:NUM_SAMPLES].tolist()
+        sample = max((values[index][start:] for index in suspects), key=len)
+        if len(sample) > MAX_SAMPLE_BYTES:
+            return parsed
+        orders = learn_orders(self._class.DESCRIPTOR, sample)
+        if orders == self._orders:
+            return parsed
+        known, self._orders = self._orders, orders
+        plan = self._new_plan(paths)
+        again = ColumnReader(plan, values, start).read()
+        if again.suspects_B.sum() >= parsed.suspects_B.sum():
+            self._orders = known
+            return parsed
+        self._plans = {paths: plan}
+        return again
 
     def _plan(self, paths: tuple[Path, ...]) -> MessagePlan:
         plan = self._plans.get(paths)
         if plan is None:
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
-            wanted = [(path, path) for path in dict.fromkeys(paths)]
-            plan = self._plans[paths] = self._planner.plan(self._class.DESCRIPTOR, wanted)
+            plan = self._plans[paths] = self._new_plan(paths)
         return plan
+
+    def _new_plan(self, paths: tuple[Path, ...]) -> MessagePlan:
+        wanted = [(path, path) for path in dict.fromkeys(paths)]
+        return Planner(self._converters, self._orders).plan(self._class.DESCRIPTOR, wanted)

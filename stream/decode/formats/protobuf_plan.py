@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +26,7 @@ from forebay.stream.decode.formats.protobuf_documents import (
     is_well_known,
     json_names,
 )
+from forebay.stream.decode.formats.protobuf_orders import Orders, in_order
 from forebay.stream.decode.formats.protobuf_size import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT
 
 NUM_LISTED: Final = 4096
@@ -113,7 +115,7 @@ class Block:
 class MessagePlan:
     """How messages of one type are read.
 
-    slots: in the order of field numbers, in which nearly all libraries write them.
+    slots: in the order in which they are written, usually that of their numbers.
     blocks: by the index of their first slot.
     skipped_N: by field number, whether a field is not read and therefore skipped.
     checks: by field number, what to check in skipped fields. depth: how deeply the message is nested.
@@ -148,10 +150,11 @@ def tag_of(number: int, wire_type: int) -> bytes:
 
 
 class Planner:
-    """Builds plans."""
+    """Builds plans. orders: of types whose fields are not written in the order of their numbers."""
 
-    def __init__(self, converters: Converters) -> None:
+    def __init__(self, converters: Converters, orders: Orders = MappingProxyType({})) -> None:
         self._converters = converters
+        self._orders = orders
         self._strict: dict[str, bool] = {}
 
     def plan(self, descriptor: Descriptor, wanted: Sequence[tuple[Path, Path]], depth: int = 0) -> MessagePlan:
@@ -169,7 +172,7 @@ class Planner:
         oneofs = self._oneofs(descriptor, asked.keys())
         plan.num_oneofs = len(oneofs)
         is_after_skipped = False
-        for item in sorted(descriptor.fields, key=lambda item: item.number):
+        for item in in_order(descriptor.fields, self._orders.get(descriptor.full_name)):
             oneof = oneofs.get(item.containing_oneof.full_name, -1) if item.containing_oneof else -1
             is_read = item.number in asked or oneof >= 0 or self._is_timestamp(item)
             if is_read:

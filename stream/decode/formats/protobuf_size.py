@@ -60,10 +60,10 @@ class SizeLimit:
                 if not outer:
                     return True
                 end, shape = outer.pop()
-            tag, position = _varint(payload, position, end)
+            tag, position = read_varint(payload, position, end)
             kind = tag & 7
             if kind == VARINT:
-                _, position = _varint(payload, position, end)
+                _, position = read_varint(payload, position, end)
             elif kind == FIXED64:
                 position += 8
             elif kind == FIXED32:
@@ -75,7 +75,7 @@ class SizeLimit:
             else:
                 length = 0
                 if kind == LENGTH_DELIMITED:
-                    length, position = _varint(payload, position, end)
+                    length, position = read_varint(payload, position, end)
                 nested = shape.nested.get(tag >> 3, _UNKNOWN if kind == START_GROUP else None)
                 if nested is None:
                     position += length
@@ -111,7 +111,8 @@ def _repeatable(descriptor: Descriptor) -> set[str]:
     return repeated
 
 
-def _varint(payload: bytes, position: int, end: int) -> tuple[int, int]:
+def read_varint(payload: bytes, position: int, end: int) -> tuple[int, int]:
+    """Return a varint and the position after it."""
     number = shift = 0
     while position < end and shift < 70:
         byte = payload[position]
