@@ -134,7 +134,7 @@ class Matrix:
         counts = cursor.read_longs()
         width = 1 if self.dtype is None else np.dtype(self.dtype).itemsize
         bad = (counts < 0) | (counts > (cursor.limit - 1 - cursor.pos) // width)
-        length = _most_common(counts[~bad])
+        length = most_common(counts[~bad])
         bad |= counts != length
         if self.dtype is None and length > MAX_INTEGERS:
             bad[:] = True
@@ -170,7 +170,7 @@ class Matrix:
                 cursor.poll.write(slot, cursor.rows, values[:, number])
 
 
-def _most_common(counts: Ints) -> int:
+def most_common(counts: Ints) -> int:
     """Return the most common of some counts that are not negative; 0 if there is none."""
     if not len(counts):
         return 0

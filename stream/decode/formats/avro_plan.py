@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from forebay.stream.decode.formats.avro_branches import Blocks, Matrix, NullableNumber, Union
 from forebay.stream.decode.formats.avro_check import FIXED_WIDTH, INT_RANGE, RANGES, max_decimal_bytes
 from forebay.stream.decode.formats.avro_cursor import MAX_CALLS, Ints, Poll
+from forebay.stream.decode.formats.avro_entries import Entries
 from forebay.stream.decode.formats.avro_resolution import (
     EPOCH,
     Unresolvable,
@@ -222,9 +223,10 @@ class _Compiler:
         item = writer.item_type
         item_reader = None if reader is None else reader.item_type
         if selection is not None:
-            if writer.kind == "map":
-                raise NoPlan
-            steps.append(_matrix(item, item_reader, selection))
+            if writer.kind == "array":
+                steps.append(_matrix(item, item_reader, selection))
+            else:
+                steps.append(self._entries(item, item_reader, selection))
             return
         width = 0 if writer.kind == "map" else FIXED_WIDTH.get(item.kind, 0)
         if width and item_reader is not None:
@@ -236,6 +238,12 @@ class _Compiler:
         if writer.kind == "map":
             item_steps = [Text(None, is_text=True, as_text=False), *item_steps]
         steps.append(Blocks(item_steps, width))
+
+    def _entries(self, item: AvroType, reader: AvroType | None, selection: Selection) -> Entries:
+        if selection.slot is not None:
+            raise NoPlan
+        wanted = {key: self.compile(item, reader, child) for key, child in selection.children.items()}
+        return Entries(wanted, self.compile(item, reader, None))
 
     def _add_scalar(self, steps: list[Step], writer: AvroType, reader: AvroType | None, slot: int | None) -> None:
         if writer.logical == "decimal":

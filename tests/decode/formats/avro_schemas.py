@@ -147,7 +147,9 @@ def value(draw: st.DrawFn, schema: Any, records: Mapping[str, Any], depth: int =
                 value(draw, schema["items"], records, depth + 1) for _ in range(draw(st.sampled_from([3, 3, 0, 1, 5])))
             ]
         case "map":
-            return {str(i): value(draw, schema["values"], records, depth + 1) for i in range(draw(st.integers(0, 3)))}
+            names = [f"k{i}" for i in range(draw(st.sampled_from([2, 2, 0, 3])))]
+            names = draw(st.permutations(names)) if draw(st.sampled_from([False, False, True])) else names
+            return {name: value(draw, schema["values"], records, depth + 1) for name in names}
         case "record":
             records = {**records, schema["name"]: schema}
             return {f["name"]: value(draw, f["type"], records, depth + 1) for f in schema["fields"]}
@@ -234,7 +236,7 @@ def paths(schema: Any, above: Path = (), records: tuple[str, ...] = ()) -> list[
     found: list[Path] = []
     for member in schema["fields"]:
         path = (*above, member["name"])
-        found += [path, (*path, "absent"), (*path, "1")]
+        found += [path, (*path, "absent"), (*path, "1"), (*path, "k0"), (*path, "k1")]
         kind = member["type"]
         for part in kind if isinstance(kind, list) else [kind]:
             if isinstance(part, dict) and part["type"] == "record":

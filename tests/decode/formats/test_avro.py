@@ -225,6 +225,24 @@ class TestColumns:
         payloads = [encode(schema, {"tree": tree, "x": 1.0}), encode(schema, {"tree": {"children": []}, "x": 2.0})]
         assert column(AvroFormat.from_text(json.dumps(schema)), payloads, "x").values.tolist() == [1, 2]
 
+    def test_entries_of_a_map_are_read_by_their_keys(self) -> None:
+        schema = record(("features", {"type": "map", "values": ["null", "double"]}), ("x", "string"))
+        avro = AvroFormat.from_text(json.dumps(schema))
+        keys = ["age", "a key of more than eight bytes", "é", "unused"]
+        maps = [dict(zip(keys, [row / 2, None if row % 2 else 1.5, 3.0, 4.0], strict=True)) for row in range(6)]
+        maps[0] = {"age": 1.0}  # differs from most
+        maps[3] = dict(reversed(maps[3].items()))
+        payloads = [encode(schema, {"features": one, "x": "-"}) for one in maps]
+        asked = [("features", "age"), ("features", keys[1]), ("features", "é"), ("features", "absent"), ("x",)]
+        parsed = avro.columns([*payloads, payloads[5][:-3]], asked, start=0)
+        assert parsed is not None
+        assert parsed.suspects_B.tolist() == [True, False, False, True, False, False, True]
+        good = [1, 2, 4, 5]
+        age, long_key, accented, absent = (parsed.columns[path] for path in asked[:4])
+        assert age.values[good].tolist() == [0.5, 1, 2, 2.5] and accented.values[good].tolist() == [3, 3, 3, 3]
+        assert long_key.missing_B is not None and long_key.missing_B[good].tolist() == [True, False, False, True]
+        assert absent.missing_B is not None and absent.missing_B.all()
+
     @pytest.mark.parametrize("kind", [{"type": "map", "values": "int"}, ["null", "int", "string"], record()])
     def test_there_are_no_columns_of_other_types(self, kind: Any) -> None:
         kind = {**kind, "name": "Inner"} if isinstance(kind, dict) else kind
