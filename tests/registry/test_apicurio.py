@@ -7,7 +7,13 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient as ConfluentClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from forebay.stream.config.sections import SchemaRegistrySection
 from forebay.stream.preflight import Status, check_schema_registry
@@ -16,7 +22,11 @@ from forebay.stream.schema_registry.connection import open_registry
 from forebay.stream.schema_registry.errors import SchemaIncompatible, SchemaNotFound
 from forebay.stream.schema_registry.registering import register_schema
 from forebay.stream.schema_registry.schema import SchemaRef
+from tests.brokers.resolve import Broker
+from tests.decode.formats.protobuf_texts import class_of
 from tests.registry.apicurio import Apicurio
+from tests.worker.echo import NUM_FEATURES, feature_hash
+from tests.worker.harness import WorkerGroup
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +94,74 @@ async def test_incompatible_schemas_are_refused(
     section = SchemaRegistrySection(urls=(schema_registry.url,), subjects=(subject,))
     check = await check_schema_registry(section)
     assert check is not None and check.status is Status.OK and f"{subject} version 1 (AVRO)" in check.detail
+
+
+@pytest.fixture
+def broker(embedded_broker: Broker) -> Broker:
+    """The embedded broker suffices: schemas are looked up behind the consumer."""
+    return embedded_broker
+
+
+PROTO = """
+syntax = "proto3";
+message Event { string id = 1; int64 timestamp = 2; repeated double features = 3; }
+"""
+AVRO = json.dumps(
+    {
+        "type": "record",
+        "name": "Event",
+        "fields": [
+            {"name": "id", "type": "string"},
+            {"name": "timestamp", "type": "long"},
+            {"name": "features", "type": {"type": "array", "items": "double"}},
+        ],
+    }
+)
+JSON_SCHEMA = json.dumps(
+    {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Event",
+        "type": "object",
+        "properties": {"id": {"type": "string"}, "features": {"type": "array", "items": {"type": "number"}}},
+        "required": ["id", "features"],
+    }
+)
+
+
+def serialize_in_all_types(url: str, topic: str, rows: list[list[float]]) -> list[bytes]:
+    """Return each row as the serialisers of confluent-kafka write it, which register their schemas."""
+    client = ConfluentClient({"url": url})
+    message = class_of(PROTO)
+    contexts = {name: SerializationContext(f"{topic}-{name}", MessageField.VALUE) for name in ("avro", "json", "proto")}
+    avro_serializer = AvroSerializer(client, AVRO)
+    json_serializer = JSONSerializer(JSON_SCHEMA, client)
+    proto_serializer = ProtobufSerializer(message, client, {"use.deprecated.format": False})
+    values: list[bytes] = []
+    for number, row in enumerate(rows):
+        event = {"timestamp": 1_372_636_800_000, "features": row}
+        values += [
+            avro_serializer(event | {"id": f"{number}-avro"}, contexts["avro"]),
+            json_serializer(event | {"id": f"{number}-json"}, contexts["json"]),
+            proto_serializer(message(**event, id=f"{number}-proto"), contexts["proto"]),
+        ]
+    return values
+
+
+async def test_a_worker_predicts_what_foreign_serialisers_write(
+    schema_registry: Apicurio, worker_group: WorkerGroup
+) -> None:
+    await worker_group.create(partitions=1)
+    rows_BF = np.random.default_rng(0).normal(size=(20, NUM_FEATURES)).astype(np.float32)
+    values = await asyncio.to_thread(
+        serialize_in_all_types, schema_registry.url, worker_group.topic("features"), rows_BF.tolist()
+    )
+    await worker_group.send([values])
+    worker = worker_group.start(schema_registry={"urls": [schema_registry.url]})
+    await worker_group.settled_by(worker)
+    predictions = [json.loads(record.value) for record in await worker_group.outputs("predictions")]
+    assert [(one["id"], one["prediction"]) for one in predictions] == [
+        (f"{number}-{name}", [feature_hash(row)])
+        for number, row in enumerate(rows_BF)
+        for name in ("avro", "json", "proto")
+    ]
+    assert await worker_group.outputs("dead-letters") == []
