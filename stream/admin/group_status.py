@@ -213,6 +213,8 @@ def _health(health: Health) -> tuple[str, str | None]:
         return "degraded", "the cluster does not answer the worker, or refuses its commits"
     if health.paused:
         return "paused", "reading is paused by an operator"
+    if health.waiting_for_schemas:
+        return "degraded", "; ".join(health.waiting_for_schemas)
     return READY, None
 
 

@@ -18,6 +18,7 @@ class Health(msgspec.Struct, frozen=True):
     breakers: dict[str, str] = {}
     cluster: str = "unknown"
     paused: bool = False
+    waiting_for_schemas: tuple[str, ...] = ()
 
 
 class CurrentRates(msgspec.Struct, frozen=True):

@@ -218,6 +218,7 @@ def test_a_response_of_another_worker_is_not_accepted() -> None:
         ({"ready": False, "reasons": ["draining"]}, "not ready", False),
         ({"breakers": {"model": "open", "cluster": "closed"}}, "degraded", False),
         ({"cluster": "failing"}, "degraded", False),
+        ({"waiting_for_schemas": ["t-0 waits at offset 7 for schema id 5"]}, "degraded", False),
     ],
 )
 def test_health_in_a_word(health: dict[str, object], word: str, healthy: bool) -> None:

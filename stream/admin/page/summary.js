@@ -42,12 +42,13 @@ export function showHealth(status) {
   if (open.length) remarks.push(`the circuit breaker of the ${open.map(ofBreaker).join(" and the ")} is open: ${effect}, nothing is lost`);
   if (problem) remarks.push(`${problem}: nothing is lost, and work continues when the cluster recovers`);
   if (health.paused) remarks.push("reading is paused by an operator");
-  remarks.push(...rolloutProblems(status.rollouts || []));
+  const waits = health.waiting_for_schemas || [];
+  remarks.push(...waits, ...rolloutProblems(status.rollouts || []));
   if (!health.live) showPill("bad", "stuck");
   else if (!health.started) showPill("warn", "warming up");
   else if (!health.ready) showPill("warn", "not ready");
   else if (health.paused) showPill("warn", "paused");
-  else if (open.length || problem) showPill("warn", "degraded");
+  else if (open.length || problem || waits.length) showPill("warn", "degraded");
   else showPill("good", "ready");
   showBanner(remarks.join(" · "), !health.live);
 }
