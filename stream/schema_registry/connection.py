@@ -50,6 +50,7 @@ def connect_registry(
         connector=aiohttp.TCPConnector(ssl=ssl_context(section), limit=16),
         headers=_authorization(section),
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # a small compressed answer can be very large; none is asked for
     )
     http = RegistryHttp(
         session,

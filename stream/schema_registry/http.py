@@ -98,7 +98,7 @@ class RegistryHttp:
     async def _send(self, method: str, url: str, body: Mapping[str, object] | None) -> Answer:
         """Send a request. Raises TooLarge, TimeoutError, OSError, aiohttp.ClientError, ValueError."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Accept": f"{CONTENT_TYPE}, application/json"}
+        headers = {"Accept": f"{CONTENT_TYPE}, application/json", "Accept-Encoding": "identity"}
         if data is not None:
             headers["Content-Type"] = CONTENT_TYPE
         # Credentials must not follow a redirection to another host.

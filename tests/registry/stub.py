@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +47,7 @@ class StubRegistry:
     incompatible: what the compatibility check reports for every schema, if not empty.
     body: the text of all answers with status 200, if not None.
     requests: how often each request was received, as "GET /path".
+    last_headers: of the last request.
     """
 
     authorization: str | None = None
@@ -55,6 +56,7 @@ class StubRegistry:
     incompatible: list[str] = field(default_factory=list)
     body: str | None = None
     requests: Counter[str] = field(default_factory=Counter)
+    last_headers: Mapping[str, str] = field(default_factory=dict)
     subjects: dict[str, list[StubSchema]] = field(default_factory=dict)
     url: str = ""
 
@@ -80,6 +82,7 @@ class StubRegistry:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, or fail as the test wishes."""
         self.requests[f"{request.method} {request.path}"] += 1
+        self.last_headers = request.headers
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         for beginning, status in self.failures.items():

@@ -198,6 +198,14 @@ async def test_large_answers_are_refused() -> None:
             await client.get(SchemaRef(id=added.id))
 
 
+async def test_compressed_answers_are_not_asked_for() -> None:
+    async with registry() as (stub, client):
+        stub.body = "{}"
+        with pytest.raises(SchemaInvalid, match="contains no schema"):
+            await client.get(SchemaRef(id=1))
+        assert stub.last_headers["Accept-Encoding"] == "identity"
+
+
 async def test_references_are_resolved_depth_first_and_once() -> None:
     async with registry() as (stub, client):
         stub.add("d", "text d", "PROTOBUF")
