@@ -69,7 +69,7 @@ def message_class(schema: RegisteredSchema, indexes: Sequence[int]) -> Any:
     loader = _Loader({reference.name: reference.text for reference in schema.references})
     file = loader.add(_file(schema.text, _own_name(schema)), 0)
     try:
-        name = _name_of(file, indexes)
+        name = _name_of(file, indexes, is_descriptor=_from_base64(schema.text) is not None)
         return message_factory.GetMessageClass(loader.pool.FindMessageTypeByName(name))
     except KeyError as fault:
         raise UnsupportedSchema(f"the Protobuf schema has no message {fault}") from None
@@ -133,7 +133,18 @@ def _file(text: str, name: str) -> descriptor_pb2.FileDescriptorProto:
         except InvalidSchemaText as fault:
             raise UnsupportedSchema(f"the Protobuf schema {name} cannot be read: {fault}") from None
     file.name = name
+    del file.extension[:], file.service[:]
+    _drop_extensions(file.message_type)
     return file
+
+
+def _drop_extensions(messages: Sequence[descriptor_pb2.DescriptorProto]) -> None:
+    """Remove what documents do not have. Raises UnsupportedSchema for a wire format of its own."""
+    for message in messages:
+        if message.options.message_set_wire_format:
+            raise UnsupportedSchema("the Protobuf option message_set_wire_format is not supported")
+        del message.extension[:]
+        _drop_extensions(message.nested_type)
 
 
 def _from_base64(text: str) -> descriptor_pb2.FileDescriptorProto | None:
@@ -151,23 +162,35 @@ def _own_name(schema: RegisteredSchema) -> str:
     return name
 
 
-def _name_of(file: descriptor_pb2.FileDescriptorProto, indexes: Sequence[int]) -> str:
-    """Return the full name of a message type.
+def _name_of(file: descriptor_pb2.FileDescriptorProto, indexes: Sequence[int], *, is_descriptor: bool) -> str:
+    """Return the full name of the message type that indexes name.
 
-    Confluent's Java library counts the nested types that a schema declares; its libraries for Python and Go also count the
-    types of map entries. They differ only where a nested type comes after a map field. Java's count is taken if possible.
+    Confluent's Java library counts the nested types that a schema declares. Its other libraries also count the types of map
+    entries, where the compiler adds them. They differ only for types after a map field, and then the indexes do not say which
+    type is meant, unless the registry has a serialised descriptor, which Java does not register.
     """
+    everything = _walk(file, indexes, skip_entries=False)
+    declared = _walk(file, indexes, skip_entries=True)
+    path = ", ".join(map(str, indexes))
+    found = everything or declared if is_descriptor else declared or everything
+    if found is None:
+        raise UnsupportedSchema(f"the Protobuf schema has no message type with the indexes [{path}]")
+    if everything and declared and everything != declared and not is_descriptor:
+        raise UnsupportedSchema(
+            f"the message indexes [{path}] are {declared} for Confluent's Java library and {everything} for its other "
+            "libraries, because of a map field; declare the event's type at the top of the schema, or before the map field"
+        )
+    return found
+
+
+def _walk(file: descriptor_pb2.FileDescriptorProto, indexes: Sequence[int], *, skip_entries: bool) -> str | None:
+    """Return the full name of a message type, or None if there is none or it is that of a map entry."""
     names = [file.package] if file.package else []
     types: Sequence[descriptor_pb2.DescriptorProto] = file.message_type
     for index in indexes:
-        declared = [message for message in types if not message.options.map_entry]
-        if index < len(declared):
-            chosen = declared[index]
-        elif index < len(types):
-            chosen = types[index]
-        else:
-            path = ", ".join(map(str, indexes))
-            raise UnsupportedSchema(f"the Protobuf schema has no message type with the indexes [{path}]")
-        names.append(chosen.name)
-        types = chosen.nested_type
-    return ".".join(names)
+        counted = [message for message in types if not (skip_entries and message.options.map_entry)]
+        if index >= len(counted) or counted[index].options.map_entry:
+            return None
+        names.append(counted[index].name)
+        types = counted[index].nested_type
+    return ".".join(names) if indexes else None

@@ -56,7 +56,8 @@ def test_the_order_of_a_producer_is_learned(seed: int) -> None:
 
 def test_the_order_within_messages_is_learned() -> None:
     order_format = protobuf_format(ORDER)
-    users = [class_of(ORDER, (0, 0))(name="n", age=number, address={"lat": 1.5}) for number in range(5)]
+    user_class = type(ORDER_CLASS().user)
+    users = [user_class(name="n", age=number, address={"lat": 1.5}) for number in range(5)]
     bodies = [b"".join(reversed(parts(user))) for user in users]
     payloads = [b"\x3a" + bytes([len(body)]) + body for body in bodies]
     assert check(order_format, payloads, [("user", "age"), ("user", "address", "lat")]) == 0

@@ -116,6 +116,18 @@ def test_a_serialised_descriptor_is_accepted_as_a_schema() -> None:
     assert describe(class_of(encoded).DESCRIPTOR) == describe(class_of(PROTO3).DESCRIPTOR)
 
 
+def test_extensions_of_a_serialised_descriptor_are_unknown_fields() -> None:
+    file = parse_schema('syntax = "proto2"; message A { optional int32 x = 1; }', "x.proto")
+    file.message_type[0].extension_range.add(start=100, end=200)
+    field = file.extension.add(name="more", number=100, label=1, type=9, extendee=".A")
+    assert field.extendee and file.service.add(name="S")
+    encoded = base64.b64encode(file.SerializeToString()).decode()
+    assert ProtobufFormat(schema(encoded)).document(b"\x08\x01\xa2\x06\x01a") == {"x": 1}
+    file.message_type[0].options.message_set_wire_format = True
+    with pytest.raises(InvalidPayload, match="message_set_wire_format"):
+        ProtobufFormat(schema(base64.b64encode(file.SerializeToString()).decode()))
+
+
 def test_imports_are_references_and_well_known_types() -> None:
     money = 'syntax = "proto3"; package money; message Money { int64 cents = 1; }'
     user = 'syntax = "proto3"; import "money.proto"; import "confluent/meta.proto"; message User { money.Money worth = 1; }'
@@ -132,16 +144,23 @@ def test_imports_are_references_and_well_known_types() -> None:
     ]
 
 
+NESTED = "message A { message B { message C {} } map<string, int32> m = 1; message E {} message F {} } message D {}"
+
+
 @pytest.mark.parametrize(
     ("indexes", "name"),
-    [((0,), "A"), ((1,), "D"), ((0, 0), "A.B"), ((0, 0, 0), "A.B.C"), ((0, 1), "A.E"), ((0, 2), "A.E")],
+    [((0,), "A"), ((1,), "D"), ((0, 0), "A.B"), ((0, 0, 0), "A.B.C"), ((0, 1), "A.E"), ((0, 3), "A.F")],
 )
-def test_message_indexes_count_declared_types(indexes: tuple[int, ...], name: str) -> None:
-    """[0, 2] is what libraries say that also count the entry of the map."""
-    text = (
-        "message A { message B { message C {} } map<string, int32> m = 1; message E {} enum F { X = 0; } } message D {}"
-    )
-    assert class_of(text, indexes).DESCRIPTOR.full_name == name
+def test_message_indexes_count_types_with_or_without_map_entries(indexes: tuple[int, ...], name: str) -> None:
+    """[0, 1] is possible only for Java, and [0, 3] only for other libraries."""
+    assert class_of(NESTED, indexes).DESCRIPTOR.full_name == name
+
+
+def test_message_indexes_that_two_libraries_mean_differently_are_refused() -> None:
+    with pytest.raises(UnsupportedSchema, match=r"\[0, 2\] are A.F for Confluent's Java library and A.E for its other"):
+        class_of(NESTED, (0, 2))
+    descriptor = base64.b64encode(parse_schema(NESTED, "x.proto").SerializeToString()).decode()
+    assert class_of(descriptor, (0, 2)).DESCRIPTOR.full_name == "A.E", "Java registers texts only"
 
 
 @pytest.mark.parametrize(
