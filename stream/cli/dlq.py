@@ -18,6 +18,7 @@ from forebay.stream.cli.subcommands import SubcommandGroup
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
+    from forebay.stream.decode.value_reader import ReadValue, ValueReader
     from forebay.stream.dlq.dead_letter import DeadLetter
     from forebay.stream.dlq.filter import DeadLetterFilter
 
@@ -64,20 +65,24 @@ def list_dead_letters(place: Place, selection: DeadLetterFilter, limit: int | No
 
 
 async def _list(place: Place, selection: DeadLetterFilter, limit: int | None, as_json: bool) -> None:
+    from forebay.stream.cli.value_reading import open_value_reader
     from forebay.stream.dlq.filter import NewestDeadLetters
 
     newest = NewestDeadLetters(limit or LISTED)
-    async with open_dead_letters(place, selection, quiet=as_json) as (reader, dead_letters):
+    async with (
+        open_dead_letters(place, selection, quiet=as_json) as (reader, dead_letters),
+        open_value_reader(place.settings) as values,
+    ):
         async for dead_letter in dead_letters:
             if as_json and limit is None:
-                echo(dead_letter.to_json())
+                echo(dead_letter.to_json(await _read(values, dead_letter)))
             else:
                 newest.add(dead_letter)
-    listed = newest.dead_letters()
-    if as_json:
-        for dead_letter in listed:
-            echo(dead_letter.to_json())
-        return
+        listed = newest.dead_letters()
+        if as_json:
+            for dead_letter in listed:
+                echo(dead_letter.to_json(await _read(values, dead_letter)))
+            return
     if not listed:
         report_no_match(reader)
         return
@@ -131,17 +136,43 @@ def show(
     dead_letter = run_async(_find(place, where, source, event_id))
     if value:
         echo(dead_letter.value or b"", nl=False)
-    elif as_json:
-        echo(dead_letter.to_json())
+        return
+    read = run_async(_read_value(place, dead_letter))
+    if as_json:
+        echo(dead_letter.to_json(read))
     else:
         from forebay.stream.dlq.render import dead_letter_text
         from forebay.stream.terminal.console import print_whole, stdout_console
 
-        console, shown = stdout_console(), dead_letter_text(dead_letter, max_bytes=max_bytes)
+        console, shown = stdout_console(), dead_letter_text(dead_letter, max_bytes=max_bytes, read=read)
         if console.is_terminal:
             console.print(shown)
         else:
             print_whole(shown)
+
+
+async def _read_value(place: Place, dead_letter: DeadLetter) -> ReadValue:
+    """Return what the value of a dead letter says."""
+    from forebay.stream.cli.value_reading import open_value_reader
+
+    async with open_value_reader(place.settings) as values:
+        return await _read(values, dead_letter)
+
+
+async def _read(values: ValueReader, dead_letter: DeadLetter) -> ReadValue:
+    from forebay.stream.decode.value_reader import DecodedRecord, ReadValue
+
+    if dead_letter.is_raw:
+        return ReadValue(None)
+    record = DecodedRecord(
+        dead_letter.source.offset,
+        dead_letter.timestamp,
+        dead_letter.key,
+        value=dead_letter.value,
+        headers=[(name, content or b"") for name, content in dead_letter.headers],
+    )
+    await values.resolve(dead_letter.source.topic, [record])
+    return values.read(dead_letter.source.topic, record)
 
 
 async def _find(place: Place, where: str | None, source: str | None, event_id: str | None) -> DeadLetter:

@@ -227,7 +227,9 @@ def command(
         print_published(job, run_async(job.publish_one(*event)), as_json)
         return 0
     outputs = outcome_topics(loaded.settings, model=_named_model(options), topic=options["topic"])
-    return run_async(publish_and_wait(job, event, outputs=outputs, wait_s=options["wait_s"], as_json=as_json))
+    return run_async(
+        publish_and_wait(job, event, loaded.settings, outputs=outputs, wait_s=options["wait_s"], as_json=as_json)
+    )
 
 
 def _check_use(options: PublishOptions) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
+    from forebay.stream.config.sections import Settings
     from forebay.stream.publish.publish_job import EventFields, PublishedEvent, PublishJob
 
 
@@ -20,16 +21,20 @@ def print_published(job: PublishJob, event: PublishedEvent, as_json: bool) -> No
 
 
 async def publish_and_wait(
-    job: PublishJob, event: EventFields, outputs: tuple[str, str], wait_s: float, as_json: bool
+    job: PublishJob, event: EventFields, settings: Settings, *, outputs: tuple[str, str], wait_s: float, as_json: bool
 ) -> int:
     """Publish an event, and print its outcome as `forebay tail` does. Return 0 for a prediction, 1 for a dead letter."""
+    from forebay.stream.cli.value_reading import open_value_reader
     from forebay.stream.kafka.consumer.topic_reader import TopicReader
     from forebay.stream.publish.event_outcome import OutcomeReader
     from forebay.stream.terminal.record_format import as_json as to_json
     from forebay.stream.terminal.record_format import as_line
 
-    async with TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader:
-        outcomes = OutcomeReader(reader, predictions=outputs[0], clock=job.clock)
+    async with (
+        TopicReader(job.options, outputs, from_beginning=False, clock=job.clock) as reader,
+        open_value_reader(settings) as values,
+    ):
+        outcomes = OutcomeReader(reader, predictions=outputs[0], clock=job.clock, values=values)
         published = await job.publish_one(*event)
         if not as_json:
             print_published(job, published, as_json=False)

@@ -14,7 +14,8 @@ from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
-    from forebay.stream.config.sections import SchemaRegistrySection
+    from forebay.stream.config.sections import SchemaRegistrySection, Settings
+    from forebay.stream.output.prediction_format import OutputSubject
     from forebay.stream.schema_registry.answers import Reference
     from forebay.stream.schema_registry.registering import Registration
     from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaType
@@ -28,16 +29,23 @@ MAX_FILE_BYTES = 8 << 20
         ("forebay schemas register --subject features-value --file event.avsc --dry-run", "check only"),
         ("forebay schemas register --subject features-value --file event.avsc", "check and register"),
         (
+            "forebay schemas register --outputs --dry-run",
+            "whether the schemas of the configured outputs are compatible",
+        ),
+        (
             "forebay schemas register --subject orders-value --file order.proto --reference common.proto=common-value:3",
             "a schema that imports another one",
         ),
     ),
 )
 @config_options
+@click.option("--subject", metavar="NAME", help="Subject, such as features-value for the topic features.")
+@click.option("--file", "path", metavar="PATH", help="File with the schema.")
 @click.option(
-    "--subject", required=True, metavar="NAME", help="Subject, such as features-value for the topic features."
+    "--outputs",
+    is_flag=True,
+    help="Register the schemas of the topics that are written in the configured output.format, in their subjects.",
 )
-@click.option("--file", "path", required=True, metavar="PATH", help="File with the schema.")
 @click.option(
     "--type",
     "named_type",
@@ -55,8 +63,9 @@ MAX_FILE_BYTES = 8 << 20
 @json_option
 def register_command(
     source: ConfigSource,
-    subject: str,
-    path: str,
+    subject: str | None,
+    path: str | None,
+    outputs: bool,
     named_type: str | None,
     references: tuple[str, ...],
     dry_run: bool,
@@ -66,7 +75,14 @@ def register_command(
 
     A schema that the subject has already is not registered again. The exit status is 1 if the schema is not compatible.
     """
-    section = source.load().settings.schema_registry
+    settings = source.load().settings
+    if outputs:
+        if subject is not None or path is not None or named_type is not None or references:
+            raise click.UsageError("--outputs takes subjects and schemas from the configuration")
+        return _register_outputs(settings, dry_run=dry_run, as_json=as_json)
+    if subject is None or path is None:
+        raise click.UsageError("give --subject and --file, or --outputs")
+    section = settings.schema_registry
     from forebay.stream.schema_registry.registering import parse_reference, type_of_file
 
     schema_type, text = type_of_file(path, named_type), _read(path)
@@ -77,6 +93,40 @@ def register_command(
     else:
         _print_registration(result)
     return 1 if result.conflicts else 0
+
+
+def _register_outputs(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
+    """Register the schemas of the configured outputs. Return 1 if one is not compatible."""
+    from forebay.stream.output.prediction_format import prediction_subjects
+
+    section = settings.output
+    if section.format == "json":
+        raise ConfigError(
+            "output.format is json, which needs no schema",
+            kind="no_output_schema",
+            remedy='set output.format = "avro" or "protobuf"',
+        )
+    subjects = prediction_subjects(section.format, section.subject_name_strategy, settings.all_prediction_topics())
+    results = run_async(_register_subjects(settings.schema_registry, subjects, dry_run=dry_run))
+    if as_json:
+        echo_json([result.to_dict() | {"dry_run": dry_run} for result in results])
+    else:
+        for result in results:
+            _print_registration(result)
+    return 1 if any(result.conflicts for result in results) else 0
+
+
+async def _register_subjects(
+    section: SchemaRegistrySection, subjects: list[OutputSubject], *, dry_run: bool
+) -> list[Registration]:
+    from forebay.stream.schema_registry.connection import open_registry
+    from forebay.stream.schema_registry.registering import register_schema
+
+    async with open_registry(section) as client:
+        return [
+            await register_schema(client, subject.name, subject.type, subject.text, dry_run=dry_run)
+            for subject in subjects
+        ]
 
 
 async def _register(

@@ -15,6 +15,9 @@ from forebay.stream.cli.output import echo
 
 if TYPE_CHECKING:
     from forebay.schemas.topics import TopicKey
+    from forebay.stream.config.sections import Settings
+    from forebay.stream.core.records import Record, TopicPartition
+    from forebay.stream.decode.value_reader import ValueReader
 
 KINDS = (
     *("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features"),
@@ -61,6 +64,9 @@ def command(
     KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, review, rollouts,
     rollout-switches, shadow-predictions, labels, quality or drift. Only committed records are printed. Does not join a
     consumer group or commit offsets.
+
+    Values in Avro, Protobuf, MessagePack, Arrow and by JSON Schema, and CloudEvents, are shown as JSON; values that cannot be
+    read are shown as bytes, with the reason.
     """
     if since is not None and from_beginning:
         raise click.UsageError("--from-beginning and --since exclude each other")
@@ -68,7 +74,6 @@ def command(
     from forebay.schemas.topics import topic_name
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.dlq.filter import parse_time_range
-    from forebay.stream.kafka.client import client_options
 
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
     name = topic
@@ -78,7 +83,7 @@ def command(
         name = topic_name(settings.topics.prefix, base)
     run_async(
         _tail(
-            client_options(settings.kafka),
+            settings,
             cast("TopicKey", kind),
             name,
             from_beginning=from_beginning,
@@ -91,7 +96,7 @@ def command(
 
 
 async def _tail(
-    options: dict[str, object],
+    settings: Settings,
     kind: TopicKey,
     topic: str,
     *,
@@ -101,23 +106,38 @@ async def _tail(
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
+    from forebay.stream.cli.value_reading import by_source_topic, open_value_reader
     from forebay.stream.core.clock import SystemClock
+    from forebay.stream.kafka.client import client_options
     from forebay.stream.kafka.consumer.topic_reader import TopicReader
-    from forebay.stream.terminal.record_format import as_json as to_json
-    from forebay.stream.terminal.record_format import as_line
 
     shown = 0
-    reader = TopicReader(options, [topic], from_beginning=from_beginning, since_ms=since_ms, clock=SystemClock())
-    async with reader:
+    reader = TopicReader(
+        client_options(settings.kafka), [topic], from_beginning=from_beginning, since_ms=since_ms, clock=SystemClock()
+    )
+    async with reader, open_value_reader(settings) as values:
         if not as_json and sys.stderr.isatty():
             start = "from the beginning" if from_beginning else "from now on" if since_ms is None else "since then"
             echo(f"{topic}: {start}", err=True)
         async for partition, records in reader.polls(idle_timeout_s=timeout_s):
+            for source, of_source in by_source_topic(topic, records).items():
+                await values.resolve(source, of_source)
             for record in records:
-                if as_json:
-                    echo(to_json(partition, record))
-                else:
-                    echo(as_line(kind, partition, record))
+                echo(_shown(values, kind, partition, record, as_json=as_json))
                 shown += 1
                 if shown == limit:
                     return
+
+
+def _shown(
+    values: ValueReader, kind: TopicKey, partition: TopicPartition, record: Record, *, as_json: bool
+) -> str | bytes:
+    """Return the record as a line of text or JSON, with its value as a document if it can be read."""
+    from forebay.stream.cli.value_reading import source_topic
+    from forebay.stream.terminal.record_format import as_json as to_json
+    from forebay.stream.terminal.record_format import as_line
+
+    decoded, read = values.decoded(source_topic(record) or partition.topic, record)
+    if as_json:
+        return to_json(partition, decoded, about=read.about())
+    return as_line(kind, partition, decoded, unread=read.reason)

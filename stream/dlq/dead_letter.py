@@ -11,6 +11,8 @@ import orjson
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind, FailureSpec
 from forebay.stream.core.records import Record, TopicPartition
+from forebay.stream.decode.json_values import to_json
+from forebay.stream.decode.value_reader import F32, JSON, ReadValue
 from forebay.stream.terminal.record_format import bytes_as_text, headers_as_json, with_value
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -107,8 +109,8 @@ class DeadLetter:
         values = (value for other, value in reversed(self.headers) if other.lower() == name)
         return next((_text(value) for value in values), None)
 
-    def to_json(self) -> bytes:
-        """Return the dead letter as a JSON object."""
+    def to_json(self, read: ReadValue | None = None) -> bytes:
+        """Return the dead letter as a JSON object. read: what its value says, if that is not JSON."""
         row = {} if self.source_row is None else {"row": self.source_row}
         document = {
             "topic": self.position.topic,
@@ -131,7 +133,10 @@ class DeadLetter:
             "key": None if self.key is None else bytes_as_text(self.key),
             "headers": headers_as_json(self.headers),
         }
-        return with_value(document, self.value)
+        if read is None:
+            return with_value(document, self.value)
+        decoded = read.reason is None and read.format not in (JSON, F32)
+        return with_value({**document, **read.about()}, to_json(read.document) if decoded else self.value)
 
 
 def parse_dead_letter(partition: TopicPartition, record: Record) -> DeadLetter | None:

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from forebay.stream.core.quantities import quantity
 from forebay.stream.core.time_format import local_date_time, local_day_time
+from forebay.stream.decode.json_values import to_json
+from forebay.stream.decode.value_reader import F32, JSON, ReadValue
 from forebay.stream.dlq.dead_letter import DeadLetter
 from forebay.stream.dlq.replay import ReplayProgress
 from forebay.stream.dlq.replay_plan import SKIP_DESCRIPTIONS, ReplayPlan, SkipReason
@@ -83,8 +85,8 @@ def _middle_cut(text: str, max_chars: int) -> str:
     return text[: max_chars // 3] + "…" + text[-(max_chars - max_chars // 3 - 1) :]
 
 
-def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableType:
-    """Return everything about one dead letter, with at most `max_bytes` bytes of its value."""
+def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int, read: ReadValue | None = None) -> RenderableType:
+    """Return everything about one dead letter, with at most `max_bytes` bytes of its value. read: what the value says."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -125,10 +127,21 @@ def dead_letter_text(dead_letter: DeadLetter, *, max_bytes: int) -> RenderableTy
         if dead_letter.value is None
         else f"{len(dead_letter.value):,} byte{'s'[: len(dead_letter.value) != 1]}"
     )
-    lines, value_format, cut = _value_lines(dead_letter, max_bytes)
+    decoded = None if read is None or read.reason is not None or read.format in (JSON, F32) else read
+    lines, value_format, cut = _value_lines(dead_letter, max_bytes) if decoded is None else _decoded(decoded, max_bytes)
     more = f", the first {max_bytes:,} shown; --max-bytes shows more, --value all" if cut else ""
     table.add_row("value", Text(f"{size}{value_format}{more}"))
+    if read is not None and (unread := read.about().get("unread")) is not None:
+        table.add_row("unread", Text(printable(str(unread)), YELLOW))
     return Group(table, *[Text(line) for line in lines])
+
+
+def _decoded(read: ReadValue, max_bytes: int) -> tuple[list[str], str, bool]:
+    """Return a value in another format than JSON as lines, the name of its format, and whether it was cut."""
+    document = orjson.dumps(orjson.loads(to_json(read.document)), option=orjson.OPT_INDENT_2)
+    schema = "" if read.schema is None else f" with the schema {read.schema}"
+    shown = document[:max_bytes].decode("utf-8", "ignore")
+    return [printable(line) for line in shown.splitlines()], f", {read.format}{schema}", len(document) > max_bytes
 
 
 def _value_lines(dead_letter: DeadLetter, max_bytes: int) -> tuple[list[str], str, bool]:

@@ -27,6 +27,7 @@ from forebay.stream.core.records import Committed, Epoch, Record, TopicPartition
 from forebay.stream.evaluate.class_names import ClassNames, ClassNamesUnreadable
 from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.joins import Joins, Snapshot
+from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.totals import Totals
 from forebay.stream.kafka.producer.commit_failures import CommitWords, FailureLimits
 
@@ -65,6 +66,7 @@ class Evaluator:
     last_step_s: the monotonic time at which the last step began; None before the first.
     is_reconnecting: whether it waits for the cluster.
     waits_for: why nothing is read, while a manifest that is needed cannot be read; None otherwise.
+    documents: reads predictions in other formats than JSON; None if no registry is configured.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class Evaluator:
         clock: Clock,
         commit_interval_s: float,
         revoke_timeout_s: float,
+        documents: PredictionDocuments | None = None,
     ) -> None:
+        self._documents = documents
         self.joins = joins
         self.totals = Totals()
         self._names = names
@@ -127,6 +131,11 @@ class Evaluator:
         if epoch is None or positions is None:
             await asyncio.sleep(0)
             return
+        if self._documents is not None:
+            topics = self.joins.prediction_topics()
+            await self._documents.resolve(polled, topics, lambda: not self._stopping and self._source.epoch == epoch)
+            if self._stopping or self._source.epoch != epoch:
+                return  # they will be read again
         parsed = self.joins.parse(polled)
         for columns in parsed.predictions_by_version():
             self._names.learn(columns.ref, columns.class_names, columns.num_classes)

@@ -204,6 +204,10 @@ class Joins:
 
     # ---- input
 
+    def prediction_topics(self) -> Collection[str]:
+        """Return the topics of predictions."""
+        return self._layout.prediction_topics()
+
     def parse(self, polled: Mapping[TopicPartition, Sequence[Record]]) -> Parsed:
         """Parse what was polled."""
         predictions, labels, shadows, next_offsets = {}, {}, {}, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -12,6 +12,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Record, Unreadable
 from forebay.stream.evaluate.columns import Blocks, PredictionColumns, Scores
 from forebay.stream.evaluate.join_hash import hashes_of, key_and_time_bytes, position_bytes
+from forebay.stream.evaluate.prediction_documents import NotAPrediction, PredictionDocuments
 from forebay.stream.evaluate.refusals import Reason, Refusal
 from forebay.stream.evaluate.slice_values import SliceValues
 from forebay.stream.quality.keys import Task
@@ -63,6 +64,7 @@ class PredictionParser:
     slices: the slices to read from the field `slices`; None if none are configured.
     max_future_ms: a prediction whose event time is further than this ahead of its record's is refused.
     blocks: returns the block of each routing key.
+    documents: reads values in other formats than JSON; None if there are none.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class PredictionParser:
         slices: SliceValues | None,
         max_future_ms: int,
         blocks: Callable[[Sequence[bytes]], Blocks],
+        documents: PredictionDocuments | None = None,
     ) -> None:
+        self._documents = documents
         self._join_by = join_by
         self._slices = slices
         self._max_future_ms = max_future_ms
@@ -99,7 +103,9 @@ class PredictionParser:
         if record.value is None:
             return _refusal(record, Reason.TOMBSTONE, "the record has no value")
         try:
-            value = orjson.loads(record.value)
+            value: Any = orjson.loads(record.value) if self._documents is None else self._documents.read(record)
+        except NotAPrediction as error:
+            return _refusal(record, Reason.NOT_JSON, str(error))
         except ValueError:
             return _refusal(record, Reason.NOT_JSON, "the value is not JSON")
         try:

@@ -22,6 +22,7 @@ from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.log_lines import EVALUATOR_READY_LINE
 from forebay.stream.core.stop_request import StopRequest
+from forebay.stream.decode.formats.factories import check_libraries
 from forebay.stream.evaluate.admin import EvaluatorAdmin
 from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.class_names import ClassNames, manifest_names
@@ -29,6 +30,7 @@ from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.evaluator import Evaluator
 from forebay.stream.evaluate.joins import Joins
 from forebay.stream.evaluate.label_parser import LabelParser
+from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.prediction_parser import PredictionParser
 from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.evaluate.shadow_parser import ShadowParser
@@ -50,6 +52,7 @@ from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer, TransactionSettings, connect
 from forebay.stream.kafka.producer.transaction import Transaction
+from forebay.stream.schema_registry.connection import connect_registry
 
 log = logging.getLogger("forebay.evaluate")
 
@@ -67,6 +70,8 @@ class EvaluatorService:
                 remedy="set evaluate.enabled = true for all of Forebay, and run `forebay topics create`, which creates the "
                 "topics labels and quality",
             )
+        if settings.output.format != "json":
+            check_libraries(settings.output.format)
         self._settings = settings
         self._clock = clock
         delivery = settings.delivery
@@ -85,7 +90,9 @@ class EvaluatorService:
         stop = StopRequest()
         stop.listen(loop)
         layout = await self._find_layout(stop)
-        evaluator = self._evaluator(layout)
+        section = self._settings.schema_registry
+        registry = connect_registry(section, clock=self._clock) if section.urls else None
+        evaluator = self._evaluator(layout, None if registry is None else PredictionDocuments(registry.client))
         admin = EvaluatorAdmin(self._settings, evaluator, clock=self._clock)
         producer = self._producer(layout)
         source = self._source(layout, evaluator)
@@ -109,6 +116,8 @@ class EvaluatorService:
             await source.stop(timeout_s=STOP_TIMEOUT_S)
             await producer.stop(timeout_s=STOP_TIMEOUT_S)
             await admin.stop()
+            if registry is not None:
+                await registry.close()
 
     async def _work(self, stop: StopRequest, evaluator: Evaluator, *, admin: EvaluatorAdmin, source: Source) -> None:
         lag = LagPoller(source, admin.record_lag, clock=self._clock)
@@ -145,7 +154,7 @@ class EvaluatorService:
         await stop.unless_requested(require(Role.EVALUATOR, self._settings))
         return await stop.unless_requested(find_layout(self._settings))
 
-    def _evaluator(self, layout: Layout) -> Evaluator:
+    def _evaluator(self, layout: Layout, documents: PredictionDocuments | None) -> Evaluator:
         settings, section = self._settings, self._settings.evaluate
         slices = SliceValues(section.slices, max_values=section.max_slice_values) if section.slices else None
         names = ClassNames(manifest_names(_repositories(settings)), clock=self._clock)
@@ -160,7 +169,11 @@ class EvaluatorService:
                 max_future_ms=section.max_future_s * 1000,
             ),
             prediction_parser=PredictionParser(
-                section.join_by, slices=slices, max_future_ms=section.max_future_s * 1000, blocks=key_blocks
+                section.join_by,
+                slices=slices,
+                max_future_ms=section.max_future_s * 1000,
+                blocks=key_blocks,
+                documents=documents,
             ),
             label_parser=LabelParser(section.join_by, slices=slices, max_future_ms=section.max_future_s * 1000),
             shadow_parser=ShadowParser(section.join_by, max_future_ms=section.max_future_s * 1000, blocks=key_blocks),
@@ -174,6 +187,7 @@ class EvaluatorService:
             clock=self._clock,
             commit_interval_s=section.commit_interval_ms / 1000,
             revoke_timeout_s=settings.delivery.revoke_timeout_ms / 1000,
+            documents=documents,
         )
 
     def _connect(self, evaluator: Evaluator, source: Source, producer: OutputProducer, layout: Layout) -> None:

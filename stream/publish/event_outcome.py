@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,7 @@ from forebay.schemas import headers as names
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition
+from forebay.stream.decode.value_reader import ValueReader
 from forebay.stream.kafka.consumer.topic_reader import TopicReader
 from forebay.stream.publish.publish_job import PublishedEvent
 
@@ -25,9 +27,15 @@ class EventOutcome:
 
 
 class OutcomeReader:
-    """Reads new predictions and dead letters. Create it before the event is published."""
+    """Reads new predictions and dead letters. Create it before the event is published.
 
-    def __init__(self, reader: TopicReader, *, predictions: str, clock: Clock) -> None:
+    values: reads predictions in other formats than JSON; None if there are none.
+    """
+
+    def __init__(
+        self, reader: TopicReader, *, predictions: str, clock: Clock, values: ValueReader | None = None
+    ) -> None:
+        self._values = values
         self._predictions: Final = predictions
         self._clock: Final = clock
         self._polls: Final = reader.polls(idle_timeout_s=None, ticks=True)
@@ -37,7 +45,7 @@ class OutcomeReader:
         deadline_s = self._clock.monotonic_s() + timeout_s
         async for partition, records in self._polls:
             predicted = partition.topic == self._predictions
-            for record in records:
+            for record in await self._decoded(partition.topic, records) if predicted else records:
                 if answered_event(record, predicted=predicted) == (topic, event.partition, event.offset):
                     return EventOutcome(predicted, partition, record)
             if self._clock.monotonic_s() >= deadline_s:
@@ -47,6 +55,12 @@ class OutcomeReader:
             kind="no_answer",
             remedy="check that a worker runs and reads this topic; `forebay check` checks the rest",
         )
+
+    async def _decoded(self, topic: str, records: Sequence[Record]) -> Sequence[Record]:
+        if self._values is None:
+            return records
+        await self._values.resolve(topic, records)
+        return [self._values.decoded(topic, record)[0] for record in records]
 
 
 def answered_event(record: Record, *, predicted: bool) -> tuple[str, int, int] | None:

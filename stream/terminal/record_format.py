@@ -21,8 +21,11 @@ _SHOWN_VALUES: Final = 6
 _NOT_EXPECTED: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, struct.error)
 
 
-def as_line(kind: TopicKey, partition: TopicPartition, record: Record) -> str:
-    """Return one line of text without control characters, whatever the record contains."""
+def as_line(kind: TopicKey, partition: TopicPartition, record: Record, *, unread: str | None = None) -> str:
+    """Return one line of text without control characters, whatever the record contains.
+
+    unread: why the value cannot be read, if it cannot.
+    """
     headers = {name.lower(): value or b"" for name, value in record.headers}
     if isinstance(record, Unreadable):
         rest = f"(cannot be read) {record.description}  {_bytes(record.value)}"
@@ -30,12 +33,15 @@ def as_line(kind: TopicKey, partition: TopicPartition, record: Record) -> str:
     try:
         rest = _LINES[kind](record, headers)
     except _NOT_EXPECTED:
-        rest = f"(unexpected content) key {_bytes(record.key)}  {_bytes(record.value)}"
+        why = "unexpected content" if unread is None else shortened(unread)
+        rest = f"({why}) key {_bytes(record.key)}  {_bytes(record.value)}"
     return printable(f"{local_time(record.timestamp)}  {partition.partition}@{record.offset}  {rest}")
 
 
-def as_json(partition: TopicPartition, record: Record) -> bytes:
+def as_json(partition: TopicPartition, record: Record, *, about: Mapping[str, object] = MappingProxyType({})) -> bytes:
     """Return a JSON object with the record's position, key, headers and value (in base64 if it is not JSON).
+
+    about: further fields, such as the format of the value.
 
     For records that cannot be read, `unreadable` holds the reason, the last offset and the number of records.
     """
@@ -46,6 +52,7 @@ def as_json(partition: TopicPartition, record: Record) -> bytes:
         "timestamp": record.timestamp,
         "key": None if record.key is None else bytes_as_text(record.key),
         "headers": headers_as_json(record.headers),
+        **about,
     }
     if isinstance(record, Unreadable):
         document |= {
@@ -88,7 +95,7 @@ def _prediction(record: Record, headers: Mapping[str, bytes]) -> str:
     output = f"{answer}{percentage}  {scores}" if answer is not None else scores
     source = value["source"]
     place = f"{source['topic']} {source['partition']}@{source['offset']}"
-    if "window" in value:
+    if value.get("window"):
         place = f"{value['window']['events']} events of {place}"
     abstained = f"  abstains: {value['reason']}" if value.get("decision") == "abstain" else ""
     return f"{value['id']}  →  {output}{abstained}  {value['model']} v{value['version']}  from {place}"
@@ -198,6 +205,8 @@ def _event(record: Record, headers: Mapping[str, bytes]) -> str:
         event_id = headers.get(names.ID, record.key or b"").decode("utf-8", "replace")
         return f"{key}id {event_id}  float32 {_numbers(values)}"
     value = _object(data)
+    if "id" not in value or ("features" not in value and "input" not in value):
+        return f"{key}{shortened(orjson.dumps(value).decode())}"
     features = value["features"] if "features" in value else value["input"]
     return f"{key}id {value['id']}  {shortened(orjson.dumps(features).decode())}"
 
@@ -237,8 +246,11 @@ def _numbers(values: Sequence[float]) -> str:
 def _bytes(value: bytes | None) -> str:
     if value is None:
         return "(none)"
-    text = value[: 4 * _SHOWN_CHARS].decode("utf-8", "backslashreplace")
-    return shortened(text) + (f" ({len(value):,} bytes)" if len(value) > 4 * _SHOWN_CHARS else "")
+    head = value[: 4 * _SHOWN_CHARS]
+    size = f" ({len(value):,} bytes)" if len(value) > 4 * _SHOWN_CHARS else ""
+    if b"\0" in head:
+        return f"0x{shortened(head.hex())}{size or f' ({len(value):,} bytes)'}"
+    return shortened(head.decode("utf-8", "backslashreplace")) + size
 
 
 def bytes_as_text(value: bytes) -> str:

@@ -143,3 +143,22 @@ def test_a_registry_has_to_be_configured(
 ) -> None:
     monkeypatch.delenv("FOREBAY_SCHEMA_REGISTRY__URLS")
     assert "set schema_registry.urls" in run(capsys, "list", status=2)
+
+
+def test_the_schemas_of_outputs_are_registered_in_their_subjects(
+    stub: StubRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "output.format is json" in run(capsys, "register", "--outputs", status=2)
+    monkeypatch.setenv("FOREBAY_OUTPUT__FORMAT", "protobuf")
+    monkeypatch.setenv("FOREBAY_DECISION__REVIEW_FROM", "0.4")
+    monkeypatch.setenv("FOREBAY_DECISION__REVIEW_TO", "0.6")
+    assert "predictions-value: the schema is compatible; nothing" in run(capsys, "register", "--outputs", "--dry-run")
+    assert not stub.subjects
+    results = run_json(capsys, "register", "--outputs")
+    assert [result["subject"] for result in results] == ["predictions-value", "review-value"] == list(stub.subjects)
+    assert "predictions-value has this schema already" in run(capsys, "register", "--outputs")
+    stub.incompatible = ["READER_FIELD_MISSING_DEFAULT_VALUE"]
+    monkeypatch.setenv("FOREBAY_OUTPUT__FORMAT", "avro")
+    assert "READER_FIELD_MISSING" in run(capsys, "register", "--outputs", status=1)
+    for wrong in (["--outputs", "--subject", "s"], ["--subject", "s"]):
+        assert "--outputs" in run(capsys, "register", *wrong, status=2)
