@@ -1,4 +1,4 @@
-"""Predictions in Avro and Protobuf are parsed as those in JSON, and a registry that is away is waited for."""
+"""Predictions in Avro and Protobuf are parsed like those in JSON, also after the registry was unreachable."""
 
 from __future__ import annotations
 
