@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import attrgetter, methodcaller
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -43,6 +43,7 @@ _MAX_PLANS: Final = 10_000
 _MAX_TRIED: Final = 3
 """The number of records that are tried to learn where the events of a topic have their features."""
 
+_FIRST_BYTE: Final = itemgetter(0)
 _KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
@@ -162,7 +163,7 @@ class FormattedTopicDecoder:
         if choice.start:
             is_same = all(map(methodcaller("startswith", prefix), map(_VALUE, records)))
         else:
-            is_same = choice.is_raw or not any(record.value.startswith(b"\0") for record in records)  # type: ignore[union-attr]
+            is_same = choice.is_raw or 0 not in set(map(_FIRST_BYTE, map(_VALUE, records)))
         return choice if is_same else None
 
     def _decode_group(

@@ -6,6 +6,7 @@ Shapes: B documents.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -29,15 +30,29 @@ def lookup(document: object, path: Path) -> object:
 
 def columns_of_documents(documents: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> dict[Path, Column]:
     """Return a column for each path. documents: one for each payload, empty for suspects."""
+    by_parent: dict[Path, list[str]] = {}
+    for path in dict.fromkeys(paths):
+        by_parent.setdefault(path[:-1], []).append(path[-1] if path else "")
     columns: dict[Path, Column] = {}
-    for path in paths:
-        if len(path) == 1:
-            name = path[0]
-            values = [document.get(name) for document in documents]
-        else:
-            values = [lookup(document, path) for document in documents]
-        columns[path] = column_of_values(values)
+    for parent, names in by_parent.items():
+        objects = documents if not parent else [lookup(document, parent) for document in documents]
+        if not parent and names == [""] and () in paths:
+            columns[()] = column_of_values(list(documents))
+            continue
+        for name, values in zip(names, _fields(objects, names), strict=True):
+            columns[*parent, name] = column_of_values(values)
     return columns
+
+
+def _fields(objects: Sequence[Any], names: Sequence[str]) -> Sequence[list[Any]]:
+    """Return the values of each field, None where it is absent."""
+    if len(names) > 1 and set(map(type, objects)) == {dict}:
+        try:
+            return [list(values) for values in zip(*map(itemgetter(*names), objects), strict=True)]
+        except KeyError:
+            pass  # some are absent
+        return [[one.get(name) for one in objects] for name in names]
+    return [[one.get(name) if type(one) is dict else lookup(one, (name,)) for one in objects] for name in names]
 
 
 def column_of_values(values: list[Any]) -> Column:

@@ -6,7 +6,7 @@ Shapes: B payloads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.document_columns import columns_of_documents
 from forebay.stream.decode.formats.payload import MAX_DEPTH, NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
+
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 class MessagePackFormat:
@@ -43,15 +45,14 @@ class MessagePackFormat:
         return document
 
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
-        """Return the columns of a poll. Documents that are nested more deeply than usual are suspects."""
+        """Return the columns of a poll."""
         decode = self._decode
         documents: list[dict[str, Any]] = []
         suspects_B = np.zeros(len(values), dtype=np.bool_)
         for index, value in enumerate(values):
             try:
                 document = decode(value[start:] if start else value)
-                if _may_be_deep(document):
-                    check_depth(document)
+                check_depth(document)
             except Exception:  # the exact path finds the reason
                 suspects_B[index] = True
                 document = {}
@@ -63,21 +64,15 @@ def _refuse_extension(code: int, data: memoryview) -> object:
     raise ValueError(f"the extension type {code} with {len(data)} bytes is not supported")
 
 
-def _may_be_deep(document: dict[str, Any]) -> bool:
-    return any(
-        type(value) is dict or (type(value) is list and value and type(value[0]) in (list, dict))
-        for value in document.values()
-    )
-
-
 def check_depth(document: object) -> None:
-    """Raise InvalidPayload if a document is nested more deeply than MAX_DEPTH, or if a time has no offset."""
+    """Raise InvalidPayload if a document is nested more deeply than MAX_DEPTH."""
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for part in level:
-            children = part.values() if isinstance(part, dict) else part
-            inner += [child for child in children if isinstance(child, dict | list)]
+            children = part.values() if type(part) is dict else part
+            if not _CONTAINERS.isdisjoint(map(type, children)):
+                inner += [child for child in children if type(child) in _CONTAINERS]
         if not inner:
             return
         level = inner
