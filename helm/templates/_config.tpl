@@ -4,7 +4,7 @@
 {{- $pairs := list -}}
 {{- range $key, $value := . -}}
 {{- if not (kindIs "invalid" $value) -}}
-{{- $pairs = append $pairs (printf "%s = %s" $key (include "forebay.toml.value" $value)) -}}
+{{- $pairs = append $pairs (printf "%s = %s" (regexMatch "^[A-Za-z0-9_-]+$" $key | ternary $key (toJson $key)) (include "forebay.toml.value" $value)) -}}
 {{- end -}}
 {{- end -}}
 {{ printf "{ %s }" (join ", " $pairs) }}
