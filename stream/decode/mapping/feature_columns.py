@@ -50,7 +50,7 @@ class FeatureColumns:
             paths = sources.fields.get(feature.name) or ((*sources.features, feature.name),)
             self._features.append((feature, column, paths))
             column += len(feature.columns)
-        # Where others apply to events without `features`, at least one feature has to be there to show that it is present.
+        # Where others apply to events without `features`, at least one feature has to be present.
         self._inner: list[Path] = [
             paths[0]
             for feature, _, paths in self._features
