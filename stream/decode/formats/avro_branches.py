@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from forebay.stream.decode.formats.avro_cursor import Cursor, Ints
 from forebay.stream.decode.formats.avro_steps import MAX_INTEGERS, Step, run_all
+
+_NOT_TAGS: Final = np.uint8(0xFD)
 
 MAX_BLOCKS: Final = 16
 """Limit of the blocks of an array or a map that is skipped. Writers write one."""
@@ -46,29 +48,29 @@ class Union:
 
 @dataclass(slots=True)
 class NullableNumber:
-    """A union of null and a float or double that is asked for. tag, null_tag: the bytes of the two branches."""
+    """A union of null and a float or double that is asked for. tag, null_tag: the bytes of the two branches, 0 and 2."""
 
     slot: int
     dtype: str
     width: int
     tag: int
     null_tag: int
+    _widths: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._widths = np.ones(256, dtype=np.int64)
+        self._widths[self.tag] += self.width
 
     def run(self, cursor: Cursor) -> None:
-        poll = cursor.poll
-        tags = cursor.read_bytes()
-        present = tags == self.tag
-        values = poll.gather(cursor.pos, self.width).view(self.dtype)
-        if present.all():
-            poll.write(self.slot, cursor.rows, values)
-            cursor.move(self.width)
-            return
-        known = present | (tags == self.null_tag)
-        if not known.all():
-            poll.suspect(cursor.rows, ~known)
-        values[~present] = 0  # the bytes at nulls may be numbers that overflow or signal
-        poll.write(self.slot, cursor.rows, values, present)
-        cursor.move(present * np.int64(self.width))
+        poll, pos = cursor.poll, cursor.pos
+        tags = poll.u8[pos]
+        values = poll.gather(pos + 1, self.width).view(self.dtype)
+        if (tags & _NOT_TAGS).any():
+            poll.suspect(cursor.rows, tags & _NOT_TAGS != 0)
+        missing = tags == self.null_tag
+        values[missing] = 0  # the bytes at nulls may be numbers that overflow or signal
+        poll.write(self.slot, cursor.rows, values, missing)
+        cursor.move(self._widths[tags])
 
 
 @dataclass(slots=True)

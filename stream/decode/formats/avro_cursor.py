@@ -10,7 +10,6 @@ Shapes: B payloads of the poll, R payloads that a cursor covers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -68,13 +67,13 @@ class Poll:
     )
 
     def __init__(self, values: Sequence[bytes], start: int) -> None:
-        lengths = list(map(len, values))
+        lengths = np.fromiter(map(len, values), dtype=np.int64, count=len(values))
         self.data = b"".join((*values, bytes(PADDING)))
         self.size = len(self.data)
         self.u8 = np.frombuffer(self.data, dtype=np.uint8)
         self.start = start
-        self.stride = lengths[0] if lengths and min(lengths) == max(lengths) else 0
-        self.end_B: Ints = np.fromiter(accumulate(lengths), dtype=np.int64, count=len(lengths))
+        self.stride = int(lengths[0]) if len(lengths) and lengths.min() == lengths.max() else 0
+        self.end_B: Ints = lengths.cumsum()
         self.suspects_B: Bools = np.zeros(len(lengths), dtype=np.bool_)
         self.items_left = MAX_POLL_ITEMS
         self.calls = 0
@@ -119,20 +118,20 @@ class Poll:
         """Mark all payloads of `rows`."""
         self.suspects_B[slice(None) if rows is None else rows] = True
 
-    def write(self, slot: int, rows: Ints | None, values: NDArray[Any], present: Bools | None = None) -> None:
-        """Set the values of a column. present: which are not null; None if all are."""
+    def write(self, slot: int, rows: Ints | None, values: NDArray[Any], missing: Bools | None = None) -> None:
+        """Set the values of a column. missing: which are null; None if none is."""
         size = len(self.end_B)
         if rows is None:
             self._columns[slot] = values
-            if present is not None:
-                self._missing[slot] = ~present
+            if missing is not None:
+                self._missing[slot] = missing
             return
         if slot not in self._columns:
             empty = np.empty if values.dtype == object else np.zeros  # empty objects are None
             self._columns[slot] = empty((size, *values.shape[1:]), dtype=values.dtype)
             self._missing[slot] = np.ones(size, dtype=np.bool_)
         self._columns[slot][rows] = values
-        self._missing[slot][rows] = False if present is None else ~present
+        self._missing[slot][rows] = False if missing is None else missing
 
     def column(self, slot: int) -> Column:
         """Return a column. One that was never written has only missing values."""
