@@ -26,6 +26,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _drift(settings)
     yield from _topics(settings)
     yield from _topics_with_formats(settings)
+    yield from _formats_with_schemas(settings)
     yield from _output_format(settings)
     yield from _login(settings.kafka)
     yield from _tls(settings.kafka)
@@ -192,6 +193,16 @@ def _output_format(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(
             ("schema_registry.urls", "output.format"), f"must be set with output.format {name}, whose schema it has"
         )
+
+
+def _formats_with_schemas(settings: Settings) -> Iterator[Conflict]:
+    if settings.schema_registry.urls:
+        return
+    for key, names in (("input.format", [settings.input.format]), ("input.formats", settings.input.formats.values())):
+        for name in sorted({"protobuf", "json-schema"}.intersection(names)):
+            yield Conflict(
+                (key, "schema_registry.urls"), f"needs schema_registry.urls: only a registry has schemas of {name}"
+            )
 
 
 def _login(kafka: KafkaSection) -> Iterator[Conflict]:

@@ -61,6 +61,8 @@ def test_the_environment_has_json() -> None:
         ('format = "xml"', 'input.format = "xml" (FILE:2): must be "auto", "json"'),
         ("formats.features = 'jsonn'", 'input.formats, features = "jsonn" (FILE:2): must be one of auto, json'),
         ("formats.other = 'json'", "must not contain 'other': it is not in input.topics (features)"),
+        ("format = 'protobuf'", "needs schema_registry.urls: only a registry has schemas of protobuf"),
+        ("formats.features = 'json-schema'", "needs schema_registry.urls: only a registry has schemas of json-schema"),
         ("mappings.other.id = 'key'", "must not contain 'other': it is not in input.topics (features)"),
         (
             "[input.mapping]\nid = 'order.id'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Final, NamedTuple, cast
 
 from forebay.schemas.errors import ConfigError
@@ -20,28 +20,29 @@ _PACKAGE: Final = "forebay.stream.decode.formats"
 
 
 class _Place(NamedTuple):
-    """Where a format is implemented. extra: what to install for its libraries."""
+    """Where a format is implemented. extra: what to install for its library."""
 
     module: str
     name: str
     extra: str | None = None
+    library: str | None = None
 
 
 _BY_SCHEMA_TYPE: Final[Mapping[str, _Place]] = MappingProxyType(
     {
-        "AVRO": _Place("avro", "AvroFormat", "avro"),
-        "PROTOBUF": _Place("protobuf", "ProtobufFormat", "protobuf"),
-        "JSON": _Place("json_schema", "JsonSchemaFormat", "json-schema"),
+        "AVRO": _Place("avro", "AvroFormat", "avro", "fastavro"),
+        "PROTOBUF": _Place("protobuf", "ProtobufFormat", "protobuf", "google.protobuf"),
+        "JSON": _Place("json_schema", "JsonSchemaFormat", "json-schema", "jsonschema_rs"),
     }
 )
 _UNFRAMED: Final[Mapping[str, _Place]] = MappingProxyType(
     {
         "msgpack": _Place("msgpack", "MessagePackFormat"),
-        "image": _Place("image", "ImageFormat", "images"),
-        "arrow": _Place("arrow", "ArrowFormat", "arrow"),
+        "image": _Place("image", "ImageFormat", "images", "PIL"),
+        "arrow": _Place("arrow", "ArrowFormat", "arrow", "pyarrow"),
     }
 )
-_UNFRAMED_AVRO: Final = _Place("avro_unframed", "UnframedAvroFormat", "avro")
+_UNFRAMED_AVRO: Final = _Place("avro_unframed", "UnframedAvroFormat", "avro", "fastavro")
 _BY_FORMAT: Final[Mapping[str, _Place]] = MappingProxyType(
     {
         **_UNFRAMED,
@@ -57,10 +58,10 @@ def check_libraries(format_name: str) -> None:
     place = _BY_FORMAT.get(format_name)
     if place is not None:
         try:
-            import_module(f"{_PACKAGE}.{place.module}")
+            _module(place)
         except ImportError as error:
             raise ConfigError(
-                f"input.format {format_name} needs a library that is not installed: {error}",
+                f"the format {format_name} needs a library that is not installed: {error}",
                 kind="missing_library",
                 remedy=None if place.extra is None else install_hint(place.extra),
             ) from None
@@ -108,9 +109,16 @@ def build_unframed_avro(schemas: Sequence[str], reader: str | None, store: Schem
     return cast("Format", factory(schemas, reader, store))
 
 
+def _module(place: _Place) -> ModuleType:
+    """Import the module of a format. Raises ImportError if it or its library is missing."""
+    if place.library is not None:
+        import_module(place.library)  # some modules import it only when they read a payload
+    return import_module(f"{_PACKAGE}.{place.module}")
+
+
 def _load(place: _Place, kind: FailureKind) -> type:
     try:
-        module = import_module(f"{_PACKAGE}.{place.module}")
+        module = _module(place)
     except ImportError as error:
         hint = "" if place.extra is None else f"; {install_hint(place.extra)}"
         raise InvalidPayload(kind, f"the format needs a library that is not installed: {error}{hint}"[:300]) from None
