@@ -12,7 +12,7 @@ import pytest
 
 from tests.brokers.resolve import Broker
 from tests.worker.echo import NUM_FEATURES, feature_hash
-from tests.worker.harness import WorkerGroup, kinds
+from tests.worker.harness import WorkerGroup, kinds, total
 
 JULY = 1_372_636_800_000
 NUM_ROUNDS = 40
@@ -121,3 +121,33 @@ async def test_formats_alternate_in_a_topic_and_a_mapping_reads_another(worker_g
             and document["source"]["partition"] == partition
         ]
         assert offsets == sorted(offsets)
+
+
+async def test_windows_take_mapped_events_by_their_key_and_time(worker_group: WorkerGroup) -> None:
+    await worker_group.create_for_windows(partitions=1)
+    events = [
+        {"user": user, "at_us": (JULY + 100 * number) * 1000, "row": [float(number)] * NUM_FEATURES}
+        for number in range(20)
+        for user in ("a", "b")
+    ]
+    last = {"user": "a", "at_us": (JULY + 5_000) * 1000, "row": [0.0] * NUM_FEATURES}  # closes the other windows
+    mapping = {
+        "id": "position",
+        "timestamp": "field:at_us",
+        "timestamp_unit": "us",
+        "key": "field:user",
+        "features": "row",
+    }
+    worker = worker_group.start(
+        mode="windows",
+        window={"kind": "tumbling", "size_ms": 1_000, "max_out_of_orderness_ms": 0},
+        input={"format": "msgpack", "mapping": mapping},
+    )
+    await worker_group.send([[msgspec.msgpack.encode(event) for event in [*events, last]]])
+    await worker_group.settled()
+    assert await worker.stop() == 0, worker.log
+    assert total(await worker_group.outputs("outcome-deltas"), outcome="accepted") == len(events) + 1
+    windows = [orjson.loads(record.value) for record in await worker_group.outputs("predictions")]
+    assert {(one["id"], one["window"]["events"]) for one in windows} == {
+        (f"{user}|{JULY + start}|{JULY + start + 1_000}", 10) for user in ("a", "b") for start in (0, 1_000)
+    }
