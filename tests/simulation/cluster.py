@@ -18,7 +18,7 @@ from forebay.stream.core.records import Committed, TopicPartition
 from tests.simulation.audit import Audit
 from tests.simulation.faults import Kind
 from tests.simulation.group import Group, Reply
-from tests.simulation.partition_log import Fetched, PartitionLog
+from tests.simulation.partition_log import Fetched, Headers, PartitionLog
 from tests.simulation.transactions import TransactionalId, TransactionCoordinator
 from tests.simulation.world import World
 
@@ -31,7 +31,14 @@ Handler = Callable[[Any, Reply], None]
 
 
 class SimulatedCluster:
-    """The cluster. partitions: the number of partitions of each input and output topic; inputs: the input topics."""
+    """The cluster. partitions: the number of partitions of each input and output topic; inputs: the input topics.
+
+    input_headers: of all events that are published.
+    registry: of schemas, if the simulation has one (see `schemas`).
+    """
+
+    input_headers: Headers = ()
+    registry: object = None
 
     def __init__(self, world: World, partitions: Mapping[str, int], inputs: tuple[str, ...]) -> None:
         self.world = world
@@ -69,7 +76,9 @@ class SimulatedCluster:
     ) -> list[int]:
         """Append input records, (key, value) each, and return their offsets. writer: as for `PartitionLog.append`."""
         log = self.logs[partition]
-        offsets = [log.append(self.world.wall_ms(), key, value, writer=writer) for key, value in records]
+        offsets = [
+            log.append(self.world.wall_ms(), key, value, self.input_headers, writer=writer) for key, value in records
+        ]
         self.notify()
         return offsets
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.simulation.faults import CODES, COMMIT_KINDS, Effect, Fault, Kind
 from tests.simulation.lanes import LANES_WITH_ROLLOUTS, ONE_LANE_OF_WINDOWS, THREE_LANES
 from tests.simulation.rollouts import VERSIONS
+from tests.simulation.schemas import ALL, SchemaSimulation
 from tests.simulation.simulation import NAMES, CarelessSimulation, Simulation
 from tests.simulation.world import START_S, SimulationError
 
@@ -238,6 +239,27 @@ class WindowsMachine(WorkerMachine):
         return Simulation(seed, ONE_LANE_OF_WINDOWS)
 
 
+class SchemasMachine(WorkerMachine):
+    """Two workers whose events have schemas of a registry."""
+
+    name = "schemas"
+
+    def make(self, seed: int) -> Simulation:
+        return SchemaSimulation(seed)
+
+    @rule(is_up=st.booleans(), for_s=SECONDS)
+    def switch_registry(self, is_up: bool, for_s: float) -> None:
+        assert isinstance(self.simulation, SchemaSimulation)
+        self.simulation.registry.is_up = is_up
+        self._step(for_s)
+
+    @rule(registered=st.frozensets(st.sampled_from(sorted(ALL))), for_s=SECONDS)
+    def register(self, registered: frozenset[int], for_s: float) -> None:
+        assert isinstance(self.simulation, SchemaSimulation)
+        self.simulation.registry.registered |= registered
+        self._step(for_s)
+
+
 class CarelessMachine(WorkerMachine):
     """Two members whose application commits all that it has read, whatever has become of the group meanwhile."""
 
@@ -248,5 +270,6 @@ class CarelessMachine(WorkerMachine):
 
 
 MACHINES: Final = {
-    machine.name: machine for machine in (WorkerMachine, WindowsMachine, LanesMachine, RolloutsMachine, CarelessMachine)
+    machine.name: machine
+    for machine in (WorkerMachine, WindowsMachine, LanesMachine, RolloutsMachine, SchemasMachine, CarelessMachine)
 }

@@ -22,6 +22,7 @@ from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLette
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.schema_admission import SchemaAdmission
 from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from tests.simulation.cluster import SimulatedCluster
@@ -201,8 +202,12 @@ class Member:
                 producer=self.producer,
                 windows=self.windows,
                 rollouts=None if self._rollouts is None else self._rollouts.rollouts(self._emitters),
+                schemas=self._admission(),
             )
         )
+
+    def _admission(self) -> SchemaAdmission | None:
+        return None
 
     def _build_edge(self, on_revoked: Callable[[], Awaitable[None]], backoff: Backoff) -> None:
         """Build the parts that talk to Kafka."""
