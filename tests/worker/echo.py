@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck
-from forebay.models.artefacts.signature import Signature
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.artefacts.window_input import WindowInput
 from forebay.models.backends.protocol import Model, Scores
 from forebay.schemas.errors import ForebayError
@@ -60,13 +60,25 @@ class HashModel:
         `flag` exists.
     flag: with a flag, the mode hang also applies only while the file exists.
     width: number of features.
+    features: named features instead, each as in a manifest.
     """
 
     version = 1
 
-    def __init__(self, mode: str, flag: Path | None = None, *, name: str = ALONE, width: int = NUM_FEATURES) -> None:
+    def __init__(
+        self,
+        mode: str,
+        flag: Path | None = None,
+        *,
+        name: str = ALONE,
+        width: int = NUM_FEATURES,
+        features: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self.name = name
         self.signature = self._signature(width)
+        if features:
+            named = tuple(Feature(**feature) for feature in features)
+            self.signature = Signature(named, (len(named),), "regression", 1)
         self._mode = mode
         self._flag = flag
 

@@ -30,7 +30,7 @@ from tests.worker.structured_log import LogLine, read_log
 READY_TIMEOUT_S = 90.0
 """The limit of waits, which end as soon as possible. It is long, for busy machines."""
 OUTPUTS = ("predictions", "dead-letters", "outcome-deltas")
-OF_THE_MODEL = ("mode", "flag", "width")
+OF_THE_MODEL = ("mode", "flag", "width", "features")
 """What describes a model for tests (see `echo`) and is not a setting."""
 
 
@@ -171,7 +171,7 @@ class WorkerGroup:
         """Start a worker.
 
         mode, flag: of the only model (see `echo`).
-        models: several models instead: the entry of each in [[models]], with its mode, flag and width for `echo`.
+        models: several models instead: the entry of each in [[models]], with its mode, flag, width and features for `echo`.
         clock: how its wall time jumps (see `echo`).
         The other arguments are settings that override those of tests.
         """
