@@ -11,8 +11,8 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from forebay.stream.admin.health import Verdict
-from forebay.stream.admin.responses import json_response, page_response, probe
-from forebay.stream.admin.server import AdminServer
+from forebay.stream.admin.responses import json_response
+from forebay.stream.admin.role_admin import RoleAdmin
 from forebay.stream.aggregate.alert_state import RuleKey
 from forebay.stream.aggregate.drift_monitor import DriftMonitor
 from forebay.stream.config.sections import Settings
@@ -88,33 +88,24 @@ class AggregatorAdmin:
         """What evaluates the alert rules; set once they are evaluated."""
         self._drift: DriftMonitor | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._server: AdminServer | None = None
-        if settings.admin.enabled:
-            routes = [
-                web.get("/healthz", probe(self.liveness)),
-                web.get("/readyz", probe(self.readiness)),
-                web.get("/startupz", probe(lambda: Verdict(True))),
-                web.get("/metrics", self._metrics),
-                web.get("/rollouts", self._rollouts),
-            ]
-            if settings.drift.enabled:
-                self._drift = DriftMonitor(
-                    settings, is_active=lambda: ACTIVE_PARTITION in counting.partitions, clock=clock
-                )
-                routes.append(web.get("/drift", self._drift_page))
-            self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
+        routes = [web.get("/rollouts", self._rollouts)]
+        if settings.admin.enabled and settings.drift.enabled:
+            self._drift = DriftMonitor(settings, is_active=lambda: ACTIVE_PARTITION in counting.partitions, clock=clock)
+            routes.append(web.get("/drift", self._drift_page))
+        self._admin = RoleAdmin(
+            settings, liveness=self.liveness, readiness=self.readiness, metrics=self._metrics, routes=routes
+        )
 
     async def start(self) -> str | None:
         """Start to listen and return the URL; None if the admin API is disabled. Raises ConfigError."""
         if self._drift is not None:
             self._tasks.append(asyncio.create_task(self._drift.run(), name="drift"))
-        return None if self._server is None else await self._server.start()
+        return await self._admin.start()
 
     async def stop(self) -> None:
         """Stop listening."""
         await cancel_until_done(*self._tasks)
-        if self._server is not None:
-            await self._server.stop()
+        await self._admin.stop()
 
     def liveness(self) -> Verdict:
         """Fail if the timer is stalled. If the cluster is unreachable, the process ends by itself."""
@@ -129,25 +120,24 @@ class AggregatorAdmin:
             return Verdict(True, (), {"partitions": self._counting.partitions})
         return Verdict(False, ("joining the group and restoring the counts",))
 
-    async def _metrics(self, request: web.Request) -> web.Response:
-        self._store.set(c.READY, int(self.readiness().ok))
-        self._store.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
-        self._store.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
-        self._store.replace(c.ALERTS_FIRING, self._firing_by_rule())
+    def _metrics(self, accept: str) -> tuple[bytes, str]:
+        store = self._store
+        store.set(c.READY, int(self.readiness().ok))
+        store.set_total(c.AGGREGATE_DELTAS, self._counting.counted)
+        store.set(c.AGGREGATE_PARTITIONS, len(self._counting.partitions))
+        store.replace(c.ALERTS_FIRING, self._firing_by_rule())
         errors: dict[tuple[str, ...], float] = {(each.topic,): each.num_errors for each in self.rules}
-        self._store.replace_totals(c.ALERT_ERRORS, errors)
+        store.replace_totals(c.ALERT_ERRORS, errors)
         if self._judges:
             verdicts = self.rollouts.verdicts
-            self._store.set_total(c.ROLLOUT_JUDGE_ERRORS, self.rollouts.num_errors)
-            self._store.replace(
-                c.ROLLOUT_VERDICT, {(one.model, str(one.version), one.decision.value): 1 for one in verdicts}
-            )
-            self._store.replace(
+            store.set_total(c.ROLLOUT_JUDGE_ERRORS, self.rollouts.num_errors)
+            store.replace(c.ROLLOUT_VERDICT, {(one.model, str(one.version), one.decision.value): 1 for one in verdicts})
+            store.replace(
                 c.ROLLOUT_EVENTS_NEEDED, {(one.model, str(one.version)): one.events_needed for one in verdicts}
             )
         if self._drift is not None:
-            self._drift.record(self._store)
-        return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))
+            self._drift.record(store)
+        return render_page(store.snapshot(), accept=accept)
 
     async def _drift_page(self, _request: web.Request) -> web.Response:
         assert self._drift is not None

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from forebay.schemas.topics import QUALITY, topic_name
 from forebay.stream.admin.health import Verdict
-from forebay.stream.admin.responses import json_response, page_response, probe
-from forebay.stream.admin.server import AdminServer
+from forebay.stream.admin.responses import json_response
+from forebay.stream.admin.role_admin import RoleAdmin
 from forebay.stream.config.evaluator_group import evaluator_group
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
@@ -51,6 +51,17 @@ class EvaluatorAdmin:
         record_build(self._store)
         self.progress = Progress()
         self._lag_meter = LagMeter()
+        self._admin = RoleAdmin(
+            settings,
+            liveness=self.liveness,
+            readiness=self.readiness,
+            metrics=self._metrics,
+            routes=[
+                web.get("/quality", self._quality),
+                web.get("/quality.html", self._quality_page),
+                web.get(STYLE_PATH, self._style),
+            ],
+        )
         self.quality = QualityMonitor(
             client_options(settings.kafka),
             topic_name(settings.topics.prefix, QUALITY.name),
@@ -59,27 +70,14 @@ class EvaluatorAdmin:
             on_view=QualityRecorder(self._store, span_ms=settings.evaluate.horizon_s * 1000).record,
             clock=clock,
         )
-        self._server: AdminServer | None = None
-        if settings.admin.enabled:
-            routes = [
-                web.get("/healthz", probe(self.liveness)),
-                web.get("/readyz", probe(self.readiness)),
-                web.get("/startupz", probe(lambda: Verdict(True))),
-                web.get("/metrics", self._metrics),
-                web.get("/quality", self._quality),
-                web.get("/quality.html", self._quality_page),
-                web.get(STYLE_PATH, self._style),
-            ]
-            self._server = AdminServer(settings.admin, routes, bootstrap_servers=settings.kafka.bootstrap_servers)
 
     async def start(self) -> str | None:
         """Start to listen and return the URL; None if the admin API is disabled. Raises ConfigError."""
-        return None if self._server is None else await self._server.start()
+        return await self._admin.start()
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._server is not None:
-            await self._server.stop()
+        await self._admin.stop()
 
     def liveness(self) -> Verdict:
         """Fail if the loop is stuck, but not because it waits for the cluster."""
@@ -106,10 +104,6 @@ class EvaluatorAdmin:
         self._store.replace(c.CONSUMER_LAG_RECORDS, {labels[key]: lag.records for key, lag in lags.items()})
         self._store.replace(c.CONSUMER_LAG, {labels[key]: lag.seconds for key, lag in lags.items()})
 
-    async def _metrics(self, request: web.Request) -> web.Response:
-        self._publish()
-        return page_response(*render_page(self._store.snapshot(), accept=request.headers.get("Accept", "")))
-
     async def _quality(self, _request: web.Request) -> web.Response:
         return json_response(self.quality.report().to_dict())
 
@@ -120,9 +114,10 @@ class EvaluatorAdmin:
     async def _style(self, _request: web.Request) -> web.Response:
         return web.Response(text=STYLE, content_type="text/css")
 
-    def _publish(self) -> None:
-        store, joins, totals = self._store, self._evaluator.joins, self._evaluator.totals
+    def _metrics(self, accept: str) -> tuple[bytes, str]:
+        store = self._store
         store.set(c.READY, int(self.readiness().ok))
+        joins, totals = self._evaluator.joins, self._evaluator.totals
         store.set(c.EVALUATE_PARTITIONS, len(joins.numbers))
         store.set(c.EVALUATE_RESTORING, joins.num_restoring)
         store.set(c.EVALUATE_WAITING_PREDICTIONS, joins.num_waiting_predictions)
@@ -145,3 +140,4 @@ class EvaluatorAdmin:
         )
         store.set_total(c.EVALUATE_RECORDS, totals.records)
         store.replace_totals(c.EVALUATE_COMMITS, {("committed",): totals.commits, ("failed",): totals.failed_commits})
+        return render_page(store.snapshot(), accept=accept)
