@@ -27,7 +27,7 @@ from forebay.stream.evaluate.admin import EvaluatorAdmin
 from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.class_names import ClassNames, manifest_names
 from forebay.stream.evaluate.committer import Committer
-from forebay.stream.evaluate.evaluator import Evaluator
+from forebay.stream.evaluate.evaluator import PAUSE_S, Evaluator
 from forebay.stream.evaluate.joins import Joins
 from forebay.stream.evaluate.label_parser import LabelParser
 from forebay.stream.evaluate.prediction_documents import PredictionDocuments
@@ -251,6 +251,7 @@ class EvaluatorService:
             backoff=self._backoff,
             clock=self._clock,
             read_limits=self._read_limits(),
+            idle_wait_s=PAUSE_S,
         )
 
     def _read_limits(self) -> ReadLimits:

@@ -41,7 +41,7 @@ from forebay.stream.kafka.consumer.positions import all_positions, is_at_end, kn
 from forebay.stream.kafka.consumer.restoration import Restoration, RevisionGate
 from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer, StartPolicy, out_of_range_error
 from forebay.stream.kafka.patches.chunked_reads import use_chunked_reads
-from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import IDLE_WAIT_S, pace_fetches
 from forebay.stream.kafka.patches.raw_records import ReadLimits, use_raw_records
 
 log = logging.getLogger("forebay.source")
@@ -61,6 +61,7 @@ class Source(ConsumerRebalanceListener):
     on_fatal: receives errors that no caller awaits: of the rebalance listener, which the client would only log, and of the
     task that opens the gate.
     revision_gate: awaited before a partition opens; None if rollouts are not enabled.
+    idle_wait_s: see `pace_fetches`.
     assignments: the number of assignments so far.
     """
 
@@ -78,8 +79,10 @@ class Source(ConsumerRebalanceListener):
         clock: Clock | None = None,
         read_limits: ReadLimits = ReadLimits(),  # noqa: B008  # immutable
         revision_gate: RevisionGate | None = None,
+        idle_wait_s: float = IDLE_WAIT_S,
     ) -> None:
         self._consumer = consumer
+        self._idle_wait_s = idle_wait_s
         self._read_limits = read_limits
         self._revision_gate = revision_gate
         self._topics = dict(topics)
@@ -104,7 +107,7 @@ class Source(ConsumerRebalanceListener):
         await self._consumer.start()
         use_chunked_reads(self._consumer)
         self._poll_budget = use_raw_records(self._consumer, self._read_limits)
-        pace_fetches(self._consumer)
+        pace_fetches(self._consumer, self._idle_wait_s)
         self._offsets = GroupOffsets(self._consumer, self._group_id)
         self._watch = ClusterWatch(self._consumer._client, self._topics, clock=self._clock)
         self._restoration = Restoration(
