@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.formats.document_columns import columns_of_documents
 from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
 from forebay.stream.decode.formats.protobuf_columns import ColumnReader
 from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES, Budget, Converters, invalid
@@ -30,9 +31,12 @@ class ProtobufFormat:
 
     indexes: where the type is within the schema, as Confluent's framing says: the index of the message type, then those of
         nested types.
+    reads_few_at_once: whether also few payloads are read in columns, which then takes longer than one by one.
     """
 
-    def __init__(self, schema: RegisteredSchema, indexes: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self, schema: RegisteredSchema, indexes: Sequence[int] = (0,), *, reads_few_at_once: bool = False
+    ) -> None:
         try:
             self._class = message_class(schema, indexes)
         except UnsupportedSchema as fault:
@@ -42,6 +46,7 @@ class ProtobufFormat:
         self.message_type: str = descriptor.full_name
         self._converters = Converters()
         self._convert = self._converters.message(descriptor)
+        self._reads_few_at_once = reads_few_at_once
         self._orders: Orders = {}
         self._plans: dict[tuple[Path, ...], MessagePlan] = {}
         self._limit = SizeLimit(descriptor, MAX_VALUES)
@@ -73,13 +78,28 @@ class ProtobufFormat:
         if not values or not all(paths):
             return None
         key = tuple(paths)
-        parsed = ColumnReader(self._plan(key), values, start).read()
+        plan = self._plan(key)
+        if len(values) <= plan.num_few and not self._reads_few_at_once:
+            return self._one_by_one(values, paths, start)
+        parsed = ColumnReader(plan, values, start).read()
         if 2 * np.count_nonzero(parsed.suspects_B) > len(values):
             parsed = self._in_other_order(key, values, parsed, start=start)
         longest = start + self._limit.safe_bytes
         if max(map(len, values)) > longest:
             parsed.suspects_B |= np.fromiter((len(value) > longest for value in values), bool, len(values))
         return parsed
+
+    def _one_by_one(self, values: Sequence[bytes], paths: Sequence[Path], start: int) -> ParsedColumns:
+        """Return the columns of few payloads from their documents."""
+        documents: list[dict[str, object]] = []
+        suspects_B = np.zeros(len(values), bool)
+        for index, value in enumerate(values):
+            try:
+                documents.append(self.document(value[start:]))
+            except InvalidPayload:
+                documents.append({})
+                suspects_B[index] = True
+        return ParsedColumns(columns_of_documents(documents, paths), suspects_B)
 
     def _in_other_order(
         self, paths: tuple[Path, ...], values: Sequence[bytes], parsed: ParsedColumns, *, start: int

@@ -110,7 +110,7 @@ class ColumnReader:
     def _read_block(self, messages: Messages, block: Block, first: int) -> bool:
         """Read adjacent fields at once; return False if a payload does not have all of them."""
         at_R = messages.at_R
-        if not len(at_R):
+        if not len(at_R) or (messages.end_R - at_R).min() < block.width:
             return False
         bytes_RW = self._buffer.rows(at_R, block.width)
         if not (bytes_RW.take(block.tag_at_T, axis=1) == block.tag_T).all():

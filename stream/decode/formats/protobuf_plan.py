@@ -33,6 +33,7 @@ NUM_LISTED: Final = 4096
 """Fields with higher numbers are read if they are asked for. Payloads with others of them are suspects."""
 
 MIN_BLOCK: Final = 4
+_FEW: Final = 4
 
 _F = FieldDescriptor
 _FIXED: Final = {
@@ -119,6 +120,7 @@ class MessagePlan:
     blocks: by the index of their first slot.
     skipped_N: by field number, whether a field is not read and therefore skipped.
     checks: by field number, what to check in skipped fields. depth: how deeply the message is nested.
+    num_few: up to this number of payloads are read faster one by one.
     """
 
     message_class: Any
@@ -128,6 +130,7 @@ class MessagePlan:
     skipped_N: NDArray[np.bool_] = field(default_factory=lambda: np.ones(NUM_LISTED, bool))
     checks: dict[int, tuple[Check, Convert | None]] = field(default_factory=dict)
     num_oneofs: int = 0
+    num_few: int = 0
     absent: list[Path] = field(default_factory=list)
 
     def paths(self) -> list[Path]:
@@ -187,6 +190,8 @@ class Planner:
                 self._add_check(item, plan)
         plan.skipped_N[0] = False  # not a valid number
         _add_blocks(plan)
+        in_blocks = sum(block.count for block in plan.blocks.values())
+        plan.num_few = _FEW + (len(plan.slots) - in_blocks) // 2
         return plan
 
     @staticmethod

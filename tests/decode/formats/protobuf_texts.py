@@ -82,7 +82,8 @@ def schema(text: str, **references: str) -> RegisteredSchema:
 
 
 def protobuf_format(text: str, indexes: Sequence[int] = (0,)) -> ProtobufFormat:
-    return ProtobufFormat(schema(text), indexes)
+    """Return a format that reads any number of payloads in columns."""
+    return ProtobufFormat(schema(text), indexes, reads_few_at_once=True)
 
 
 def class_of(text: str, indexes: Sequence[int] = (0,)) -> Any:

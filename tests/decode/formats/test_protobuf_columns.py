@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from forebay.stream.decode.formats.payload import Column, InvalidPayload, Path
 from forebay.stream.decode.formats.protobuf import ProtobufFormat
 from forebay.stream.decode.formats.protobuf_columns import MAX_ROUNDS
-from tests.decode.formats.protobuf_texts import OLD_ORDER, ORDER, class_of, protobuf_format
+from tests.decode.formats.protobuf_texts import OLD_ORDER, ORDER, class_of, protobuf_format, schema
 
 FORMAT, ORDER_CLASS = protobuf_format(ORDER), class_of(ORDER)
 OLD_FORMAT, OLD_CLASS = protobuf_format(OLD_ORDER), class_of(OLD_ORDER)
@@ -293,3 +293,14 @@ def test_a_payload_with_very_many_fields_is_a_suspect_and_does_not_delay_others(
         assert parsed is not None
         assert parsed.suspects_B.tolist() == [False, True]
         assert parsed.columns["id",].values[0] == "a"
+
+
+def test_few_payloads_are_read_one_by_one_with_the_same_result() -> None:
+    few_format = ProtobufFormat(schema(ORDER))
+    order = ORDER_CLASS(id="a", amount=1.5, serial=3, status=1)
+    order.created_at.seconds = 5
+    values = [order.SerializeToString(), b"\xff", order.SerializeToString() + b"\x0a\x01b", b""]
+    parsed = few_format.columns([b"\0\0" + value for value in values], PATHS, start=2)
+    assert parsed is not None and parsed.suspects_B.tolist() == [False, True, False, False]
+    assert parsed.columns["id",].values.tolist() == ["a", None, "b", ""]
+    assert parsed.columns["created_at",].values[0] == EPOCH + timedelta(seconds=5)

@@ -187,7 +187,9 @@ def protobuf_format() -> Target:
             setattr(message, *(("text", "t") if number % 3 == 1 else ("number", 7)))
         samples.append(Sample(message.SerializeToString()))
     paths = [tuple(path.split(".")) for path in _PROTO_PATHS]
-    return Target("protobuf-rich", lambda: TargetFormat(ProtobufFormat(registered, (0,)), paths), samples)
+    return Target(
+        "protobuf-rich", lambda: TargetFormat(ProtobufFormat(registered, reads_few_at_once=True), paths), samples
+    )
 
 
 SCHEMA_TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
