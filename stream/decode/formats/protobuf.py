@@ -19,6 +19,8 @@ from forebay.stream.decode.formats.protobuf_schema import UnsupportedSchema, mes
 from forebay.stream.decode.formats.protobuf_size import SizeLimit
 from forebay.stream.schema_registry.schema import RegisteredSchema
 
+MANY: Final = 8
+"""If more than one payload in eight is a suspect, the order of fields is looked at."""
 NUM_SAMPLES: Final = 8
 """The longest of this many suspects shows the order of fields."""
 MAX_SAMPLE_BYTES: Final = 1 << 16
@@ -82,7 +84,7 @@ class ProtobufFormat:
         if len(values) <= plan.num_few and not self._reads_few_at_once:
             return self._one_by_one(values, paths, start)
         parsed = ColumnReader(plan, values, start).read()
-        if 2 * np.count_nonzero(parsed.suspects_B) > len(values):
+        if np.count_nonzero(parsed.suspects_B) > len(values) // MANY:
             parsed = self._in_other_order(key, values, parsed, start=start)
         longest = start + self._limit.safe_bytes
         if max(map(len, values)) > longest:

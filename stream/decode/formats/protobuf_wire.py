@@ -75,10 +75,16 @@ class WireBuffer:
         if not more_P.any():
             return first_P.astype(np.uint64), 1
         second_P = self.bytes[at_P + 1]
-        if not (more_P & (second_P >= 0x80)).any():
-            value_P = (first_P & 0x7F).astype(np.uint64)
-            value_P |= (second_P * more_P).astype(np.uint64) << _SEVEN
-            return value_P, 1 + more_P.astype(np.int64)
+        value_P = (first_P & 0x7F).astype(np.uint64)
+        value_P |= ((second_P & 0x7F) * more_P).astype(np.uint64) << _SEVEN
+        length_P = 1 + more_P.astype(np.int64)
+        wide = np.flatnonzero(more_P & (second_P >= 0x80))
+        if len(wide):
+            value_P[wide], length_P[wide] = self._wide_varints(at_P[wide])
+        return value_P, length_P
+
+    def _wide_varints(self, at_P: Positions) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Return varints of any length: eight bytes at once, the rest one by one."""
         word_P = self.view(np.dtype("<u8"))[at_P]
         stops_P = ~word_P & _STOP_BITS
         upto_P = stops_P ^ (stops_P - _ONE)  # all bits up to the first stop bit
