@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -38,14 +39,23 @@ MARKS: Final = {
         ("forebay check", "with ./forebay.toml or the defaults"),
         ("forebay check -c worker.toml", "with another configuration file"),
         ("forebay check --bootstrap-server kafka:9092", "against another cluster"),
+        ("forebay check --sample event.avro", "which fields of an event become features"),
         ("forebay check --json", "for scripts"),
     ),
 )
 @config_options
 @bootstrap_option
 @timeout_option("Time limit for the cluster in each step.", default=5.0)
+@click.option(
+    "--sample",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The value of one record, to show which of its fields become features. [default: the schema <topic>-value]",
+)
 @json_option
-def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float, as_json: bool) -> int:
+def command(
+    source: ConfigSource, bootstrap_server: str | None, timeout_s: float, sample: Path | None, as_json: bool
+) -> int:
     """Check everything that workers and the aggregator need: configuration, admin API, cluster, topics, models.
 
     Includes permissions, and the schema registry if one is configured.
@@ -65,7 +75,7 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
         if not as_json:
             _print(check, console)
 
-    _check_all(source.with_broker(bootstrap_server), timeout_s, on_check)
+    _check_all(source.with_broker(bootstrap_server), timeout_s, on_check, sample=sample)
     failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}
@@ -79,7 +89,7 @@ def command(source: ConfigSource, bootstrap_server: str | None, timeout_s: float
     return 1 if failed else 0
 
 
-def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> None:
+def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sample: Path | None) -> None:
     from forebay.stream.config.load import DEFAULT, FROM_MODELS
     from forebay.stream.preflight import (
         AFTER_BROKER,
@@ -117,6 +127,11 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck) -> Non
     registry = run_async(check_schema_registry(loaded.settings.schema_registry))
     if registry is not None:
         on_check(registry)
+    if sample is not None or (registry is not None and registry.status is not Status.FAILED):
+        from forebay.stream.cli.check_mapping import check_mappings
+
+        for check in check_mappings(loaded.settings, sample):
+            on_check(check)
     for check in check_models(loaded.settings, window_plan):
         on_check(check)
 

@@ -1,0 +1,144 @@
+"""`forebay check`: which field of the events of each input topic becomes which feature, by the schema or a sample record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forebay.schemas.errors import ForebayError, ModelError
+from forebay.stream.cli.interrupts import run_async
+
+if TYPE_CHECKING:
+    from forebay.models.artefacts.signature import Signature
+    from forebay.stream.config.sections import Settings
+    from forebay.stream.decode.formats.payload import Format
+    from forebay.stream.decode.mapping.schema_fields import SchemaField
+    from forebay.stream.preflight import Check
+    from forebay.stream.schema_registry.schema import RegisteredSchema
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFields:
+    """The fields of a topic's events. origin: where they were found, in words."""
+
+    fields: list[SchemaField]
+    format: Format
+    is_ce_binary: bool
+    origin: str
+
+
+def check_mappings(settings: Settings, sample: Path | None) -> Iterator[Check]:
+    """Check the mapping of each input topic, if there is a schema or a sample to compare it with."""
+    from forebay.schemas.topics import topic_name
+    from forebay.stream.preflight import Check, Status
+
+    for topic in settings.input.topics:
+        full = topic_name(settings.topics.prefix, topic)
+        try:
+            found = _fields(settings, topic, full, sample)
+            if found is None:
+                continue
+            signature = _signature(settings, topic)
+        except ModelError:
+            yield Check("mapping", Status.SKIPPED, f"{full}: the model must be found first")
+            continue
+        except ForebayError as error:
+            yield Check("mapping", Status.FAILED, f"{full}: {error.message}", error.remedy)
+            continue
+        yield _check(settings, full, found, signature)
+
+
+def _check(settings: Settings, topic: str, found: TopicFields, signature: Signature) -> Check:
+    from forebay.stream.decode.event_formats import event_formats
+    from forebay.stream.decode.formats.choice import Choice
+    from forebay.stream.decode.mapping.proposals import mapping_report, missing_lines, report_lines
+    from forebay.stream.preflight import Check, Status
+
+    formats = event_formats(settings.input, prefix=settings.topics.prefix)
+    layouts = formats.layouts(topic, Choice(found.format, is_ce_binary=found.is_ce_binary))
+    report = mapping_report(signature, layouts, found.fields)
+    problems = (*missing_lines(report), *report_lines(report))
+    if report.missing:
+        count, total = len(report.missing), len(report.features)
+        return Check(
+            "mapping",
+            Status.FAILED,
+            f"{topic}: {count} of {total} features have no field in {found.origin}",
+            "map them in [input.mapping.fields], or correct the schema; docs/formats.md describes the mapping",
+            problems,
+        )
+    return Check("mapping", Status.OK, f"{topic}: by {found.origin}", problems=problems)
+
+
+def _signature(settings: Settings, topic: str) -> Signature:
+    """Return the signature of the model that takes the events of a topic."""
+    from forebay.models.artefacts.repository import read_signature
+
+    served = settings.models_to_serve()
+    model = next((one for one in served if topic in one.topics), served[0]).model
+    return read_signature(model.repository, model.name, model.version)
+
+
+def _fields(settings: Settings, topic: str, full: str, sample: Path | None) -> TopicFields | None:
+    if sample is not None:
+        return _of_sample(settings, full, sample)
+    if settings.schema_registry.urls:
+        schema = run_async(find_schema(settings, f"{full}-value"))
+        if schema is not None:
+            return _of_schema(schema)
+    return None
+
+
+async def find_schema(settings: Settings, subject: str) -> RegisteredSchema | None:
+    """Return the latest schema of a subject; None if there is none. Raises RegistryError."""
+    from forebay.stream.schema_registry.connection import open_registry
+    from forebay.stream.schema_registry.errors import SchemaNotFound
+
+    async with open_registry(settings.schema_registry) as client:
+        try:
+            return await client.latest(subject)
+        except SchemaNotFound:
+            return None
+
+
+def _of_schema(schema: RegisteredSchema) -> TopicFields:
+    from forebay.schemas.errors import ConfigError
+    from forebay.stream.decode.formats.factories import build_schema_format
+    from forebay.stream.decode.formats.payload import InvalidPayload
+    from forebay.stream.decode.mapping.schema_fields import fields_of_schema
+
+    origin = f"subject {schema.subject}, version {schema.version} ({schema.type})"
+    try:
+        indexes = (0,) if schema.type == "PROTOBUF" else ()
+        return TopicFields(fields_of_schema(schema), build_schema_format(schema, indexes), False, origin)
+    except InvalidPayload as fault:
+        raise ConfigError(f"{origin} cannot be used: {fault.message}", kind="unsupported_schema") from None
+
+
+def _of_sample(settings: Settings, topic: str, sample: Path) -> TopicFields:
+    """Return the fields of one record: the value that a file holds, or its first line if it is JSON lines."""
+    from forebay.schemas.errors import DataError
+    from forebay.stream.decode.event_formats import event_formats
+    from forebay.stream.decode.formats.choice import JSON
+    from forebay.stream.decode.formats.payload import InvalidPayload
+    from forebay.stream.decode.mapping.schema_fields import fields_of_document
+    from forebay.stream.decode.value_reader import DecodedRecord
+
+    value = sample.read_bytes()
+    if value.lstrip()[:1] == b"{" and b"}\n" in value:
+        first, _, rest = value.partition(b"\n")
+        value = first if rest.lstrip()[:1] == b"{" else value
+    record = DecodedRecord(0, 0, None, value=value, headers=())
+    try:
+        choice = event_formats(settings.input, prefix=settings.topics.prefix).choice.choose(record, topic)
+        payload_format = choice.format or JSON
+        document = payload_format.document(value[choice.start :])
+    except InvalidPayload as fault:
+        raise DataError(
+            f"{sample} is not a record of {topic}: {fault.message}",
+            kind="bad_sample",
+            remedy="the file must hold the value of one record, in the format that input.format says",
+        ) from None
+    return TopicFields(fields_of_document(document), payload_format, choice.is_ce_binary, f"the sample {sample}")

@@ -1,0 +1,95 @@
+"""The mapping in `forebay check` and `forebay init`: by the schema of a subject, or by a sample."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forebay.models.artefacts.preprocessing import Preprocessing
+from forebay.models.artefacts.signature import Feature, Signature
+from forebay.stream.cli import main
+from tests.models.build import make_net
+from tests.models.build import publish as publish_model
+from tests.registry.stub import StubRegistry
+from tests.registry.threaded import threaded_registry
+
+SIGNATURE = Signature((Feature("age"), Feature("distance")), (2,), "binary", 1)
+SCHEMA = {
+    "type": "record",
+    "name": "Event",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "age", "type": "int"},
+        {"name": "distance_km", "type": "double"},
+    ],
+}
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubRegistry]:
+    monkeypatch.chdir(tmp_path)
+    publish_model(
+        tmp_path / "models", "m", net=make_net(2, 1), signature=SIGNATURE, preprocessing=Preprocessing.identity()
+    )
+    for name, value in (("MODEL__NAME", "m"), ("MODEL__REPOSITORY", str(tmp_path / "models"))):
+        monkeypatch.setenv(f"FOREBAY_{name}", value)
+    # Nothing listens there: the checks of the cluster fail, and are not looked at.
+    monkeypatch.setenv("FOREBAY_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:9")
+    with threaded_registry() as stub:
+        monkeypatch.setenv("FOREBAY_SCHEMA_REGISTRY__URLS", stub.url)
+        yield stub
+
+
+def check(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    """Return the checks of mappings."""
+    assert main(["check", "--json", "--timeout", "0.2", *arguments]) == 1
+    return [one for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == "mapping"]
+
+
+def test_check_shows_the_mapping_by_the_schema_of_the_topic(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert check(capsys) == []
+    registry.add("features-value", json.dumps(SCHEMA))
+    (found,) = check(capsys)
+    assert found["status"] == "failed"
+    assert found["detail"] == "features: 1 of 2 features have no field in subject features-value, version 1 (AVRO)"
+    assert 'distance_km (double, similar name)? [input.mapping.fields] distance = "distance_km"' in found["problems"][0]
+    (tmp_path / "forebay.toml").write_text('[input.mapping.fields]\ndistance = "distance_km"\n')
+    (found,) = check(capsys)
+    assert found["status"] == "ok" and "distance <- distance_km (double)" in found["problems"]
+
+
+def test_check_shows_the_mapping_by_a_sample(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "event.json").write_text('{"id": "e", "features": {"age": 3, "distance": 1.5}}\n{"id": "f"}\n')
+    (found,) = check(capsys, "--sample", "event.json")
+    assert found["status"] == "ok" and "age <- features.age (number)" in found["problems"]
+    (tmp_path / "event.json").write_bytes(b"\xff")
+    (found,) = check(capsys, "--sample", "event.json")
+    assert found["status"] == "failed" and "event.json is not a record of features" in found["detail"]
+
+
+def test_init_writes_a_proposed_mapping_and_marks_guesses(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.add("features-value", json.dumps(SCHEMA))
+    assert main(["init", "-o", "new.toml", "--from-subject", "features-value"]) == 0
+    text = Path("new.toml").read_text()
+    assert '# ? distance = "distance_km"  # double, similar name' in text
+    mapping = tomllib.loads(text)["input"]["mapping"]
+    assert mapping == {"id": "field:id", "timestamp": "record", "fields": {"age": "age"}}
+    capsys.readouterr()
+    (found,) = check(capsys, "-c", "new.toml")
+    assert found["status"] == "failed", "a guess is not applied"
+    Path("new.toml").write_text(text.replace("# ? ", ""))
+    (found,) = check(capsys, "-c", "new.toml")
+    assert found["status"] == "ok"
+    assert main(["init", "-o", "-", "--from-subject", "nowhere"]) == 2
+    assert "no subject nowhere" in capsys.readouterr().err
