@@ -43,11 +43,13 @@ EXTRA_OF = {
     "forebay/stream/aggregate/transport.py": "aggregate",
     "forebay/stream/bench/": "bench",
     "forebay/stream/demo/": "demo",
-    "forebay/stream/decode/formats/avro.py": "avro",
-    "forebay/stream/decode/formats/avro_schema.py": "avro",
+    "forebay/stream/decode/formats/arrow": "arrow",
+    "forebay/stream/decode/formats/avro": "avro",
+    "forebay/stream/decode/formats/json_schema.py": "json-schema",
     "forebay/stream/decode/formats/protobuf": "protobuf",
     "forebay/stream/publish/avro_values.py": "avro",
     "forebay/stream/publish/files.py": "files",
+    "forebay/stream/publish/json_values.py": "json-schema",
     "forebay/stream/publish/parquet_rows.py": "files",
     "forebay/stream/telemetry/resources.py": "gpu",
 }
@@ -56,6 +58,7 @@ EXTRA_OF = {
 EXTRAS = frozenset(
     [
         "aggregate",
+        "arrow",
         "avro",
         "bench",
         "demo",
@@ -65,6 +68,7 @@ EXTRAS = frozenset(
         "gpu",
         "hf",
         "images",
+        "json-schema",
         "mlflow",
         "protobuf",
         "registration",

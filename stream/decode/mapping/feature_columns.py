@@ -88,7 +88,7 @@ class FeatureColumns:
         return x_BF, unsure_B
 
     def _all_missing(self, columns: Mapping[Path, Column], num_rows: int) -> Bools:
-        """Return for which events no feature is there."""
+        """Return which events have none of the features."""
         absent_B = np.ones(num_rows, dtype=np.bool_)
         for path in self._inner:
             missing_B = columns[path].missing_B
