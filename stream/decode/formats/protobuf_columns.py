@@ -204,7 +204,7 @@ class ColumnReader:
             text = self._buffer.text
             found = [text[begin:end] for begin, end in zip(begins, ends, strict=True)]
             if not all(map(str.isascii, found)):
-                self._decode(messages, at_P, found, begins)
+                found = self._decode(messages, at_P, found)
         else:
             raw = self._buffer.raw
             found = [raw[begin:end] for begin, end in zip(begins, ends, strict=True)]
@@ -215,17 +215,14 @@ class ColumnReader:
         value_R[at_P] = value_P
         return Column(value_R)
 
-    def _decode(self, messages: Messages, at_P: NDArray[np.intp], found: list[Any], begins: list[int]) -> None:
-        """Decode texts that are not ASCII, in place."""
-        bad = []
-        for index, text in enumerate(found):
-            if not text.isascii():
-                begin = begins[index]
-                try:
-                    found[index] = self._buffer.raw[begin : begin + len(text)].decode()
-                except UnicodeDecodeError:
-                    bad.append(index)
-        self._suspect(messages, at_P[bad])
+    def _decode(self, messages: Messages, at_P: NDArray[np.intp], found: list[str]) -> list[str]:
+        """Decode texts of which some are not ASCII. found: each byte as one character."""
+        try:
+            return [text if text.isascii() else text.encode("latin-1").decode() for text in found]
+        except UnicodeDecodeError:
+            bad_P = np.fromiter((not _is_utf8(text.encode("latin-1")) for text in found), bool, len(found))
+            self._suspect(messages, at_P[bad_P])
+            return [text if bad else text.encode("latin-1").decode() for text, bad in zip(found, bad_P, strict=True)]
 
     def _spans(self, messages: Messages, slot: Slot, at_P: NDArray[np.intp]) -> tuple[Positions, Positions]:
         """Return where contents begin and end, and move behind them. What is too long is empty, and its payload a suspect."""
@@ -366,6 +363,14 @@ class ColumnReader:
             except (DecodeError, InvalidPayload):
                 bad.append(index)
         self._suspect(messages, np.array(bad, np.intp))
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _num_slots(plan: MessagePlan) -> int:
