@@ -116,7 +116,8 @@ class StubRegistry:
             case "POST", ["subjects", subject, "versions"]:
                 if self.incompatible:
                     return _error(409, 409, "Schema being registered is incompatible with an earlier schema")
-                return _json({"id": self.add(subject, **_fields(body)).id})
+                added = self.add(subject, **_fields(body))
+                return _json({"id": added.id, "guid": str(added.guid), "version": len(self.subjects[subject])})
             case "POST", ["subjects", subject]:
                 known = [one for one in self.subjects.get(subject, ()) if one.document["schema"] == body["schema"]]
                 return _json({"id": known[0].id, "subject": subject}) if known else _no(40403)
