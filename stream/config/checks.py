@@ -14,6 +14,8 @@ from forebay.stream.config.values import MAX_NAME_LENGTH
 
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name, LABELS.name}
 
+_LABEL_FORMATS = ("auto", "json", "msgpack", "cloudevents")
+
 
 def conflicts(settings: Settings) -> Iterator[Conflict]:
     """Yield every broken rule. Reads the disk only to check the files for TLS."""
@@ -173,18 +175,26 @@ def _topics(settings: Settings) -> Iterator[Conflict]:
 
 
 def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:
-    source = settings.input
-    for key, topics in (
-        ("input.formats", source.formats),
-        ("input.mappings", source.mappings),
-        ("input.reader_schemas", source.reader_schemas),
+    source, labels = settings.input, settings.evaluate.labels_topic
+    for key, topics, known in (
+        ("input.formats", source.formats, (*source.topics, labels)),
+        ("input.mappings", source.mappings, (*source.topics, labels)),
+        ("input.reader_schemas", source.reader_schemas, source.topics),
     ):
         for topic in topics:
-            if topic not in source.topics:
+            if topic not in known:
                 yield Conflict(
-                    (key, "input.topics"),
-                    f"must not contain {topic!r}: it is not in input.topics ({', '.join(source.topics)})",
+                    (key, "input.topics"), f"must not contain {topic!r}: topics that are read are {', '.join(known)}"
                 )
+    if source.formats.get(labels, "auto") not in _LABEL_FORMATS:
+        yield Conflict(
+            ("input.formats", "evaluate.labels_topic"), f"must be {' or '.join(_LABEL_FORMATS)} for the labels' topic"
+        )
+    tables = [("input.mapping", source.mapping)]
+    tables += [("input.mappings", table) for topic, table in source.mappings.items() if topic != labels]
+    for key, mapped in tables:
+        if mapped is not None and mapped.label is not None:
+            yield Conflict((key, "evaluate.labels_topic"), f"must have label only for the labels' topic, {labels!r}")
 
 
 def _output_format(settings: Settings) -> Iterator[Conflict]:

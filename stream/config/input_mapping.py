@@ -121,6 +121,10 @@ class MappingTable(Section):
     model: _source() | None = Field(  # type: ignore[valid-type]
         default=None, description="The name of the model. Default: the header forebay-model."
     )
+    label: _source() | None = Field(  # type: ignore[valid-type]
+        default=None,
+        description="Of the labels' topic only (evaluate.labels_topic): the label. Default: the field label.",
+    )
     deadline: _source() | None = Field(  # type: ignore[valid-type]
         default=None, description="The time after which a prediction is useless, in the unit of the timestamp."
     )

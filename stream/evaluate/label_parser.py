@@ -9,12 +9,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
+from forebay.schemas.failures import FailureKind
 from forebay.schemas.labels import MAX_LABEL_TEXT_CHARS
 from forebay.schemas.rollouts import MODEL_NAME
 from forebay.schemas.shapes import MAX_TIMESTAMP_MS
 from forebay.stream.core.records import Record, Unreadable
+from forebay.stream.decode.features import InvalidFeatures
+from forebay.stream.decode.formats.payload import InvalidPayload
 from forebay.stream.evaluate.columns import LabelColumns, LabelValue
 from forebay.stream.evaluate.join_hash import hashes_of, key_and_time_bytes, position_bytes
+from forebay.stream.evaluate.label_documents import LabelDocuments
 from forebay.stream.evaluate.refusals import Reason, Refusal
 from forebay.stream.evaluate.slice_values import SliceValues
 
@@ -44,9 +48,18 @@ class LabelParser:
     join_by: see evaluate.join_by.
     slices: the slices to read from the fields of labels; None if none are configured.
     max_future_ms: a label whose timestamp is further than this ahead of its record's is refused.
+    documents: reads labels of other formats, or with a mapping; None for JSON with Forebay's fields.
     """
 
-    def __init__(self, join_by: str, *, slices: SliceValues | None, max_future_ms: int) -> None:
+    def __init__(
+        self,
+        join_by: str,
+        *,
+        slices: SliceValues | None,
+        max_future_ms: int,
+        documents: LabelDocuments | None = None,
+    ) -> None:
+        self._documents = documents
         self._join_by = join_by
         self._slices = slices
         self._max_future_ms = max_future_ms
@@ -81,7 +94,10 @@ class LabelParser:
                 record, Reason.TOMBSTONE, "the record has no value; a label cannot be deleted, only corrected"
             )
         try:
-            value = orjson.loads(record.value)
+            value = orjson.loads(record.value) if self._documents is None else self._documents.document(record)
+        except (InvalidPayload, InvalidFeatures) as fault:
+            is_json = fault.kind is not FailureKind.NOT_JSON
+            return _refusal(record, Reason.MALFORMED if is_json else Reason.NOT_JSON, fault.message)
         except ValueError:
             return _refusal(record, Reason.NOT_JSON, "the value is not JSON")
         if not isinstance(value, dict):

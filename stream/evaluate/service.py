@@ -29,6 +29,7 @@ from forebay.stream.evaluate.class_names import ClassNames, manifest_names
 from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.evaluator import PAUSE_S, Evaluator
 from forebay.stream.evaluate.joins import Joins
+from forebay.stream.evaluate.label_documents import label_documents
 from forebay.stream.evaluate.label_parser import LabelParser
 from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.prediction_parser import PredictionParser
@@ -175,7 +176,14 @@ class EvaluatorService:
                 blocks=key_blocks,
                 documents=documents,
             ),
-            label_parser=LabelParser(section.join_by, slices=slices, max_future_ms=section.max_future_s * 1000),
+            label_parser=LabelParser(
+                section.join_by,
+                slices=slices,
+                max_future_ms=section.max_future_s * 1000,
+                documents=label_documents(
+                    self._settings.input, section.labels_topic, prefix=self._settings.topics.prefix
+                ),
+            ),
             shadow_parser=ShadowParser(section.join_by, max_future_ms=section.max_future_s * 1000, blocks=key_blocks),
             resolve=names.resolve,
             max_waiting=section.max_waiting,

@@ -60,10 +60,13 @@ def test_the_environment_has_json() -> None:
     [
         ('format = "xml"', 'input.format = "xml" (FILE:2): must be "auto", "json"'),
         ("formats.features = 'jsonn'", 'input.formats, features = "jsonn" (FILE:2): must be one of auto, json'),
-        ("formats.other = 'json'", "must not contain 'other': it is not in input.topics (features)"),
+        ("formats.other = 'json'", "must not contain 'other': topics that are read are features, labels"),
+        ("formats.labels = 'image'", "must be auto or json or msgpack or cloudevents for the labels' topic"),
+        ("mapping.label = 'field:y'", "must have label only for the labels' topic, 'labels'"),
+        ("mappings.features.label = 'field:y'", "must have label only for the labels' topic, 'labels'"),
         ("format = 'protobuf'", "needs schema_registry.urls: only a registry has schemas of protobuf"),
         ("formats.features = 'json-schema'", "needs schema_registry.urls: only a registry has schemas of json-schema"),
-        ("mappings.other.id = 'key'", "must not contain 'other': it is not in input.topics (features)"),
+        ("mappings.other.id = 'key'", "must not contain 'other': topics that are read are features, labels"),
         (
             "[input.mapping]\nid = 'order.id'",
             'input.mapping, id = "order.id" (FILE:3): must be "field:<path>", "header:<name>", "key" or "position"',

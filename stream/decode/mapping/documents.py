@@ -45,7 +45,7 @@ def layout_of(document: dict[str, object], layouts: Layouts) -> EventSources:
 
 def model_name_of(document: dict[str, object], record: Record, sources: EventSources) -> object:
     """Return the name of the model that the event asks for by its mapped field or header; None for none."""
-    return None if sources.model is None else _value(document, record, sources.model)
+    return None if sources.model is None else value_of(document, record, sources.model)
 
 
 def parts_of(
@@ -54,8 +54,8 @@ def parts_of(
     """Return the parts of an event. Raises InvalidFeatures."""
     event_id = _id(document, record, partition, sources.id)
     timestamp = _timestamp(document, record, sources)
-    key = None if sources.key is None else _key(_value(document, record, sources.key))
-    deadline = None if sources.deadline is None else _value(document, record, sources.deadline)
+    key = None if sources.key is None else _key(value_of(document, record, sources.key))
+    deadline = None if sources.deadline is None else value_of(document, record, sources.deadline)
     deadline_ms = None if deadline is None else milliseconds_of(deadline, "the deadline", sources.unit)
     return EventParts(event_id, timestamp, key, deadline_ms)
 
@@ -107,7 +107,7 @@ def _with_fields(
     return found
 
 
-def _value(document: dict[str, object], record: Record, source: ValueSource) -> object:
+def value_of(document: dict[str, object], record: Record, source: ValueSource) -> object:
     """Return the value of a field, of a header as text, or of the record; None if there is none."""
     if source.kind == "field":
         return lookup(document, source.path)
@@ -132,7 +132,7 @@ def _id(document: dict[str, object], record: Record, partition: TopicPartition, 
     for source in sources:
         if source.kind == "position":
             return position_id(record, f"{partition.topic}-{partition.partition}")
-        value = _value(document, record, source)
+        value = value_of(document, record, source)
         if value is None:
             continue
         if isinstance(value, bytes):
@@ -153,7 +153,7 @@ def _id(document: dict[str, object], record: Record, partition: TopicPartition, 
 
 def _timestamp(document: dict[str, object], record: Record, sources: EventSources) -> int:
     for source in sources.timestamp:
-        value = _value(document, record, source)
+        value = value_of(document, record, source)
         if value is not None:
             unit = "ms" if source.kind == "record" else sources.unit
             return milliseconds_of(value, "timestamp", unit)
