@@ -129,7 +129,10 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sam
         on_check(registry)
     if sample is not None or (registry is not None and registry.status is not Status.FAILED):
         from forebay.stream.cli.check_mapping import check_mappings
+        from forebay.stream.cli.check_outputs import check_outputs
 
+        if (outputs := check_outputs(loaded.settings)) is not None:
+            on_check(outputs)
         for check in check_mappings(loaded.settings, sample):
             on_check(check)
     for check in check_models(loaded.settings, window_plan):

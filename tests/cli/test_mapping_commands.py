@@ -12,6 +12,7 @@ import pytest
 
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.schemas.binary_outputs import proto_text
 from forebay.stream.cli import main
 from tests.models.build import make_net
 from tests.models.build import publish as publish_model
@@ -45,10 +46,10 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubRe
         yield stub
 
 
-def check(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
-    """Return the checks of mappings."""
+def check(capsys: pytest.CaptureFixture[str], *arguments: str, name: str = "mapping") -> list[dict[str, Any]]:
+    """Return the checks of mappings, or of another name."""
     assert main(["check", "--json", "--timeout", "0.2", *arguments]) == 1
-    return [one for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == "mapping"]
+    return [one for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == name]
 
 
 def test_check_shows_the_mapping_by_the_schema_of_the_topic(
@@ -93,3 +94,15 @@ def test_init_writes_a_proposed_mapping_and_marks_guesses(
     assert found["status"] == "ok"
     assert main(["init", "-o", "-", "--from-subject", "nowhere"]) == 2
     assert "no subject nowhere" in capsys.readouterr().err
+
+
+def test_check_says_whether_the_registry_has_the_schema_of_predictions(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check(capsys, name="outputs") == []
+    monkeypatch.setenv("FOREBAY_OUTPUT__FORMAT", "protobuf")
+    (found,) = check(capsys, name="outputs")
+    assert found["status"] == "failed" and "schemas register --outputs" in found["remedy"]
+    registry.add("predictions-value", proto_text("prediction"), "PROTOBUF")
+    (found,) = check(capsys, name="outputs")
+    assert (found["status"], found["detail"]) == ("ok", "predictions in protobuf: predictions-value has id 1")
