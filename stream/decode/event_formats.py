@@ -19,6 +19,7 @@ from forebay.stream.decode.mapping.sources import (
     CE_BINARY,
     CE_STRUCTURED,
     IMAGE,
+    ROWS,
     WITHOUT_SCHEMA,
     EventDefaults,
     Layouts,
@@ -75,6 +76,8 @@ def _defaults(choice: Choice, payload_format: Format) -> EventDefaults:
         return CE_STRUCTURED
     if payload_format.name == "image":
         return IMAGE
+    if payload_format.name == "arrow":
+        return ROWS
     return BY_NAME if payload_format.has_schema else WITHOUT_SCHEMA
 
 

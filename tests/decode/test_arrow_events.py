@@ -150,6 +150,12 @@ def test_ids_default_to_the_key_or_the_position_with_the_row() -> None:
     np.testing.assert_array_equal(chunk.x_BF, np.array([[1, 3], [2, np.nan]] * 2, np.float32))
 
 
+def test_an_array_of_features_needs_no_other_column() -> None:
+    batch = pa.record_batch({"features": pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32()))})
+    (chunk,) = decode(decoder(UNNAMED), [FakeRecord(4, payload(batch), timestamp=JULY, headers=ARROW)])
+    assert chunk.x_BF.tolist() == [[1, 2], [3, 4]] and list(chunk.timestamps) == [JULY] * 2
+
+
 def test_one_bad_row_is_rejected_alone() -> None:
     batch = pa.record_batch({"a": pa.array([1.0, None, 3.0]), "id": ["x", "y", "z"]})
     (chunk,) = decode(decoder(NUMBERS), [FakeRecord(4, payload(batch), timestamp=JULY, headers=ARROW)])

@@ -94,6 +94,8 @@ OWN_FIELDS: Final = EventSources(
 
 BY_NAME: Final = EventDefaults(id=(_field("id"), _KEY, _POSITION), timestamp=(_field("timestamp"), _RECORD))
 WITHOUT_SCHEMA: Final = replace(BY_NAME, takes_flat=False)
+ROWS: Final = replace(BY_NAME, own_fields=False)
+"""Rows with an array of all features still have the time of their record, if they have no other."""
 CE_STRUCTURED: Final = EventDefaults(
     id=(_field("id"),), timestamp=(_field("time"), _RECORD), base=("data",), own_fields=False
 )
