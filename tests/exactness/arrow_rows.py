@@ -65,7 +65,7 @@ def rows_in(value: bytes) -> tuple[list[str], list[list[float] | None]]:
 
 
 class RowsAuthor:
-    """Makes up records of rows, of which the model fails on some, some have no features, and some records are damaged."""
+    """Makes up records of rows. The model fails on some rows, others have no features, and some records are damaged."""
 
     def __init__(self, rng: random.Random, partitions: int) -> None:
         self._random = rng
