@@ -10,16 +10,21 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import (
+    SchemaRegistryClient,
+    header_schema_id_serializer,
+    prefix_schema_id_serializer,
+)
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from forebay.stream.core.outputs import Headers
 from tests.brokers.resolve import Broker
 from tests.registry.stub import StubRegistry, stub_registry
 from tests.worker.echo import NUM_FEATURES, feature_hash
 from tests.worker.harness import WorkerGroup, kinds
 
-EVENTS_PER_STEP = 400
+EVENTS_PER_STEP = 200
 NUMBERS = {"type": "array", "items": "int"}
 
 
@@ -58,14 +63,21 @@ class Producer:
 
     def __init__(self, url: str, topic: str) -> None:
         self._client = SchemaRegistryClient({"url": url})
-        self._context = SerializationContext(topic, MessageField.VALUE)
+        self._topic = topic
         self.published: dict[str, tuple[float, ...]] = {}
 
-    def serialise(self, schema: str, count: int, partitions: int) -> list[list[bytes]]:
-        """Return events of a version of the schema, by partition. Registers it."""
+    def serialise(
+        self, schema: str, count: int, partitions: int, *, in_header: bool = False
+    ) -> tuple[list[list[bytes]], list[list[Headers]]]:
+        """Return events of a version of the schema and their headers, by partition. Registers it.
+
+        in_header: whether the header names the schema by its GUID, not the value by its id.
+        """
         rng = np.random.default_rng(len(self.published))
-        serialise = AvroSerializer(self._client, schema)
+        options = {"schema.id.serializer": header_schema_id_serializer if in_header else prefix_schema_id_serializer}
+        serialise = AvroSerializer(self._client, schema, conf=options)
         values: list[list[bytes]] = [[] for _ in range(partitions)]
+        headers: list[list[Headers]] = [[] for _ in range(partitions)]
         is_double = '"double"' in schema
         for number in range(count):
             features = rng.normal(size=NUM_FEATURES) if is_double else rng.integers(-1000, 1000, size=NUM_FEATURES)
@@ -77,8 +89,11 @@ class Producer:
                 "features": features.tolist(),
             }
             self.published[event["id"]] = tuple(event["features"])
-            values[number % partitions].append(serialise(event, self._context))
-        return values
+            own_headers: list[tuple[str, bytes]] = []
+            context = SerializationContext(self._topic, MessageField.VALUE, headers=own_headers)
+            values[number % partitions].append(serialise(event, context))
+            headers[number % partitions].append(own_headers)
+        return values, headers
 
 
 async def test_nothing_is_lost_or_wrong_while_the_writers_schema_changes(
@@ -88,9 +103,12 @@ async def test_nothing_is_lost_or_wrong_while_the_writers_schema_changes(
     producer = Producer(registry.url, worker_group.topic("features"))
     worker = worker_group.start(schema_registry={"urls": [registry.url]})
     await worker.ready()
-    for schema in VERSIONS:
-        values = await asyncio.to_thread(producer.serialise, schema, EVENTS_PER_STEP, 2)
-        await worker_group.send(values)
+    for schema in (*VERSIONS, VERSIONS[0]):  # a producer may go back
+        for in_header in (False, True):
+            values, headers = await asyncio.to_thread(
+                producer.serialise, schema, EVENTS_PER_STEP, 2, in_header=in_header
+            )
+            await worker_group.send(values, headers=headers)
     await worker_group.send([[b"\0\0\0\0\1broken"], []])
     await worker_group.settled_by(worker)
     seen = [orjson.loads(record.value) for record in await worker_group.outputs("predictions")]
