@@ -133,13 +133,19 @@ class Poll:
         self._columns[slot][rows] = values
         self._missing[slot][rows] = False if missing is None else missing
 
-    def column(self, slot: int) -> Column:
-        """Return a column. One that was never written has only missing values."""
-        if slot not in self._columns:
-            size = len(self.end_B)
+    def columns(self, number: int) -> list[Column]:
+        """Return the columns of the slots below a number. Those that were never written have only missing values."""
+        size = len(self.end_B)
+        if self._missing or len(self._columns) < number:
+            return [self._column(slot, size) for slot in range(number)]
+        return [Column(self._columns[slot]) for slot in range(number)]
+
+    def _column(self, slot: int, size: int) -> Column:
+        values = self._columns.get(slot)
+        if values is None:
             return Column(np.zeros(size), np.ones(size, dtype=np.bool_))
         missing_B = self._missing.get(slot)
-        return Column(self._columns[slot], missing_B if missing_B is not None and missing_B.any() else None)
+        return Column(values, missing_B if missing_B is not None and missing_B.any() else None)
 
 
 class Cursor:

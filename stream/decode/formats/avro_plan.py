@@ -40,7 +40,7 @@ from forebay.stream.decode.formats.avro_steps import (
     as_objects,
     run_all,
 )
-from forebay.stream.decode.formats.payload import Column, ParsedColumns, Path, TimeUnit
+from forebay.stream.decode.formats.payload import ParsedColumns, Path, TimeUnit
 
 MAX_STEPS: Final = 20_000
 MAX_BRANCHES: Final = 64
@@ -78,13 +78,11 @@ class Plan:
         cursor = poll.cursor()
         run_all(self.steps, cursor)
         poll.suspects_B |= cursor.pos != poll.end_B
-        return ParsedColumns({path: self._column(poll, slot) for path, slot in self.slots.items()}, poll.suspects_B)
-
-    def _column(self, poll: Poll, slot: int) -> Column:
-        column = poll.column(slot)
-        if column.values.dtype == np.int64:
-            column.unit = self.units.get(slot)
-        return column
+        found = poll.columns(len(self.slots))
+        for slot, unit in self.units.items():
+            if found[slot].values.dtype == np.int64:  # not if it was never written
+                found[slot].unit = unit
+        return ParsedColumns({path: found[slot] for path, slot in self.slots.items()}, poll.suspects_B)
 
 
 def compile_plan(writer: AvroType, reader: AvroType | None, paths: Sequence[Path]) -> Plan | None:

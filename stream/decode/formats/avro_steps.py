@@ -46,6 +46,7 @@ class FixedRun:
     booleans: list[tuple[int | None, int]] = field(default_factory=list)
     raw: list[tuple[int, int, int]] = field(default_factory=list)
     _dtype: np.dtype[Any] | None = None
+    _named: list[tuple[int, str]] = field(default_factory=list)
     _first: int = 0
 
     def freeze(self) -> None:
@@ -55,6 +56,7 @@ class FixedRun:
         members += [(offset, f"V{size}", size) for _, offset, size in self.raw]
         if not members:
             return
+        self._named = [(slot, str(offset)) for slot, offset, _ in self.numbers]
         self._first = min(offset for offset, _, _ in members)
         self._dtype = np.dtype(
             {
@@ -79,8 +81,8 @@ class FixedRun:
 
     def _read(self, cursor: Cursor, block: NDArray[Any]) -> None:
         poll, rows = cursor.poll, cursor.rows
-        for slot, offset, _ in self.numbers:
-            poll.write(slot, rows, block[str(offset)])
+        for slot, name in self._named:
+            poll.write(slot, rows, block[name])
         for boolean_slot, offset in self.booleans:
             flags = block[str(offset)]
             cursor.check(flags > 1)

@@ -56,6 +56,11 @@ class FeatureColumns:
             for feature, _, paths in self._features
             if sources.is_conditional and feature.name not in sources.fields
         ]
+        are_numbers = all(
+            len(paths) == 1 and not feature.parts and not feature.is_text for feature, _, paths in self._features
+        )
+        # Where each feature is one number, the columns become the matrix together.
+        self._numbers: list[Path] = [paths[0] for *_, paths in self._features] if are_numbers else []
         self.paths: list[Path] = [path for *_, paths in self._features for path in paths] or [sources.features]
 
     def matrix(self, columns: Mapping[Path, Column], num_rows: int) -> tuple[FloatMatrix, Bools]:
@@ -69,8 +74,11 @@ class FeatureColumns:
         return x_BF, unsure_B | self._format.invalid_rows(x_BF)
 
     def _of_fields(self, columns: Mapping[Path, Column], num_rows: int) -> tuple[FloatMatrix, Bools]:
-        x_BF = np.empty((num_rows, self._format.packer.num_features), dtype=np.float32)
         unsure_B = np.zeros(num_rows, dtype=np.bool_)
+        joined = _joined([columns[path] for path in self._numbers]) if self._numbers else None
+        if joined is not None:
+            return joined, unsure_B | self._all_missing(columns, num_rows) if self._inner else unsure_B
+        x_BF = np.empty((num_rows, self._format.packer.num_features), dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             for index, (feature, start, paths) in enumerate(self._features):
                 column = columns[paths[0]] if len(paths) == 1 else _first_present([columns[path] for path in paths])
@@ -137,6 +145,21 @@ def feature_shape(features: object, sources: EventSources, row_format: RowFormat
     if isinstance(features, list):
         return "array"
     return "packed" if isinstance(features, str | bytes) else None
+
+
+def _joined(columns: Sequence[Column]) -> FloatMatrix | None:
+    """Return columns of floats as a matrix, with NaN for missing values; None if there are others."""
+    for column in columns:
+        if column.values.dtype.kind != "f" or column.values.ndim > 1 or column.unit is not None:
+            return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        x_BF: FloatMatrix = np.stack(
+            [column.values for column in columns], axis=1, dtype=np.float32, casting="same_kind"
+        )
+    for number, column in enumerate(columns):
+        if column.missing_B is not None:
+            x_BF[column.missing_B, number] = np.nan
+    return x_BF
 
 
 def _as_doubles(values: NDArray[Any]) -> NDArray[Any]:
