@@ -176,5 +176,7 @@ def most_common(counts: Ints) -> int:
     """Return the most common of some counts that are not negative; 0 if there is none."""
     if not len(counts):
         return 0
+    if (counts == counts[0]).all():
+        return int(counts[0])
     values, numbers = np.unique(counts, return_counts=True)
     return int(values[numbers.argmax()])
