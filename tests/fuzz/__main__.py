@@ -28,7 +28,7 @@ from threading import Event
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz.payloads.corpus import TARGETS
+from tests.fuzz.payloads.corpus import FORMATS, TARGETS
 from tests.fuzz.payloads.failure import Failure, load_failure
 from tests.fuzz.payloads.outcomes import Tally
 from tests.fuzz.payloads.polls import RECORDS_OF_A_POLL, check_poll, make_poll
@@ -105,9 +105,9 @@ def _run_child(part: Part, polls: range, result: Result) -> int:
 
 
 def make_table(results: dict[str, Result]) -> Table:
-    """Return a table with a row for each format."""
+    """Return a table with a row for each target."""
     table = Table(
-        "format", "payloads", "rows", "rejected", "kinds of rejections", "µs each", "slowest poll", "failures"
+        "target", "payloads", "rows", "rejected", "kinds of rejections", "µs each", "slowest poll", "failures"
     )
     for column in (*table.columns[1:4], *table.columns[5:]):
         column.justify = "right"
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--events", type=int, default=1_000_000, help="number of payloads of each format")
     parser.add_argument("--seed", type=int, default=1, help="seed of the mutations")
-    parser.add_argument("--formats", nargs="+", choices=sorted(TARGETS), help="formats to mutate; default: all")
+    parser.add_argument("--formats", nargs="+", choices=sorted(FORMATS), help="formats to mutate; default: all")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     parser.add_argument("--save-to", type=Path, default=Path("fuzz-failures"), help="folder for polls that fail")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="decode a saved poll again")
@@ -152,24 +152,28 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(width=160)
     if options.replay is not None:
         return replay(options.replay, console)
-    names = options.formats or list(TARGETS)
-    polls = -(-options.events // RECORDS_OF_A_POLL)
-    console.print(f"{options.events:,} payloads of each of {', '.join(names)}; seed {options.seed}", markup=False)
-    results = {name: Result() for name in names}
+    formats = options.formats or list(FORMATS)
+    console.print(f"{options.events:,} payloads of each of {', '.join(formats)}; seed {options.seed}", markup=False)
+    num_polls = {
+        target: -(-options.events // (RECORDS_OF_A_POLL * len(FORMATS[name])))
+        for name in formats
+        for target in FORMATS[name]
+    }
+    results = {target: Result() for target in num_polls}
     started, stop = time.monotonic(), Event()
     with ThreadPoolExecutor(options.jobs) as pool:
         running = [
             pool.submit(
                 run_part,
                 Part(
-                    name, options.seed, range(first, min(polls, first + POLLS_OF_A_CHILD)), options.save_to, stop=stop
+                    target, options.seed, range(first, min(polls, first + POLLS_OF_A_CHILD)), options.save_to, stop=stop
                 ),
-                results[name],
+                results[target],
             )
-            for name in names
+            for target, polls in num_polls.items()
             for first in range(0, polls, POLLS_OF_A_CHILD)
         ]
-        _follow(running, results, polls * RECORDS_OF_A_POLL * len(names), console=console, stop=stop)
+        _follow(running, results, sum(num_polls.values()) * RECORDS_OF_A_POLL, console=console, stop=stop)
     console.print(make_table(results))
     failures = [failure for result in results.values() for failure in result.failures]
     for failure in failures:

@@ -178,3 +178,20 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
     }
 )
 """The targets by name."""
+
+FORMATS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {
+        "json": ("json", "json-numbers", "json-nested", "json-mapped"),
+        "json-schema": ("json-schema",),
+        "base64": ("base64",),
+        "f32": ("f32",),
+        "msgpack": ("msgpack",),
+        "cloudevents": ("cloudevents",),
+        "avro": ("avro", "avro-texts", "avro-flat", "avro-nullable", "avro-nullable-evolved", "avro-nested"),
+        "protobuf": ("protobuf", "protobuf-rich"),
+        "arrow": ("arrow",),
+        "image": ("image",),
+        "all-formats": ("all-formats",),
+    }
+)
+"""The targets of each format. all-formats: payloads of all of them in one topic."""

@@ -13,7 +13,7 @@ from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.decode import Decoder
 from tests.core.build import FakeRecord
 from tests.fuzz.__main__ import Part, Result, main, run_part
-from tests.fuzz.payloads.corpus import TARGETS
+from tests.fuzz.payloads.corpus import FORMATS, TARGETS
 from tests.fuzz.payloads.failure import Failure, load_failure
 from tests.fuzz.payloads.outcomes import Tally
 from tests.fuzz.payloads.polls import check_poll, make_poll
@@ -74,6 +74,10 @@ def test_faults_of_a_decoder_are_noticed(fault: str) -> None:
     assert isinstance(of, TargetDecoder)
     broken = TargetDecoder(_Broken(of.decoder, fault), of.model, of.exact)
     assert check_poll(target, broken, valid(target), Tally(), exact=True) is not None
+
+
+def test_every_target_belongs_to_one_format() -> None:
+    assert sorted(TARGETS) == sorted(target for targets in FORMATS.values() for target in targets)
 
 
 def test_a_poll_depends_on_its_seed_and_number_only() -> None:
