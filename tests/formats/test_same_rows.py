@@ -23,6 +23,7 @@ from tests.formats.events import (
     FeatureEvent,
     Wire,
     WireFormat,
+    arrow_record,
     events_of,
     json_mapped,
     mapping_of,
@@ -102,6 +103,14 @@ def test_mapped_events_give_the_same_rows(name: str) -> None:
     settings = {"topics": ["features", "mapped"], "mappings": {"mapped": mapping_of(signature)}}
     of = decoder(signature, FORMATS[name], **settings)
     check(decode(of, list(map(json_mapped, events)), mapped), events, expected_rows(signature, events))
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_rows_of_an_arrow_record_are_the_same(name: str) -> None:
+    signature = SIGNATURES[name]
+    events = events_of(signature, COUNT)
+    wires = [arrow_record(signature, events[:25]), arrow_record(signature, events[25:])]
+    check(decode(decoder(signature, {}), wires), events, expected_rows(signature, events))
 
 
 @pytest.mark.parametrize("wire", ["Avro", "Avro nullable", "Protobuf", "MessagePack"])

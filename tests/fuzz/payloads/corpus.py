@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from tests.core.build import JULY
 from tests.decode.formats.images import encoded, exif, picture
 from tests.formats.events import MIXED as TEXTS
 from tests.formats.events import NUMBERS as NUMBERS_32
-from tests.formats.events import events_of, json_mapped, mapping_of, wire_formats
+from tests.formats.events import arrow_record, events_of, json_mapped, mapping_of, wire_formats
 from tests.fuzz.payloads.image_repair import repair_image
 from tests.fuzz.payloads.schema_corpus import SCHEMA_TARGETS
 from tests.fuzz.payloads.target import Sample, Target, TargetDecoder
@@ -132,6 +133,17 @@ def _mapped() -> Target:
     return Target("json-mapped", lambda: decoding(TEXTS, _formats(TEXTS, mapping=mapping_of(TEXTS))), samples)
 
 
+def _arrow_rows() -> Target:
+    events = events_of(TEXTS, 40)
+    wires = [arrow_record(TEXTS, events[first : first + count]) for first, count in ((0, 1), (1, 4), (5, 20), (25, 15))]
+    samples = [Sample(wire.value, wire.headers) for wire in wires]
+
+    def make() -> TargetDecoder:
+        return replace(decoding(TEXTS, _formats(TEXTS)), exact=None)  # the validator reads records of one row
+
+    return Target("arrow-rows", make, samples, has_many_rows=True)
+
+
 def _images() -> Target:
     modes = (
         ("PNG", "RGB"),
@@ -172,6 +184,7 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = MappingProxyType(
         "protobuf": lambda: _wire("protobuf", TEXTS, ("Protobuf",)),
         "json-schema": lambda: _wire("json-schema", TEXTS, ("JSON Schema",)),
         "arrow": lambda: _wire("arrow", TEXTS, ("Arrow",)),
+        "arrow-rows": _arrow_rows,
         "all-formats": lambda: _wire("all-formats", TEXTS, ("JSON list", "JSON by name", *_SCHEMALESS, *_FRAMED)),
         "image": _images,
         **SCHEMA_TARGETS,
@@ -189,7 +202,7 @@ FORMATS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
         "cloudevents": ("cloudevents",),
         "avro": ("avro", "avro-texts", "avro-flat", "avro-nullable", "avro-nullable-evolved", "avro-nested"),
         "protobuf": ("protobuf", "protobuf-rich"),
-        "arrow": ("arrow",),
+        "arrow": ("arrow", "arrow-rows"),
         "image": ("image",),
         "all-formats": ("all-formats",),
     }
