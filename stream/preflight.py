@@ -157,7 +157,7 @@ async def check_schema_registry(section: SchemaRegistrySection) -> Check | None:
         return Check(name, Status.FAILED, error.message, error.remedy)
     if problems:
         remedy = "correct schema_registry.subjects, or register the schemas"
-        return Check(name, Status.FAILED, answer, remedy, tuple(problems))
+        return Check(name, Status.FAILED, answer, remedy=remedy, problems=tuple(problems))
     return Check(name, Status.OK, "; ".join([answer, *found]))
 
 
@@ -182,7 +182,8 @@ def check_alert_rules(settings: Settings) -> Check:
     problems = tuple(rules_without_subject(settings, columns))
     if problems:
         detail = f"{quantity(len(rules), 'rule')}; these can never fire:"
-        return Check("alerts", Status.WARNING, detail, "correct aggregate.alerts, or the settings", problems)
+        remedy = "correct aggregate.alerts, or the settings"
+        return Check("alerts", Status.WARNING, detail, remedy=remedy, problems=problems)
     return Check("alerts", Status.OK, quantity(len(rules), "rule"))
 
 

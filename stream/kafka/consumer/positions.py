@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
@@ -26,6 +27,16 @@ def all_positions(consumer: AIOKafkaConsumer) -> dict[TopicPartition, int] | Non
     """Return the position of each assigned partition; None if one of them is unknown."""
     positions = known_positions(consumer)
     return positions if len(positions) == len(consumer.assignment()) else None
+
+
+def partitions_of(topics: frozenset[str] | None, counts: Mapping[str, int]) -> list[ClientTopicPartition]:
+    """Return all partitions of these topics; for None an empty list, which the client takes for all it is assigned.
+
+    counts: the number of partitions of each topic.
+    """
+    if topics is None:
+        return []
+    return [ClientTopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
 
 
 def is_at_end(consumer: AIOKafkaConsumer, partition: TopicPartition) -> bool:

@@ -37,7 +37,7 @@ from forebay.stream.kafka.consumer.group_members import read_members
 from forebay.stream.kafka.consumer.group_offsets import GroupOffsets
 from forebay.stream.kafka.consumer.held_partitions import HeldPartitions
 from forebay.stream.kafka.consumer.lag import read_partition_lags
-from forebay.stream.kafka.consumer.positions import all_positions, is_at_end, known_positions
+from forebay.stream.kafka.consumer.positions import all_positions, is_at_end, known_positions, partitions_of
 from forebay.stream.kafka.consumer.restoration import Restoration, RevisionGate
 from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer, StartPolicy, out_of_range_error
 from forebay.stream.kafka.patches.chunked_reads import use_chunked_reads
@@ -177,7 +177,7 @@ class Source(ConsumerRebalanceListener):
         self._poll_budget.begin_poll()
         try:
             records: dict[Any, list[Any]] = await self._consumer.getmany(
-                *self._partitions_of(topics), timeout_ms=wait_ms, max_records=max_records
+                *partitions_of(topics, self._topics), timeout_ms=wait_ms, max_records=max_records
             )
         except OffsetOutOfRangeError as error:
             if self._watch is not None:
@@ -189,12 +189,6 @@ class Source(ConsumerRebalanceListener):
         if self._watch is not None and (recreated := await self._watch.check()):
             raise recreated_error(recreated, known_positions(self._consumer))
         return records if epoch is not None and epoch == self.epoch else {}
-
-    def _partitions_of(self, topics: frozenset[str] | None) -> list[ClientTopicPartition]:
-        """Return all partitions of these topics; for None an empty list, which the client takes for all it is assigned."""
-        if topics is None:
-            return []
-        return [ClientTopicPartition(topic, number) for topic in topics for number in range(self._topics[topic])]
 
     def pause(self) -> None:
         """Stop fetching. The member stays in the group as long as `poll` is called."""
