@@ -34,6 +34,7 @@ class QualityRecords:
         self._worker = worker
         self._progress: dict[int, int] = {}
         self._unlabelled: set[int] = set()
+        self._newest_window: int | None = None
 
     def encode(self, snapshot: Snapshot) -> dict[TopicPartition, Outgoing]:
         """Return the records of a snapshot by partition. Those of a key are in one partition."""
@@ -51,6 +52,7 @@ class QualityRecords:
         """Remember the progress that was written."""
         self._progress.update(snapshot.label_times)
         self._unlabelled |= snapshot.unlabelled
+        self._newest_window = self._newest(snapshot)
 
     def _parts(self, snapshot: Snapshot) -> Iterator[tuple[QualityKey, QualityParts]]:
         for (key, _), (sums, blocks) in snapshot.sums.items():
@@ -60,9 +62,10 @@ class QualityRecords:
             yield QualityKey(ref.model, ref.shadow, window_start), QualityParts(paired=paired)
         labels = {key: QualityParts(labels=counts) for key, counts in snapshot.labels.items() if not counts.is_empty}
         until_ms, unlabelled = snapshot.label_times, snapshot.unlabelled
-        if any(self._progress.get(number) != time_ms for number, time_ms in until_ms.items()) or (
-            unlabelled - self._unlabelled
-        ):
+        has_changed = any(self._progress.get(number) != time_ms for number, time_ms in until_ms.items())
+        # Once in each window too: a reader of the last day must know a partition whose labels ended before.
+        is_due = self._newest(snapshot) != self._newest_window and (until_ms or unlabelled)
+        if has_changed or is_due or unlabelled - self._unlabelled:
             # All partitions of this process: a reader may not have read the records before.
             window_ms = self._window_s * 1000
             key = QualityKey("", 0, max(until_ms.values(), default=0) // window_ms * window_ms)
@@ -71,6 +74,11 @@ class QualityRecords:
             )
             labels[key] = replace(labels.get(key, QualityParts()), progress=progress)
         yield from labels.items()
+
+    def _newest(self, snapshot: Snapshot) -> int | None:
+        """Return the newest window so far in which something was counted."""
+        starts = [key.window_start for key, _ in snapshot.sums]
+        return max(starts if self._newest_window is None else [*starts, self._newest_window], default=None)
 
     def _encoded(self, key: QualityKey, parts: QualityParts) -> Iterator[tuple[bytes, bytes]]:
         """Yield one record, or one for each part if it is too large otherwise."""

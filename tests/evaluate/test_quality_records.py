@@ -73,6 +73,27 @@ def test_partitions_with_predictions_and_no_label_are_written_once_and_with_late
     assert (delta.progress.until_ms, delta.progress.unlabelled) == ({1: 7_200_000}, [3])
 
 
+def test_progress_is_written_again_in_each_window() -> None:
+    """Readers of the last day must not take windows for final because they know other partitions only."""
+    records = new_records()
+
+    def progress(window: int) -> list[dict[int, int]]:
+        key = SumsKey(QualityKey("late", 1, window * 3_600_000), 2)
+        snapshot = Snapshot(sums={key: (sums_of(1), None)}, label_times={0: 3_700_000})
+        found = decoded(records, snapshot)
+        records.on_committed(snapshot)
+        return [delta.progress.until_ms for delta in found if delta.progress is not None]
+
+    assert [progress(window) for window in (1, 1, 2, 1, 2, 3)] == [
+        [{0: 3_700_000}],
+        [],
+        [{0: 3_700_000}],
+        [],
+        [],
+        [{0: 3_700_000}],
+    ]
+
+
 def test_a_record_that_is_too_large_is_divided_by_its_parts(caplog: pytest.LogCaptureFixture) -> None:
     blocks = BlockSums(Task.BINARY)
     blocks.add_predictions(np.arange(4096))

@@ -42,6 +42,7 @@ def plan_of(asked: argparse.Namespace) -> Plan:
         batches=max(20, asked.kills * 10),
         kill_every_s=4.0,
         step_ms=200,
+        topics=("predictions", "review", "high", "low"),
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -23,6 +23,7 @@ SHARE_CORRECTED: Final = 0.02
 SHARE_EARLY: Final = 0.01
 SHARE_NEVER: Final = 0.1
 SHARE_BAD: Final = 0.002
+SHARE_FIRST: Final = 0.7
 BAD_LABELS: Final = (b"not json", b"[]", b'{"id":"x"}', b'{"id":"x","label":1,"timestamp":"today"}', b"\xff\xfe", b"{}")
 
 
@@ -36,19 +37,23 @@ class Item(NamedTuple):
     value: bytes
 
 
-def items(rng: random.Random, *, count: int, partitions: int, start_ms: int, step_ms: int) -> list[Item]:
+def items(
+    rng: random.Random, *, count: int, partitions: int, start_ms: int, step_ms: int, topics: Sequence[str]
+) -> list[Item]:
     """Return predictions and their labels in the order in which they are written.
 
     count: number of predictions.
     step_ms: event time between two predictions.
+    topics: of predictions; the first one has most of them.
     """
     made: list[Item] = []
     for number in range(count):
-        made += _items_of(rng, number, partitions, start_ms + number * step_ms)
+        topic = topics[0] if rng.random() < SHARE_FIRST else rng.choice(topics)
+        made += _items_of(rng, number, topic, partitions, start_ms + number * step_ms)
     return sorted(made)
 
 
-def _items_of(rng: random.Random, number: int, partitions: int, time_ms: int) -> Iterator[Item]:
+def _items_of(rng: random.Random, number: int, topic: str, partitions: int, time_ms: int) -> Iterator[Item]:
     event_id, key, partition = f"event-{number}", b"key-%d" % (number % 997), number % partitions
     model, version = ("late", rng.choice((3, 4))) if rng.random() < 0.8 else ("fraud", 1)
     event_ms = time_ms - rng.randrange(30_000)
@@ -64,7 +69,7 @@ def _items_of(rng: random.Random, number: int, partitions: int, time_ms: int) ->
         "label": None,
         "source": {"topic": "features", "partition": partition, "offset": number, "timestamp": event_ms},
     }
-    yield Item(time_ms, "predictions", partition, key=key, value=_json(prediction))
+    yield Item(time_ms, topic, partition, key=key, value=_json(prediction))
 
     def label(value: int, delay_s: float) -> Item:
         label_ms = time_ms + delay_s * 1000

@@ -46,6 +46,10 @@ class EvaluatorProcess:
             "ADMIN__ENABLED": "false",
             "LOG__FORMAT": "text",
         }
+        if len(proof.plan.topics) > 1:
+            settings["DECISION__MIN_CONFIDENCE"] = "0.6"  # for review
+            routes = [{"topic": name, "label": 1} for name in proof.plan.topics[2:]]
+            settings["DECISION__ROUTES"] = json.dumps(routes)
         if proof.plan.static:
             settings["KAFKA__GROUP_INSTANCE_ID"] = f"slot-{number}"
         environment = {**os.environ, **{f"FOREBAY_{name}": value for name, value in settings.items()}}
@@ -80,6 +84,7 @@ class Plan:
     feed_s: how long they are written.
     kill_every_s: longest time between two kills.
     static: whether members are static, so that a successor has the partitions at once.
+    topics: of predictions: `predictions`, and possibly `review` and topics of routes.
     """
 
     seed: int
@@ -93,6 +98,7 @@ class Plan:
     step_ms: int = 500
     commit_interval_ms: int = 500
     static: bool = False
+    topics: tuple[str, ...] = ("predictions",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,7 @@ class EvaluationProof:
         """Run the plan. Raises AssertionError with the seed."""
         began_s = time.monotonic()
         try:
-            for name in ("predictions", "labels"):
+            for name in (*self.plan.topics, "labels"):
                 await create_topic(self.bootstrap, self.prefix + name, self.plan.partitions)
             await create_topic(self.bootstrap, f"{self.prefix}quality", QUALITY_PARTITIONS)
             # Old enough that no record is ahead of its Kafka timestamp, and records of any time are accepted.
@@ -142,6 +148,7 @@ class EvaluationProof:
                 partitions=self.plan.partitions,
                 start_ms=start_ms,
                 step_ms=self.plan.step_ms,
+                topics=self.plan.topics,
             )
             self._evaluators = [EvaluatorProcess(self, number) for number in range(self.plan.evaluators)]
             writing = asyncio.create_task(
@@ -149,7 +156,7 @@ class EvaluationProof:
             )
             await self._kill_at_random()
             written = await writing
-            records = await self._until_counted(written["predictions"], written["labels"])
+            records = await self._until_counted(sum(map(written.__getitem__, self.plan.topics)), written["labels"])
             for evaluator in self._evaluators:
                 await self._ready(evaluator)
                 status = await asyncio.to_thread(evaluator.stop)
@@ -194,18 +201,19 @@ class EvaluationProof:
         return records
 
     async def _compare(self, records: Sequence[Any], *, took_s: float) -> Report:
-        raw = [
-            await read_committed(self.bootstrap, self.prefix + name, self.plan.partitions)
-            for name in ("predictions", "labels")
-        ]
+        predictions = [record for name in self.plan.topics for record in await self._read(name)]
+        labels = await self._read("labels")
         expected, num_good, num_bad = recount(
-            *raw, horizon_ms=HORIZON_S * 1000, early_ms=EARLY_S * 1000, window_ms=WINDOW_S * 1000
+            predictions, labels, horizon_ms=HORIZON_S * 1000, early_ms=EARLY_S * 1000, window_ms=WINDOW_S * 1000
         )
         found, tally = add_up(records)
         problems = differences(expected, found)
         assert not problems, "\n".join(problems[:20])
         assert (tally["labels"], tally["refused"]) == (num_good + num_bad, num_bad)
         return self._report(expected, tally["labels"], num_bad, records=len(records), took_s=took_s)
+
+    async def _read(self, name: str) -> Sequence[Any]:
+        return await read_committed(self.bootstrap, self.prefix + name, self.plan.partitions)
 
     def _report(self, cells: dict[Key, Cell], labels: int, refused: int, *, records: int, took_s: float) -> Report:
         return Report(

@@ -1,6 +1,6 @@
 """An independent recount of quality from the raw topics. It uses nothing of Forebay.
 
-A prediction and a label with the same id are a pair if, with the largest timestamps of both partitions up to each of them,
+A prediction and a label with the same id are a pair if, with the largest timestamps of their partitions up to each of them,
 `label maximum <= prediction time + horizon` and `prediction maximum <= label maximum + early`. The last such label counts.
 """
 
@@ -19,6 +19,8 @@ UNIT = 2.0**-32
 class Raw(Protocol):
     """A record as a consumer returns it."""
 
+    @property
+    def topic(self) -> str: ...
     @property
     def partition(self) -> int: ...
     @property
@@ -64,11 +66,12 @@ def recount(
         latest[record.partition] = maximum = max(time_ms, latest.get(record.partition, time_ms))
         by_id[record.partition, name].append((record.offset, maximum, value, label.get("model")))
     cells: dict[Key, Cell] = defaultdict(Cell)
-    newest: dict[int, int] = {}
-    for record in sorted(predictions, key=lambda record: (record.partition, record.offset)):
+    newest: dict[tuple[str, int], int] = {}
+    for record in sorted(predictions, key=lambda record: (record.topic, record.partition, record.offset)):
         prediction = json.loads(record.value)
         time_ms = prediction["source"]["timestamp"]
-        newest[record.partition] = maximum = max(time_ms, newest.get(record.partition, time_ms))
+        place = record.topic, record.partition
+        newest[place] = maximum = max(time_ms, newest.get(place, time_ms))
         cell = cells[prediction["model"], prediction["version"], time_ms // window_ms * window_ms]
         cell.predictions += 1
         valid = [
