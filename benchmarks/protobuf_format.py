@@ -93,7 +93,7 @@ class Record(NamedTuple):
 
 def records_of(values: Sequence[bytes]) -> dict[TopicPartition, list[Record]]:
     """Return a poll of one partition."""
-    records = [Record(offset, TIMESTAMP_MS, None, value, ()) for offset, value in enumerate(values)]
+    records = [Record(offset, TIMESTAMP_MS, None, value, headers=()) for offset, value in enumerate(values)]
     return {TopicPartition(TOPIC, 0): records}
 
 

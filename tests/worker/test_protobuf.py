@@ -79,7 +79,7 @@ async def test_messages_of_a_foreign_producer_are_predicted(worker_group: Worker
         inner_values = await asyncio.to_thread(serialize, registry.url, topic, [nested for _, nested in messages])
         values = [value for pair in zip(outer_values, inner_values, strict=True) for value in pair]
         headers: list[list[tuple[str, bytes]]] = [[] for _ in values]
-        by_guid(registry, values, headers, expected, event)
+        by_guid(registry, event, values, headers, expected=expected)
         bad = [outer_values[0][:6] + b"\x0a\x7f", outer_values[0][:5] + write_message_indexes((7,)), b"\0\0\0\0"]
         worker = worker_group.start(schema_registry={"urls": [registry.url]})
         await worker.ready()
@@ -96,10 +96,11 @@ async def test_messages_of_a_foreign_producer_are_predicted(worker_group: Worker
 
 def by_guid(
     registry: StubRegistry,
+    event: Any,
     values: list[bytes],
     headers: list[list[tuple[str, bytes]]],
+    *,
     expected: dict[str, float],
-    event: Any,
 ) -> None:
     """Add an event whose schema is a text that the header names by its GUID, with the message indexes behind it."""
     known = registry.add("by-guid", SCHEMA, "PROTOBUF")
