@@ -52,6 +52,7 @@ IMPORTED_ONLY_BY = {
         "stream/decode/formats/arrow.py",
         "stream/decode/formats/arrow_types.py",
         "stream/decode/formats/arrow_values.py",
+        "stream/publish/arrow_values.py",
         "stream/tables",
         "stream/demo",
         "models/training",

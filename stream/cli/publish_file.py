@@ -72,7 +72,7 @@ def check_file(job: PublishJob, file: str, options: ReadOptions, warn: Callable[
 
     with open_rows(file, options, check_columns) as source:
         builder = job.row_builder(source.name)
-        fault = first_invalid(source.rows, builder, source.name, job.headers, limit=job.limit)
+        fault = first_invalid(job.records_of(source.rows), builder, source.name, job.headers, limit=job.limit)
     if fault is not None:
         raise DataError(f"{fault.place}: {fault.reason} (nothing was published)", kind="bad_row", remedy=fault.remedy)
     if isinstance(builder, SchemaRowBuilder) and (unused := builder.unused(columns)):

@@ -16,6 +16,7 @@ from forebay.stream.cli.output import echo, echo_json
 if TYPE_CHECKING:
     from forebay.models.data.row_source import ReadOptions
     from forebay.stream.config.sections import Settings
+    from forebay.stream.publish.arrow_values import ArrowValues
     from forebay.stream.publish.event_times import TimeRule
     from forebay.stream.publish.formatted_builder import EnvelopeValues, SchemaValues
     from forebay.stream.publish.publish_job import PublishJob
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SCHEMA_FORMATS: Final = {"avro": "AVRO", "protobuf": "PROTOBUF", "json-schema": "JSON"}
 ENVELOPE_FORMATS: Final = ("msgpack", "cloudevents")
 EVENT_FORMATS: Final = (*SCHEMA_FORMATS, *ENVELOPE_FORMATS)
+"""Formats that `--format` names, too; arrow is the format of a file there."""
+ARROW: Final = "arrow"
 
 
 class FormatOptionValues(TypedDict):
@@ -52,9 +55,9 @@ def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--event-format",
-            type=click.Choice(["json", *EVENT_FORMATS]),
-            help="The format of the events, which --format also takes. With a schema, its fields are the columns. "
-            "[default: json]",
+            type=click.Choice(["json", *EVENT_FORMATS, ARROW]),
+            help="The format of the events; --format takes it, too, except arrow. With a schema, its fields are the columns. "
+            "arrow: 256 rows in each record. [default: json]",
         ),
     ):
         function = option(function)
@@ -81,15 +84,17 @@ def check_unsuitable(chosen: str, always: Mapping[str, object], with_schema: Map
     always, with_schema: options by name, with their values, None if not set: those that no other format than JSON has, and
         those that formats with a schema do not have.
     """
-    for name, value in {**always, **(with_schema if chosen in SCHEMA_FORMATS else {})}.items():
+    for name, value in {**always, **(with_schema if chosen not in ENVELOPE_FORMATS else {})}.items():
         if value is not None:
             raise click.UsageError(f"{name} cannot be used with --event-format {chosen}")
 
 
 def with_format(job: PublishJob, chosen: str, options: FormatOptionValues, settings: Settings) -> PublishJob:
     """Return the job with the format. Raises ConfigError, RegistryError."""
-    values: SchemaValues | EnvelopeValues
-    if chosen in SCHEMA_FORMATS:
+    values: SchemaValues | EnvelopeValues | ArrowValues
+    if chosen == ARROW:
+        values = _arrow_values(job.times)
+    elif chosen in SCHEMA_FORMATS:
         subject = options["subject"] or f"{job.topic}-value"
         file = options["schema_file"]
         text = None if file is None else file.read_text(encoding="utf-8")
@@ -100,6 +105,18 @@ def with_format(job: PublishJob, chosen: str, options: FormatOptionValues, setti
 
         values = MessagePackValues() if chosen == "msgpack" else CloudEventsValues("forebay publish")
     return replace(job, format=values, headers=(*values.headers, *job.headers), inspection=None)
+
+
+def _arrow_values(times: TimeRule) -> ArrowValues:
+    try:
+        from forebay.stream.publish.arrow_values import ArrowValues
+    except ImportError as error:
+        raise ConfigError(
+            f"--event-format arrow needs the Python package {error.name}",
+            kind="missing_package",
+            remedy="pip install 'forebay[arrow]'",
+        ) from None
+    return ArrowValues(times)
 
 
 async def _find_schema(
@@ -176,7 +193,7 @@ def show_first(job: PublishJob, file: str, options: ReadOptions, *, as_json: boo
     from forebay.stream.publish.rate_limited_publish import build_message
 
     with open_rows(file, options, job.check_columns) as source:
-        row = next((item for item in source.rows if item is not None), None)
+        row = next((item for item in job.records_of(source.rows) if item is not None), None)
         if row is None:
             raise DataError(f"{source.name} has no rows", kind="no_rows", remedy="name another file")
         message = build_message(row, job.row_builder(source.name), source.name, job.headers)

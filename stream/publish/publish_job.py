@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from forebay.models.data.input_row import InputRow, InputRows
 from forebay.schemas.errors import BrokerError, DataError
@@ -18,6 +19,9 @@ from forebay.stream.publish.label_builder import JoinBy, LabelBuilder, LabelChec
 from forebay.stream.publish.publisher import MAX_REQUEST_BYTES, Headers, Publisher, oversize
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from forebay.stream.publish.row_fault import RowFault
+
+if TYPE_CHECKING:
+    from forebay.stream.publish.arrow_values import ArrowValues
 
 Features = list[object] | dict[str, object]
 EventFields = tuple[Features, str | None, str | None]
@@ -75,12 +79,12 @@ class PublishJob:
     clock: Clock
     inspection: Inspection | None = None
     labels: LabelOptions | None = None
-    format: SchemaValues | EnvelopeValues | None = None
+    format: SchemaValues | EnvelopeValues | ArrowValues | None = None
 
     @property
     def noun(self) -> str:
-        """What the rows become: events or labels, without the s."""
-        return "event" if self.labels is None else "label"
+        """What the rows become: events, records of several events, or labels, without the s."""
+        return "record" if self.groups_rows else "event" if self.labels is None else "label"
 
     def check_columns(self, columns: Collection[str]) -> None:
         """Raise ConfigError if an option names a column that does not exist."""
@@ -120,7 +124,7 @@ class PublishJob:
         await publisher.start()
         try:
             return await publish_rows(
-                rows,
+                self.records_of(rows),
                 self.row_builder(source) if self.labels is None else self._label_builder(self.labels, publisher),
                 publisher,
                 source=source,
@@ -164,7 +168,26 @@ class PublishJob:
     def row_builder(self, source: str) -> RowBuilder:
         """Return what builds the records of events."""
         events = self._event_builder(source)
-        return events if self.format is None else format_builder(self.format, self.columns.key, events)
+        if self.format is None:
+            return events
+        if self.groups_rows:
+            from forebay.stream.publish.arrow_values import ArrowRowsBuilder
+
+            return ArrowRowsBuilder(cast("ArrowValues", self.format))
+        return format_builder(cast("SchemaValues | EnvelopeValues", self.format), self.columns.key, events)
+
+    @property
+    def groups_rows(self) -> bool:
+        """Whether a record has several rows."""
+        return self.format is not None and self.format.name == "arrow"
+
+    def records_of(self, rows: InputRows) -> InputRows:
+        """Return the rows by record: as they are, or in groups."""
+        if not self.groups_rows:
+            return rows
+        from forebay.stream.publish.arrow_values import grouped
+
+        return grouped(rows, cast("ArrowValues", self.format).rows_per_record)
 
     def _event_builder(self, source: str) -> EventBuilder:
         return EventBuilder(

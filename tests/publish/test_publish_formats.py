@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
+from forebay.models.data.input_row import InputRow, InvalidRow
+from forebay.models.data.values import Instant
 from forebay.stream.cli import main
+from forebay.stream.decode.formats.arrow import ArrowFormat
+from forebay.stream.publish.arrow_values import ArrowValues, grouped
+from forebay.stream.publish.event_times import TimeRule
 from tests.registry.stub import StubRegistry
 from tests.registry.threaded import threaded_registry
 
@@ -88,6 +93,39 @@ def test_formats_without_a_schema_hold_the_whole_event(
             "datacontenttype": "application/json",
             "data": None,
         }
+
+
+def test_rows_become_one_record_in_arrow(registry: StubRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path("flights.csv")
+    file.write_text("tailnum,delay\nN7,1\nN8,2.5\nN9,\n")
+    status = main(["publish", str(file), "--event-format", "arrow", "--dry-run", "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    assert status == 0 and shown["headers"] == {"content-type": "application/vnd.apache.arrow.stream"}
+    rows = [{"tailnum": "N7", "delay": 1}, {"tailnum": "N8", "delay": 2.5}, {"tailnum": "N9", "delay": None}]
+    assert shown["value"] == {"num_rows": 3, "rows": rows} and shown["key"] is None
+    file.write_text("tailnum,delay\nN7,1\nN8,x\n")
+    assert main(["publish", str(file), "--event-format", "arrow", "--bootstrap-server", "127.0.0.1:9"]) != 0
+    assert "column delay has values of several types in 2 rows" in capsys.readouterr().err
+
+
+def test_the_rows_of_a_record_in_arrow_are_read_as_they_were_published() -> None:
+    rows: list[dict[str, object]] = [{"id": "a", "x": 1, "at": Instant(5)}, {"id": "b", "x": None, "at": Instant(6)}]
+    _, batch = ArrowFormat().batch(ArrowValues(TimeRule()).encode(rows))
+    assert batch.to_pylist() == [{"id": "a", "x": 1, "at": 5}, {"id": "b", "x": None, "at": 6}]
+
+
+def test_groups_end_at_their_size_and_at_rows_that_are_not_valid() -> None:
+    rows = [InputRow(number, {"a": number}, None) for number in range(1, 6)]
+    bad = InvalidRow("file, line 3", "bad", "fix it")
+    found = list(grouped(iter([*rows[:3], bad, None, *rows[3:]]), 2))
+    values = [item.values if isinstance(item, InputRow) else item for item in found]
+    assert values == [
+        {"rows": [{"a": 1}, {"a": 2}]},
+        {"rows": [{"a": 3}]},
+        bad,
+        None,
+        {"rows": [{"a": 4}, {"a": 5}]},
+    ]
 
 
 def test_json_can_be_looked_at_first_too(registry: StubRegistry, capsys: pytest.CaptureFixture[str]) -> None:
