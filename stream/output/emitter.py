@@ -19,7 +19,7 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
-from forebay.stream.core.records import BatchResult, Chunk, RowFailure, TopicPartition
+from forebay.stream.core.records import BatchResult, Chunk, Record, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
 from forebay.stream.core.rows import RowRecords, distinct_records, of_each, position_of, selected
 from forebay.stream.output.call_log import CallLog, MeasuredLane
@@ -114,6 +114,15 @@ def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
     """Cut rows into slices whose predictions take approximately `MAX_SLICE_BYTES` at most."""
     size = max(1, MAX_SLICE_BYTES // prediction_bytes(output_dim))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _prediction_headers(records: Sequence[Record]) -> tuple[list[Headers], int]:
+    """Return the headers of each event's prediction, and the size of the longest."""
+    of_records = list(map(prediction_headers, distinct_records(records)))
+    longest = max(record_size(None, None, headers) for headers in of_records)
+    if isinstance(records, RowRecords):
+        return [of_records[source] for source in records.source_B.tolist()], longest
+    return of_records, longest
 
 
 class ModelEmitter(ABC):
@@ -328,9 +337,9 @@ class Emitter(ModelEmitter):
         if chunk.keys:
             chunk_rows = range(len(records)) if rows is None else rows
             keys = [chunk.keys.get(row, key) for row, key in zip(chunk_rows, keys, strict=True)]
-        headers = of_each(records, prediction_headers) if with_headers else [NO_HEADERS] * len(records)
+        headers, longest_headers = _prediction_headers(records) if with_headers else ([NO_HEADERS] * len(records), 0)
         longest_key = max(map(len, filter(None, keys)), default=0)
-        if with_headers or max(map(len, values)) + longest_key + 128 > topic.max_bytes:
+        if max(map(len, values)) + longest_key + longest_headers + 128 > topic.max_bytes:
             sendable = []
             for index, (key, value, own_headers) in enumerate(zip(keys, values, headers, strict=True)):
                 size = record_size(key, value, own_headers)

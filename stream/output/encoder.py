@@ -188,8 +188,10 @@ def _offsets(records: Sequence[Record]) -> Iterable[int | str]:
     """Return what follows `"offset":` in the source of each event: its offset, and its row if it has one."""
     if not isinstance(records, RowRecords):
         return map(_OFFSET, records)
-    places = zip(records.offsets().tolist(), records.row_B.tolist(), strict=True)
-    return [offset if row < 0 else f'{offset},"row":{row}' for offset, row in places]
+    starts = records.of_sources(_OFFSET)
+    return [
+        start if row < 0 else f'{start},"row":{row}' for start, row in zip(starts, records.row_B.tolist(), strict=True)
+    ]
 
 
 def _text(text: str) -> str:

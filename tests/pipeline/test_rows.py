@@ -170,3 +170,14 @@ def test_headers_of_a_record_go_to_the_predictions_of_its_rows() -> None:
     records = next(records for place, records in out.items() if place == (P0._replace(topic="predictions")))
     assert records.headers == [[("tenant", b"a")]] * 2 and records.keys == [FakeSource(3, 2).key] * 2
     assert [orjson.loads(value or b"")["source"].get("row") for value in records.values] == [0, 1]
+
+
+def test_a_prediction_that_is_too_large_with_its_headers_fails_its_rows() -> None:
+    headers = [("content-type", b"application/vnd.apache.arrow.stream"), ("large", b"x" * 9_800)]
+    batch = MicroBatch(0, (rows_chunk({3: 2, 4: 1}, headers=headers),), "size", 0.0)
+    emission = emitter().emit([finish(batch)])
+    assert emission.ledger.kinds == {"prediction_too_large": 3} and sorted(outcomes(emission)) == [
+        (3, 0),
+        (3, 1),
+        (4, 0),
+    ]
