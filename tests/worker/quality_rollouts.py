@@ -20,6 +20,7 @@ import torch
 
 from forebay.models.backends.torch.architectures import Net
 from forebay.stream.rollouts.changes import Proposal, start_canary
+from forebay.stream.rollouts.quality_checks import SWITCH_MS
 from forebay.stream.rollouts.revision import Revision, StepPolicy
 from tests.aggregate.harness import AggregatorProcess, ForebayProcess
 from tests.brokers.clients import producer
@@ -28,10 +29,8 @@ from tests.models.build import make_net, publish
 from tests.worker.rollout_workers import NAME, PARTITIONS, RolloutGroup, rollout_group
 
 EVENTS_PER_S: Final = 600
-AHEAD_MS: Final = 60_000
-"""Event times are this much ahead: windows of quality count if they begin half a minute after the revision."""
-PHASE_MS: Final = 40_000
-"""With each revision they are that much further ahead, so that no events of an earlier one are in these windows."""
+AHEAD_MS: Final = SWITCH_MS
+"""Event times are this much ahead: windows of quality count if they begin that long after the revision."""
 LABELS_AFTER_S: Final = 0.2
 WORSE, EQUAL = 2, 3
 Change = Callable[[Revision, Proposal], Revision]
@@ -58,10 +57,9 @@ def sure_net() -> Net:
 
 
 class Feed:
-    """Publishes events, and their labels a little later. ahead_ms: how much event times are ahead."""
+    """Publishes events, and their labels a little later."""
 
     def __init__(self, group: RolloutGroup) -> None:
-        self.ahead_ms = AHEAD_MS - PHASE_MS
         self._group = group
         self._rng = random.Random(5)
         self._sent = 0
@@ -86,7 +84,7 @@ class Feed:
 
     def _next_events(self) -> list[tuple[bytes, int, int]]:
         """Return the key, the partition and the time of some events, each of a key of its own."""
-        at_ms, first = round(time.time() * 1000) + self.ahead_ms, self._sent
+        at_ms, first = round(time.time() * 1000) + AHEAD_MS, self._sent
         self._sent += EVENTS_PER_S // 20
         return [(b"key-%d" % number, number % PARTITIONS, at_ms) for number in range(first, self._sent)]
 
@@ -110,7 +108,6 @@ class QualityGroup:
         revision = await self.group.propose(change, version)
         (worker,) = self.group.workers
         await worker.applied(revision.number)
-        self._feed.ahead_ms += PHASE_MS
         feeding = asyncio.create_task(self._feed.run())
         try:
             yield
