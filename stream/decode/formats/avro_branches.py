@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.stream.decode.formats.avro_cursor import Cursor, Ints
-from forebay.stream.decode.formats.avro_steps import MAX_INTEGERS, Step, run_all
+from forebay.stream.decode.formats.avro_steps import MAX_INTEGERS, Step, Text, run_all
 
 _NOT_TAGS: Final = np.uint8(0xFD)
+_NOT_SHORT: Final = np.uint8(0x81)
+"""The bits of a first byte of a length that is negative or has more bytes."""
 
 MAX_BLOCKS: Final = 16
 """Limit of the blocks of an array or a map that is skipped. Writers write one."""
@@ -71,6 +73,34 @@ class NullableNumber:
         values[missing] = 0  # the bytes at nulls may be numbers that overflow or signal
         poll.write(self.slot, cursor.rows, values, missing)
         cursor.move(self._widths[tags])
+
+
+@dataclass(slots=True)
+class NullableText:
+    """A union of null and a string that is asked for. general: the same union, for texts of more than 63 bytes."""
+
+    text: Text
+    general: Union
+    tag: int
+    null_tag: int
+
+    def run(self, cursor: Cursor) -> None:
+        poll, pos = cursor.poll, cursor.pos
+        tags = poll.u8[pos]
+        missing = tags == self.null_tag
+        sizes = np.where(missing, 0, poll.u8[pos + 1])
+        if (sizes & _NOT_SHORT).any():
+            self.general.run(cursor)
+            return
+        starts = pos + 2
+        starts -= missing
+        ends = starts + (sizes >> 1)
+        bad = (ends >= cursor.limit) | (tags & _NOT_TAGS != 0)
+        if bad.any():
+            poll.suspect(cursor.rows, bad)
+            ends = np.where(bad, starts, ends)
+        self.text.take(cursor, starts, ends, missing)
+        cursor.move(ends - pos)
 
 
 @dataclass(slots=True)

@@ -54,6 +54,7 @@ class Poll:
     __slots__ = (
         "_columns",
         "_missing",
+        "_text",
         "_windows",
         "calls",
         "data",
@@ -77,6 +78,7 @@ class Poll:
         self.suspects_B: Bools = np.zeros(len(lengths), dtype=np.bool_)
         self.items_left = MAX_POLL_ITEMS
         self.calls = 0
+        self._text: str | None = None
         self._windows: dict[int, NDArray[np.void]] = {}
         self._columns: dict[int, NDArray[Any]] = {}
         self._missing: dict[int, Bools] = {}
@@ -102,6 +104,13 @@ class Poll:
         if width >= PADDING:
             pos = np.minimum(pos, self.size - width)
         return window[pos]
+
+    @property
+    def text(self) -> str:
+        """The buffer as text with one character for each byte. Slices of it are cheaper than those of bytes, decoded."""
+        if self._text is None:
+            self._text = self.data.decode("latin-1")
+        return self._text
 
     def rows_at(self, offset: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return a view of the bytes at the same offset of each value. All values have the same length, which fits."""

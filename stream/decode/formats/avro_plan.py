@@ -15,14 +15,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay.stream.decode.formats.avro_branches import Blocks, Matrix, NullableNumber, Union
+from forebay.stream.decode.formats.avro_branches import Blocks, Matrix, NullableNumber, NullableText, Union
 from forebay.stream.decode.formats.avro_check import FIXED_WIDTH, INT_RANGE, RANGES, max_decimal_bytes
 from forebay.stream.decode.formats.avro_cursor import MAX_CALLS, Ints, Poll
 from forebay.stream.decode.formats.avro_entries import Entries
 from forebay.stream.decode.formats.avro_resolution import (
     EPOCH,
     Unresolvable,
-    matches,
     reader_branch,
     reader_fields,
 )
@@ -186,34 +185,18 @@ class _Compiler:
         others = [branch for branch in writer.branches if branch.kind != "null"]
         if selection is not None and len(others) > 1:
             raise NoPlan
-        if len(writer.branches) == 2 and len(others) == 1 and selection is not None and selection.slot is not None:
-            number = self._nullable_number(writer, reader, others[0], selection.slot)
-            if number is not None and not selection.children:
-                steps.append(number)
-                return
         branches = [self._branch(branch, reader, selection) for branch in writer.branches]
-        steps.append(Union(branches))
+        union = Union(branches)
+        if len(writer.branches) == 2 and len(others) == 1 and selection is not None and selection.slot is not None:
+            steps.append(_nullable(union, writer, others[0], selection.slot) or union)
+        else:
+            steps.append(union)
 
     def _branch(self, branch: AvroType, reader: AvroType | None, selection: Selection | None) -> list[Step]:
         try:
             return self.compile(branch, reader, selection)
         except Unresolvable:
             return [Fail()]
-
-    def _nullable_number(
-        self, writer: AvroType, reader: AvroType | None, number: AvroType, slot: int
-    ) -> NullableNumber | None:
-        if number.kind not in DTYPES:
-            return None
-        if reader is not None:
-            null = AvroType("null")
-            branches = reader.branches if reader.kind == "union" else [reader]
-            if not any(matches(null, branch) for branch in branches):
-                return None
-            if not any(matches(number, branch) for branch in branches):
-                return None
-        tag = 2 * writer.branches.index(number)
-        return NullableNumber(slot, DTYPES[number.kind], FIXED_WIDTH[number.kind], tag=tag, null_tag=2 - tag)
 
     def _add_blocks(
         self, steps: list[Step], writer: AvroType, reader: AvroType | None, selection: Selection | None
@@ -291,6 +274,20 @@ class _Compiler:
         elif writer.logical is None and reader is not None and reader.kind in DTYPES:
             convert = _as_float
         return Integer(slot, allowed, convert)
+
+
+def _nullable(union: Union, writer: AvroType, other: AvroType, slot: int) -> Step | None:
+    """Return a faster step for a union of null and another type, if there is one for it and the reader takes both."""
+    number = writer.branches.index(other)
+    steps = union.branches[number]
+    if union.branches[1 - number] or len(steps) != 1 or isinstance(steps[0], Fail):
+        return None
+    tags = {"tag": 2 * number, "null_tag": 2 - 2 * number}
+    if other.kind in DTYPES:
+        return NullableNumber(slot, DTYPES[other.kind], FIXED_WIDTH[other.kind], **tags)
+    if other.kind == "string" and isinstance(steps[0], Text):
+        return NullableText(steps[0], union, **tags)
+    return None
 
 
 def _frozen(steps: list[Step]) -> list[Step]:

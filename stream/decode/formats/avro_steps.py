@@ -5,7 +5,7 @@ A slot is the number of a column; None for what is only skipped. Skipped parts a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any, Final, Protocol
@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay.stream.decode.formats.avro_cursor import Cursor, Ints
+from forebay.stream.decode.formats.avro_cursor import Bools, Cursor, Ints
 
 MAX_INTEGERS: Final = 1_024
 """Limit of the integers of an array that is read as a matrix."""
@@ -145,30 +145,35 @@ class Text:
 
     def run(self, cursor: Cursor) -> None:
         starts, ends = cursor.read_sizes()
-        if self.slot is None and not self.is_text:
-            return
-        data = cursor.poll.data
-        texts: list[Any] = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        if self.is_text or (self.as_text and self.slot is not None):
-            texts = self._decode(cursor, texts)
-        if self.slot is not None:
-            cursor.poll.write(self.slot, cursor.rows, as_objects(texts))
+        self.take(cursor, starts, ends)
 
-    def _decode(self, cursor: Cursor, texts: list[Any]) -> list[Any]:
-        """Return texts as the column has them, and mark those that are not UTF-8."""
-        if (self.slot is None or not self.as_text) and b"".join(texts).isascii():
-            return texts
-        try:
-            decoded = list(map(bytes.decode, texts))
-        except UnicodeDecodeError:
-            decoded = []
-            for index, text in enumerate(texts):
+    def take(self, cursor: Cursor, starts: Ints, ends: Ints, missing: Bools | None = None) -> None:
+        """Read the bytes between positions. missing: which are null."""
+        poll, slot = cursor.poll, self.slot
+        places: Iterable[tuple[int, int]] = zip(starts.tolist(), ends.tolist(), strict=True)
+        if self.as_text and slot is not None:
+            poll.write(slot, cursor.rows, as_objects(_texts(cursor, places)), missing)
+            return
+        if self.is_text:
+            places = list(places)
+            _texts(cursor, places)
+        if slot is not None:
+            poll.write(slot, cursor.rows, as_objects([poll.data[start:end] for start, end in places]), missing)
+
+
+def _texts(cursor: Cursor, places: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the texts at places of the buffer. Those that are not UTF-8 make suspects."""
+    text = cursor.poll.text
+    texts = [text[start:end] for start, end in places]
+    if not "".join(texts).isascii():
+        for index, part in enumerate(texts):
+            if not part.isascii():
                 try:
-                    decoded.append(text.decode())
+                    texts[index] = part.encode("latin-1").decode()
                 except UnicodeDecodeError:
                     cursor.suspect(np.array([index]))
-                    decoded.append("")
-        return decoded if self.as_text else texts
+                    texts[index] = ""
+    return texts
 
 
 @dataclass(slots=True)
