@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from tests.formats.events import NUMBERS as NUMBERS_32
 from tests.formats.events import arrow_record, events_of, json_mapped, mapping_of, wire_formats
 from tests.fuzz.payloads.image_repair import repair_image
 from tests.fuzz.payloads.schema_corpus import SCHEMA_TARGETS
-from tests.fuzz.payloads.target import Sample, Target, TargetDecoder
+from tests.fuzz.payloads.target import NotCompared, Sample, Target, TargetDecoder
 
 MAX_EVENT_BYTES: Final = 60_000  # below the longest mutated payload
 MAX_KEY_BYTES: Final = 90
@@ -74,6 +73,8 @@ def decoding(signature: Signature, formats: EventFormats | None = None) -> Targe
     validator = EventValidator(choice, EventLimits(MAX_EVENT_BYTES, MAX_KEY_BYTES), formats)
 
     def exact(record: Record, topic: str) -> tuple[str, int, bytes]:
+        if any(b"arrow" in content for _, content in record.headers):
+            raise NotCompared  # rows of a record have other default ids than records
         event = validator.validate(record, topic, partition=0)
         return event.id, event.timestamp, choice.formats[0].matrix([event.row])[0].tobytes()
 
@@ -138,10 +139,7 @@ def _arrow_rows() -> Target:
     wires = [arrow_record(TEXTS, events[first : first + count]) for first, count in ((0, 1), (1, 4), (5, 20), (25, 15))]
     samples = [Sample(wire.value, wire.headers) for wire in wires]
 
-    def make() -> TargetDecoder:
-        return replace(decoding(TEXTS, _formats(TEXTS)), exact=None)  # the validator reads records of one row
-
-    return Target("arrow-rows", make, samples, has_many_rows=True)
+    return Target("arrow-rows", lambda: decoding(TEXTS, _formats(TEXTS)), samples, has_many_rows=True)
 
 
 def _images() -> Target:

@@ -15,6 +15,10 @@ TOPIC: Final = "features"
 Headers = tuple[tuple[str, bytes], ...]
 
 
+class NotCompared(Exception):
+    """The exact path of single records does not say what becomes of this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A valid record.
@@ -34,7 +38,7 @@ class Sample:
 class TargetDecoder:
     """A decoder as a worker has it, and the exact path: what it decides about one record.
 
-    exact: returns id, timestamp and row as float32 bytes, or raises InvalidEvent. None: there is no such path for one record.
+    exact: returns id, timestamp and row as float32 bytes, or raises InvalidEvent or NotCompared. None: nothing is compared.
     """
 
     decoder: Decoder
