@@ -13,7 +13,7 @@ from forebay.models.artefacts.signature import Signature
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.decode.features import FeaturePacker
-from forebay.stream.decode.formats.base64_f32 import or_base64_parser
+from forebay.stream.decode.formats.base64_f32 import base64_parser, no_base64_parser
 from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
 from forebay.stream.decode.parsers import plain_event_parser
 
@@ -37,6 +37,7 @@ class RowFormat:
     """How events become rows of one model.
 
     parse: parses events that name no model, with the features of this model only. It raises for all that are not plainly valid.
+    parse_base64: the same, for features as base64 text.
     header: the value of the header `forebay-model` for this model.
     matrix: returns rows as a new matrix.
     raw_bytes: the length of raw float32 rows that need not be validated value by value; -1 if all have to be.
@@ -49,6 +50,9 @@ class RowFormat:
         self.packer = packer = FeaturePacker(signature)
         self.raw_bytes = -1 if packer.has_texts else packer.row_bytes
         self.parse = self.parser(plain_event_parser)
+        self.parse_base64 = (
+            no_base64_parser if packer.has_texts else base64_parser(plain_event_parser(str), packer.num_features)
+        )
         is_nullable = [feature.nullable for feature in signature.column_features] or [False] * packer.num_features
         self._not_nullable = np.logical_not(np.array(is_nullable, dtype=bool))
         self.matrix = self._matrix if packer.times is None else packer.times.matrix
@@ -60,7 +64,7 @@ class RowFormat:
             return parse
         if len(shape) > 1:
             parse = flat_or_nested_parser(parse, parser_of(nested_type(float, len(shape))), shape)
-        return or_base64_parser(parse, parser_of(str), self.packer.num_features)
+        return parse
 
     def _matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
         return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self.packer.num_features)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream.core.records import Record
 from forebay.stream.decode.columns import Columns
@@ -39,11 +41,14 @@ class OneModelDecoder:
         parse: a parser for the model of the columns. It refuses events for other models.
         """
         packer, records = columns.format.packer, columns.records
-        pack, arrange = packer.pack, packer.arrange
+        pack, arrange, parse_base64 = packer.pack, packer.arrange, columns.format.parse_base64
         rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
         for index, value in enumerate(values):
             try:
-                event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others
+                try:
+                    event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others
+                except msgspec.ValidationError:
+                    event = parse_base64(value)  # type: ignore[arg-type]
                 features = event.features
                 row = pack(*(features if type(features) is tuple else arrange(features)))
             except Exception:  # the validator finds the reason
@@ -70,7 +75,10 @@ class OneModelDecoder:
                 if media_type is None:
                     media_type = default
                 if media_type is None or media_type in JSON_CONTENT_TYPES:
-                    event = parse(value)
+                    try:
+                        event = parse(value)
+                    except msgspec.ValidationError:
+                        event = row_format.parse_base64(value)
                     features = event.features
                     row = pack(*(features if type(features) is tuple else arrange(features)))
                     event_id, timestamp = event.id, event.timestamp
