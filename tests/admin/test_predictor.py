@@ -196,3 +196,26 @@ async def test_the_event_loop_neither_parses_nor_encodes(monkeypatch: pytest.Mon
     status, _document = await predicted(event())
     assert status == 200
     assert threads == {"predict_0"}
+
+
+async def test_events_of_other_formats_and_with_a_mapping() -> None:
+    mapping = MappingTable(id="field:order.id", timestamp="field:at", features="row")
+    formats = event_formats(InputSection(format="msgpack", mapping=mapping), prefix="")
+    mapped = {"order": {"id": 7}, "at": "2013-07-01T00:00:00Z", "row": [1, 2, 3]}
+    cloud_event = {"specversion": "1.0", "id": "c", "source": "/", "type": "t", "data": {"input": [1, 2, 3]}}
+    async with running(Model(), formats=formats) as (predictor, *_):
+        for body, content_type, event_id in (
+            (event("a", [1, 2, 3]), "application/json", "a"),
+            (orjson.dumps(mapped), "application/json", "7"),
+            (msgspec.msgpack.encode(mapped), "application/msgpack", "7"),
+        ):
+            status, document = await ask(predictor, body, headers={"Content-Type": content_type})
+            assert (status, document["id"], document["prediction"]) == (200, event_id, [2.0, 4.0]), document
+        status, document = await ask(predictor, b"[" + orjson.dumps(mapped) + b"," + event("b", [1, 2, 3]) + b"]")
+        assert (status, [one["id"] for one in document]) == (200, ["7", "b"])
+    async with running(Model()) as (predictor, *_):
+        headers = {"Content-Type": "application/cloudevents+json"}
+        status, document = await ask(predictor, orjson.dumps(cloud_event), headers=headers)
+        assert (status, document["id"], document["prediction"]) == (200, "c", [2.0, 4.0]), document
+        status, document = await ask(predictor, b"\x93", headers={"Content-Type": "application/msgpack"})
+        assert (status, document["error"]["kind"]) == (400, "not_an_object")
