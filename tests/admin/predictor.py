@@ -24,6 +24,7 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.inference.device_thread import DeviceThread
 from forebay.stream.output.encoder import PredictionEncoder
@@ -79,11 +80,11 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def running(model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS) -> AsyncIterator[Running]:
-    async with running_models({MODEL: model}, {} if windows is None else {MODEL: windows}, limits=limits) as (
-        predictor,
-        served,
-    ):
+async def running(
+    model: Model, windows: WindowPlan | None = None, limits: Limits = LIMITS, formats: EventFormats | None = None
+) -> AsyncIterator[Running]:
+    by_model = {} if windows is None else {MODEL: windows}
+    async with running_models({MODEL: model}, by_model, limits=limits, formats=formats) as (predictor, served):
         device = served[MODEL].executor
         assert isinstance(device, DeviceThread)
         yield Running(predictor, device, served[MODEL].breaker)
@@ -96,6 +97,7 @@ async def running_models(
     *,
     limits: Limits = LIMITS,
     max_events: Mapping[ModelRef, int] = MappingProxyType({}),
+    formats: EventFormats | None = None,
 ) -> AsyncIterator[tuple[Predictor, Mapping[ModelRef, ServedModel]]]:
     """Run several models; the first is the default model. max_events: of models with another limit."""
     clock = ManualClock()
@@ -106,7 +108,9 @@ async def running_models(
     devices = [one.executor for one in served.values()]
     for device in devices:
         await device.start([1])
-    decoder = Decoder([DecodedModel(ref, model.signature) for ref, model in models.items()], max_event_bytes=1000)
+    decoder = Decoder(
+        [DecodedModel(ref, model.signature) for ref, model in models.items()], max_event_bytes=1000, formats=formats
+    )
     predictor = Predictor(decoder, ServedModels(served.values()), max_bytes=limits.max_bytes, clock=clock)
     try:
         yield predictor, served

@@ -6,15 +6,20 @@ import asyncio
 import threading
 from typing import Any
 
+import msgspec
 import numpy as np
+import orjson
 import pytest
 
 from forebay.models.artefacts.preprocessing import Preprocessing, RowCheck
 from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream.admin import predictor
 from forebay.stream.admin.predictor import MAX_PENDING, NotReady
+from forebay.stream.config.input_mapping import MappingTable
+from forebay.stream.config.sections import InputSection
 from forebay.stream.core.records import BatchResult, FloatMatrix, MicroBatch
 from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode.event_formats import event_formats
 from forebay.stream.inference.executor import Deferred
 from tests.admin.predictor import Model, ask, predicted, running
 from tests.core.build import MODEL, P0, FakeRecord, event, signature
@@ -105,7 +110,7 @@ async def test_a_raw_row() -> None:
     headers = {"Content-Type": "application/x-forebay-f32", "forebay-id": "raw-1"}
     status, document = await predicted(row, headers)
     assert (status, document["id"], document["prediction"]) == (200, "raw-1", [2.0, 4.0])
-    assert (await predicted(row, {"Content-Type": "image/png"}))[0] == 415
+    assert (await predicted(row, {"Content-Type": "text/csv"}))[0] == 415
     assert (await predicted(row[:8], headers))[1]["error"]["kind"] == "wrong_length"
 
 
