@@ -296,15 +296,18 @@ class Chunk:
     def _rows(self, rows: range, **others: Any) -> Chunk:
         """Return the chunk with some of its rows. others: the other fields."""
         start, where = rows.start, slice(rows.start, rows.stop)
-        return replace(
-            self,
+        fields: dict[str, Any] = {"next_offset": self.next_offset, "ends_record": self.ends_record, **others}
+        return Chunk(
+            self.partition,
+            self.epoch,
+            self.model,
             records=self.records[where],
             ids=self.ids[where],
             timestamps=self.timestamps[where],
             x_BF=self.x_BF[where],
-            keys={row - start: key for row, key in self.keys.items() if row in rows},
-            deadlines={row - start: ms for row, ms in self.deadlines.items() if row in rows},
-            **others,
+            keys={row - start: key for row, key in self.keys.items() if row in rows} if self.keys else {},
+            deadlines={row - start: ms for row, ms in self.deadlines.items() if row in rows} if self.deadlines else {},
+            **fields,
         )
 
 

@@ -23,7 +23,7 @@ from forebay.stream.core.rows import (
     position_of,
     selected,
 )
-from forebay.stream.decode.event_formats import EventFormats
+from forebay.stream.decode.event_formats import REQUEST_TOPIC, EventFormats
 from forebay.stream.decode.features import InvalidFeatures
 from forebay.stream.decode.formats.choice import Choice
 from forebay.stream.decode.formats.document_columns import lookup
@@ -86,6 +86,8 @@ class FormattedTopicDecoder:
         for choice, members in groups:
             if choice.format is None:
                 chunks += self._decode_plain(partition, members, epoch, choice.is_raw)
+            elif hasattr(choice.format, "read") and partition.topic == REQUEST_TOPIC:
+                exact += members  # an entry of a request is one event
             elif hasattr(choice.format, "read"):
                 reader = cast("RowReader", choice.format)
                 read, unreadable = reader.read(members, f"{partition.topic}-{partition.partition}")

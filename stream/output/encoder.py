@@ -7,7 +7,7 @@ several times faster than one JSON document per row, and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, Protocol
 
@@ -92,19 +92,27 @@ class PredictionEncoder:
         if not len(ids):
             return []
         scores, confidences, endings = self._columns(result, first_row, len(chunk.records), rows)
-        model, source, offsets = self._model, _source(chunk.partition), _offsets(records)
+        model, source = self._model, _source(chunk.partition)
         added = self._added(result, chunk, first_row, rows)
+        if isinstance(records, RowRecords):
+            places, ends = _places_of_rows(records), added or [""] * len(ids)
+            return [
+                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{p},"timestamp":{t}}}{a}}}'.encode()
+                for i, s, c, e, p, t, a in zip(
+                    _json_strings(ids), scores, confidences, endings, places, timestamps, ends, strict=True
+                )
+            ]
         if added is not None:
             return [
-                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{o},"timestamp":{t}}}{a}}}'.encode()
-                for i, s, c, e, o, t, a in zip(
-                    _json_strings(ids), scores, confidences, endings, offsets, timestamps, added, strict=True
+                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}{a}}}'.encode()
+                for i, s, c, e, r, t, a in zip(
+                    _json_strings(ids), scores, confidences, endings, records, timestamps, added, strict=True
                 )
             ]
         return [
-            f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{o},"timestamp":{t}}}}}'.encode()
-            for i, s, c, e, o, t in zip(
-                _json_strings(ids), scores, confidences, endings, offsets, timestamps, strict=True
+            f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}}}'.encode()
+            for i, s, c, e, r, t in zip(
+                _json_strings(ids), scores, confidences, endings, records, timestamps, strict=True
             )
         ]
 
@@ -184,14 +192,11 @@ def _source(partition: TopicPartition) -> str:
     return f'{{"topic":{orjson.dumps(partition.topic).decode()},"partition":{partition.partition},"offset":'
 
 
-def _offsets(records: Sequence[Record]) -> Iterable[int | str]:
+def _places_of_rows(records: RowRecords) -> list[int | str]:
     """Return what follows `"offset":` in the source of each event: its offset, and its row if it has one."""
-    if not isinstance(records, RowRecords):
-        return map(_OFFSET, records)
     starts = records.of_sources(_OFFSET)
-    return [
-        start if row < 0 else f'{start},"row":{row}' for start, row in zip(starts, records.row_B.tolist(), strict=True)
-    ]
+    rows = records.row_B.tolist()
+    return [start if row < 0 else f'{start},"row":{row}' for start, row in zip(starts, rows, strict=True)]
 
 
 def _text(text: str) -> str:

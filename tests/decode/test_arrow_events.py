@@ -15,10 +15,10 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.config.input_mapping import MappingTable
 from forebay.stream.config.sections import InputSection
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.records import Chunk, Record
+from forebay.stream.core.records import Chunk, Record, TopicPartition
 from forebay.stream.core.rows import RowRecords, position_of
 from forebay.stream.decode import DecodedModel, Decoder
-from forebay.stream.decode.event_formats import event_formats
+from forebay.stream.decode.event_formats import REQUEST_TOPIC, event_formats
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.routing_keys import keys_by_field, usual_keys
 from tests.core.build import EPOCH, JULY, P0, FakeRecord, event
@@ -163,6 +163,16 @@ def test_one_bad_row_is_rejected_alone() -> None:
     (rejection,) = chunk.rejections
     assert (rejection.index, position_of(rejection.record)) == (1, (4, 1))
     assert rejection.kind is FailureKind.MISSING_VALUE
+
+
+def test_a_request_has_one_row() -> None:
+    records = [
+        FakeRecord(n, payload(pa.record_batch({"a": [1] * (n + 1)})), timestamp=JULY, headers=ARROW) for n in (0, 1)
+    ]
+    (chunk,) = decoder(NUMBERS).decode({TopicPartition(REQUEST_TOPIC, 0): records}, EPOCH)
+    (rejection,) = chunk.rejections
+    assert chunk.num_rows == 0 or list(chunk.records) == records[:1]
+    assert rejection.record is records[1] and "has 2 rows" in rejection.message
 
 
 def test_too_many_rows_are_one_rejection() -> None:
