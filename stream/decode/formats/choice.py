@@ -13,7 +13,7 @@ from forebay.stream.core.records import Record, Unreadable
 from forebay.stream.core.rows import RowRecord
 from forebay.stream.decode.formats.arrow_messages import ArrowLimits
 from forebay.stream.decode.formats.avro_options import AvroOptions
-from forebay.stream.decode.formats.cloudevents import CloudEventsFormat
+from forebay.stream.decode.formats.cloudevents import CloudEventsFormat, encoded_data
 from forebay.stream.decode.formats.factories import build_schema_format, build_unframed_avro, build_unframed_format
 from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.json_documents import JsonFormat
@@ -177,11 +177,16 @@ class FormatChoice:
             ),
             None,
         )
-        if name is not None and name not in FRAMED_FORMATS:
-            return None
         try:
-            framing = read_framing(record.value, record.headers)
-        except InvalidFraming:
+            if name == _CLOUDEVENTS:
+                media_type, data = encoded_data(record.value)
+                is_framed = FORMATS_BY_MEDIA_TYPE.get(media_type) in FRAMED_FORMATS
+                framing = read_framing(data, ()) if is_framed else None
+            elif name is not None and name not in FRAMED_FORMATS:
+                return None
+            else:
+                framing = read_framing(record.value, record.headers)
+        except (InvalidFraming, InvalidPayload):
             return None
         if framing is None or (framing.start and name is None and self._settings.of(topic) == "f32"):
             return None

@@ -62,26 +62,34 @@ class CloudEventsFormat:
         return ParsedColumns(columns_of_documents(documents, paths), suspects_B)
 
     def _data(self, event: dict[str, object]) -> object:
-        media_type = event.get(_CONTENT_TYPE, "application/json")
-        if not isinstance(media_type, str):
-            raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{_CONTENT_TYPE} is {describe(media_type)}")
-        media = media_type.split(";")[0].strip().lower().encode("utf-8", "replace")
-        encoded = event.get(_DATA_BASE64)
-        if encoded is None:
-            data = event.get(DATA)
-            if FORMATS_BY_MEDIA_TYPE.get(media) == "json" or media.endswith(b"+json"):
-                return data
-            if not isinstance(data, str):
-                return data
-            content = data.encode("utf-8", "surrogatepass")
-        elif isinstance(encoded, str):
-            try:
-                content = binascii.a2b_base64(encoded, strict_mode=True)
-            except (ValueError, binascii.Error) as error:
-                raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{_DATA_BASE64} is not base64: {error}") from None
-        else:
-            raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{_DATA_BASE64} is {describe(encoded)}")
-        data_format, begin = self._data_format(media, content)
+        media_type, content = _content(event)
+        if content is None:
+            return event.get(DATA)
+        data_format, begin = self._data_format(media_type, content)
         if data_format is None:
             return {"features": content}
         return data_format.document(content[begin:] if begin else content)
+
+
+def encoded_data(payload: bytes) -> tuple[bytes, bytes | None]:
+    """Return the media type of an event's data, and its bytes; None for data that is JSON. Raises InvalidPayload."""
+    return _content(json_object(payload))
+
+
+def _content(event: dict[str, object]) -> tuple[bytes, bytes | None]:
+    media_type = event.get(_CONTENT_TYPE, "application/json")
+    if not isinstance(media_type, str):
+        raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{_CONTENT_TYPE} is {describe(media_type)}")
+    media = media_type.split(";")[0].strip().lower().encode("utf-8", "replace")
+    encoded = event.get(_DATA_BASE64)
+    if isinstance(encoded, str):
+        try:
+            return media, binascii.a2b_base64(encoded, strict_mode=True)
+        except (ValueError, binascii.Error) as error:
+            raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{_DATA_BASE64} is not base64: {error}") from None
+    if encoded is not None:
+        raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{_DATA_BASE64} is {describe(encoded)}")
+    data = event.get(DATA)
+    if not isinstance(data, str) or FORMATS_BY_MEDIA_TYPE.get(media) == "json" or media.endswith(b"+json"):
+        return media, None
+    return media, data.encode()
