@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from forebay.schemas.errors import ForebayError, ModelError
+from forebay.schemas.errors import ConfigError, ForebayError, ModelError
 from forebay.stream.cli.interrupts import run_async
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _check(settings: Settings, topic: str, found: TopicFields, signature: Signat
             "mapping",
             Status.FAILED,
             f"{topic}: {count} of {total} features have no field in {found.origin}",
-            "map them in [input.mapping.fields], or correct the schema; docs/formats.md describes the mapping",
-            problems,
+            remedy="map them in [input.mapping.fields], or correct the schema; docs/formats.md describes the mapping",
+            problems=problems,
         )
     return Check("mapping", Status.OK, f"{topic}: by {found.origin}", problems=problems)
 
@@ -85,9 +85,16 @@ def _fields(settings: Settings, topic: str, full: str, sample: Path | None) -> T
     if sample is not None:
         return _of_sample(settings, full, sample)
     if settings.schema_registry.urls:
-        schema = run_async(find_schema(settings, f"{full}-value"))
+        subject = settings.input.subjects.get(topic)
+        schema = run_async(find_schema(settings, subject or f"{full}-value"))
         if schema is not None:
-            return _of_schema(schema)
+            return _of_schema(schema, settings.input.reader_schemas.get(topic))
+        if subject is not None:
+            raise ConfigError(
+                f"the schema registry has no subject {subject}, which input.subjects names",
+                kind="no_subject",
+                remedy="`forebay schemas list` lists the subjects",
+            )
     return None
 
 
@@ -103,13 +110,17 @@ async def find_schema(settings: Settings, subject: str) -> RegisteredSchema | No
             return None
 
 
-def _of_schema(schema: RegisteredSchema) -> TopicFields:
-    from forebay.schemas.errors import ConfigError
+def _of_schema(schema: RegisteredSchema, reader: str | None) -> TopicFields:
+    """Return the fields of a schema. reader: a file with the schema that events are read as instead, in Avro."""
     from forebay.stream.decode.formats.factories import build_schema_format
     from forebay.stream.decode.formats.payload import InvalidPayload
     from forebay.stream.decode.mapping.schema_fields import fields_of_schema
+    from forebay.stream.schema_registry.schema import RegisteredSchema
 
     origin = f"subject {schema.subject}, version {schema.version} ({schema.type})"
+    if reader is not None and schema.type == "AVRO":
+        origin = f"the reader schema {reader}"
+        schema = RegisteredSchema(schema.ref, "AVRO", Path(reader).read_text(encoding="utf-8"))
     try:
         indexes = (0,) if schema.type == "PROTOBUF" else ()
         return TopicFields(fields_of_schema(schema), build_schema_format(schema, indexes), False, origin)

@@ -180,6 +180,7 @@ def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:
         ("input.formats", source.formats, (*source.topics, labels)),
         ("input.mappings", source.mappings, (*source.topics, labels)),
         ("input.reader_schemas", source.reader_schemas, source.topics),
+        ("input.subjects", source.subjects, source.topics),
     ):
         for topic in topics:
             if topic not in known:

@@ -233,7 +233,7 @@ def _read_files(value: object) -> dict[str, object]:
         raise ValueError(f"there are {len(value)}")
     for topic, path in value.items():
         if not isinstance(path, str) or not path.strip():
-            raise ValueError(f"{str(topic)[:_MAX_SHOWN_CHARS]} is not a path")
+            raise ValueError(f"{str(topic)[:_MAX_SHOWN_CHARS]} is not text")
     return dict(value)
 
 
@@ -241,6 +241,11 @@ TopicFiles = Annotated[
     dict[str, str],
     BeforeValidator(_json_or(_read_files)),
     Allowed("a table from topics to paths (JSON in the environment)"),
+]
+TopicSubjects = Annotated[
+    dict[str, str],
+    BeforeValidator(_json_or(_read_files)),
+    Allowed("a table from topics to subjects (JSON in the environment)"),
 ]
 Formats = Annotated[
     dict[str, FormatName],

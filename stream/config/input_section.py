@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from forebay.stream.config.input_mapping import FormatName, Formats, Mapping, Mappings, TopicFiles
+from forebay.stream.config.input_mapping import FormatName, Formats, Mapping, Mappings, TopicFiles, TopicSubjects
 from forebay.stream.config.section import DAY_MS, Section
 from forebay.stream.config.values import Moment, Paths, Topics
 
@@ -100,6 +100,11 @@ class InputSection(Section):
     )
     formats: Formats = Field(
         default_factory=dict, description="The format of single topics, instead of format: <topic> = <format>."
+    )
+    subjects: TopicSubjects = Field(
+        default_factory=dict,
+        description="The subjects whose schemas `forebay check` compares with the mapping: <topic> = <subject>. Default: "
+        "<topic>-value.",
     )
     avro_schemas: Paths = Field(
         default=(),

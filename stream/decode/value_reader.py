@@ -12,7 +12,9 @@ import orjson
 from forebay.schemas.errors import ForebayError
 from forebay.stream.config.sections import InputSection
 from forebay.stream.core.records import Record, Unreadable
+from forebay.stream.decode.formats.avro_options import load_avro_options
 from forebay.stream.decode.formats.choice import FormatChoice, FormatSettings
+from forebay.stream.decode.formats.factories import check_libraries
 from forebay.stream.decode.formats.payload import InvalidPayload
 from forebay.stream.decode.json_values import to_json
 from forebay.stream.schema_registry.client import SchemaRegistryClient
@@ -21,6 +23,7 @@ from forebay.stream.schema_registry.schema import SchemaRef
 
 JSON: Final = "json"
 F32: Final = "f32"
+IMAGE: Final = "image"
 NOT_JSON: Final = "not JSON"
 MAX_SHOWN_ROWS: Final = 20
 """The number of rows of a record in Arrow that are shown."""
@@ -68,9 +71,15 @@ class DecodedRecord:
 
 
 def value_formats(section: InputSection, *, prefix: str) -> FormatSettings:
-    """Return the formats of the input topics; what other topics have is said by headers and framing. prefix: of their names."""
+    """Return the formats of the input topics; what other topics have is said by headers and framing. Raises ConfigError.
+
+    prefix: of the names of topics.
+    """
     formats = {f"{prefix}{topic}": section.formats.get(topic, section.format) for topic in section.topics}
-    return FormatSettings("auto", formats)
+    if not section.avro_schemas:
+        return FormatSettings("auto", formats)
+    check_libraries("avro")
+    return FormatSettings("auto", formats, avro=load_avro_options(section.avro_schemas, {}, prefix=prefix))
 
 
 class ValueReader:
@@ -113,6 +122,8 @@ class ValueReader:
                 return ReadValue(_floats(value), F32)
             if choice.format is None:
                 return ReadValue(orjson.loads(value))
+            if choice.format.name == IMAGE:
+                return ReadValue(None, IMAGE, reason=f"an image of {len(value):,} bytes")
             return ReadValue(_document(choice.format, value[choice.start :]), choice.format.name, ref)
         except InvalidPayload as fault:
             return ReadValue(None, schema=ref, reason=fault.message)
@@ -131,7 +142,7 @@ class ValueReader:
         if read.reason is not None or record.value is None or read.format in (JSON, F32):
             return record, read
         value = to_json(read.document)
-        return DecodedRecord(record.offset, record.timestamp, record.key, value, record.headers), read
+        return DecodedRecord(record.offset, record.timestamp, record.key, value=value, headers=record.headers), read
 
 
 def _document(payload_format: Any, payload: bytes) -> object:

@@ -66,6 +66,23 @@ def test_check_shows_the_mapping_by_the_schema_of_the_topic(
     assert found["status"] == "ok" and "distance <- distance_km (double)" in found["problems"]
 
 
+def test_the_subject_and_the_reader_schema_of_a_topic_can_be_named(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "forebay.toml").write_text('[input.subjects]\nfeatures = "flights"\n')
+    (found,) = check(capsys)
+    assert found["status"] == "failed" and "no subject flights, which input.subjects names" in found["detail"]
+    registry.add("flights", json.dumps(SCHEMA))
+    (found,) = check(capsys)
+    assert "in subject flights, version 1" in found["detail"]
+    (tmp_path / "reader.avsc").write_text(json.dumps(SCHEMA).replace("distance_km", "distance"))
+    (tmp_path / "forebay.toml").write_text(
+        '[input.subjects]\nfeatures = "flights"\n[input.reader_schemas]\nfeatures = "reader.avsc"\n'
+    )
+    (found,) = check(capsys)
+    assert (found["status"], found["detail"]) == ("ok", "features: by the reader schema reader.avsc")
+
+
 def test_check_shows_the_mapping_by_a_sample(
     registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -8,9 +8,11 @@ import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
+import fastavro.schema
 import msgspec
 import orjson
 import pyarrow as pa
@@ -99,6 +101,7 @@ async def test_values_without_a_schema_are_read_by_header_and_topic(registry: St
     [
         (FakeRecord(0, b"\0\0\0\0\x63x"), "id 99"),
         (FakeRecord(0, b"{oh"), "not JSON"),
+        (FakeRecord(0, b"\x89PNG", headers=[("content-type", b"image/png")]), "an image of 4 bytes"),
         (FakeRecord(0, b"\xc1", headers=[("content-type", b"application/msgpack")]), "MessagePack"),
         (FakeRecord(0, b"abc", headers=[("content-type", F32_CONTENT_TYPE.encode())]), "3 bytes"),
         (FakeRecord(0, b"x", headers=[(VALUE_SCHEMA_HEADER, b"??")]), VALUE_SCHEMA_HEADER),
@@ -144,3 +147,13 @@ def test_documents_of_any_format_become_json() -> None:
         "nan": None,
         "large": [str(2**70), [1, {"deep": str(-(2**64))}]],
     }
+
+
+async def test_single_objects_in_avro_are_read_by_the_schemas_of_files(tmp_path: Path) -> None:
+    (tmp_path / "r.avsc").write_bytes(orjson.dumps(AVRO))
+    section = InputSection(topics=("in",), avro_schemas=(str(tmp_path / "r.avsc"),))
+    reader = ValueReader(value_formats(section, prefix=""), None)
+    fingerprint = fastavro.schema.fingerprint(fastavro.schema.to_parsing_canonical_form(AVRO), "CRC-64-AVRO")
+    value = b"\xc3\x01" + bytes.fromhex(fingerprint) + avro_payload()
+    found = reader.read("in", FakeRecord(0, value, headers=[("content-type", b"application/avro")]))
+    assert (found.document, found.reason) == ({"a": 5}, None)
