@@ -56,8 +56,7 @@ def keys_by_field(name: str) -> RoutingKeys:
         if isinstance(record, Unreadable) or (record.headers and _is_raw(record)):
             return None
         if isinstance(record, RowRecord):
-            value = record.source.document_of(record.row).get(name)
-            return value.encode() if isinstance(value, str) else _as_key(value) if type(value) is int else None
+            return _key_in_row(record, name)
         try:
             field = parse(record.value or b"").field
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -89,6 +88,8 @@ def _key_of_rejected(record: Record) -> bytes | None:
         return record.key
     if isinstance(record, Unreadable):
         return None
+    if isinstance(record, RowRecord):
+        return _key_in_row(record, "id")
     if _is_raw(record):
         ids = [value for name, value in record.headers if name.lower() == names.ID]
         return ids[-1] if ids else None
@@ -97,6 +98,11 @@ def _key_of_rejected(record: Record) -> bytes | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return _as_key(event.id if event.key is None else event.key)
+
+
+def _key_in_row(record: RowRecord, name: str) -> bytes | None:
+    value = record.source.document_of(record.row).get(name)
+    return _as_key(value) if isinstance(value, str) or type(value) is int else None
 
 
 def _is_raw(record: Record) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,16 +14,19 @@ from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk, Record, Unreadable
+from forebay.stream.core.rows import RowRecords, position_of
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.pipeline.rollout_router import RolloutRouter
 from forebay.stream.pipeline.served_revision import ServedRevision
 from tests.core.build import EPOCH, P0, FakeRecord, event, signature, unreadable
 from tests.decode.build import F32, documents_of
+from tests.decode.formats.test_arrow import payload
 from tests.pipeline.allocations import ByLastByte, revision
 
 THREE, NAMED, TWO = signature(3), signature(3, task="regression", output_dim=1), signature(2)
 NULLABLE = Signature(tuple(Feature(f"f{index}", nullable=True) for index in range(3)), (3,), "binary", 1)
+NAMED_FEATURES = Signature(tuple(Feature(f"f{index}") for index in range(3)), (3,), "binary", 1)
 OTHER = DecodedModel(ModelRef("other", 5), TWO)
 VERSIONS = {1: THREE, 2: NAMED, 3: TWO, 4: NULLABLE}
 """Versions 1 and 2 have the same columns."""
@@ -85,6 +89,24 @@ def contents(part: Chunk) -> dict[str, Any]:
         "keys": part.keys,
         "deadlines": part.deadlines,
     }
+
+
+def test_rows_of_a_record_go_to_the_versions_of_their_keys() -> None:
+    batch = pa.record_batch({"f0": [1.0, 2.0, None, None], "f1": [1.0] * 4, "f2": [2.0] * 4, "id": list("abcd")})
+    headers = (("content-type", b"application/vnd.apache.arrow.stream"),)
+    polled = [FakeRecord(offset, payload(batch), headers=headers) for offset in (7, 8)]
+    strict, lenient = (DecodedModel(ModelRef("m", version), of) for version, of in ((1, NAMED_FEATURES), (4, NULLABLE)))
+    decoder = VersionedDecoder([strict], max_event_bytes=10_000)
+    decoder.add(lenient)
+    routes = RolloutRouter(decoder)
+    routes.switch(revision(1, 4))
+    parts = {part.model.version: part for part in routes.route(decoder.decode({P0: polled}, EPOCH))}
+    # Row 2, without a value, is rejected by the stable version only: its own id chooses the other one.
+    valid = {version: list(map(position_of, part.records)) for version, part in parts.items()}
+    assert valid == {1: [(7, 1), (8, 1)], 4: [(7, 0), (7, 2), (8, 0), (8, 2)]}
+    assert [position_of(one.record) for one in parts[1].rejections] == [(7, 3), (8, 3)] and not parts[4].rejections
+    assert [part.num_records for part in parts.values()] == [4, 4]
+    assert all(part.next_offset == 9 and isinstance(part.records, RowRecords) for part in parts.values())
 
 
 documents = documents_of(st.sampled_from(["m", "other", "nobody"])) | st.builds(
