@@ -17,8 +17,8 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.payload import MAX_DEPTH, InvalidPayload
 
 MAX_SCHEMA_BYTES: Final = 1 << 20
-MAX_NODES: Final = 20_000
-"""Limit of the JSON values of a schema with its references."""
+MAX_NODES: Final = 60_000
+"""Limit of the JSON values of a schema with its references: about three for each field."""
 MAX_PRECISION: Final = 1_000
 """Limit of the digits of decimals, whose conversion takes quadratic time."""
 MAX_FIXED_BYTES: Final = 1 << 27

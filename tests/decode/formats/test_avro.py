@@ -180,6 +180,14 @@ class TestColumns:
         assert ids.base is not None  # a view of the joined payloads
         assert parsed.columns[("ok",)].values.tolist() == [False, True, False, True]
 
+    def test_a_schema_of_many_fields(self) -> None:
+        names = [f"f{i}" for i in range(10_000)]
+        avro = avro_format(*((name, "double") for name in names))
+        payload = np.arange(len(names), dtype="<f8").tobytes()
+        parsed = avro.columns([payload] * 2, [(name,) for name in names], start=0)
+        assert parsed is not None and not parsed.suspects_B.any()
+        assert [column.values[1] for column in parsed.columns.values()] == list(avro.document(payload).values())
+
     def test_a_neighbour_of_a_damaged_payload_is_unaffected(self) -> None:
         avro = avro_format(("name", "string"), ("x", "double"))
         good = b"\x06abc" + np.float64(2.5).tobytes()
@@ -264,7 +272,7 @@ class TestSchemas:
             ('{"type": "record", "name": "R", "fields": [{"name": "f", "type": "Missing"}]}', "Missing"),
             ("[" * 10_000 + "]" * 10_000, "Avro schema"),
             ('{"type": "array", "items": ' * 300 + '"int"' + "}" * 300, "nested more than"),
-            (json.dumps(record(*((f"f{i}", "int") for i in range(20_000)))), "parts"),
+            (json.dumps(record(*((f"f{i}", "int") for i in range(20_001)))), "parts"),
             (json.dumps(record(("f", {"type": "fixed", "name": "F", "size": -1}))), "size -1"),
             (json.dumps(record(("f", {"type": "bytes", "logicalType": "decimal", "precision": 10**6}))), "digits"),
             (
