@@ -136,9 +136,9 @@ class Evaluator:
             await asyncio.sleep(0)
             return
         if self._documents is not None:
-            topics = self.joins.prediction_topics()
-            await self._documents.resolve(polled, topics, lambda: not self._stopping and self._source.epoch == epoch)
-            if self._stopping or self._source.epoch != epoch:
+            topics, documents = self.joins.prediction_topics(), self._documents
+            done = await documents.resolve(polled, topics, lambda: not self._stopping and self._source.epoch == epoch)
+            if not done or self._source.epoch != epoch:
                 return  # they will be read again
         parsed = self.joins.parse(polled)
         for columns in parsed.predictions_by_version():

@@ -50,36 +50,40 @@ class PredictionDocuments:
         polled: Mapping[TopicPartition, Sequence[Record]],
         topics: Collection[str],
         is_wanted: Callable[[], bool],
-    ) -> None:
-        """Ask for the schemas of what was polled, until the registry answers or it is not wanted any more.
+    ) -> bool:
+        """Ask for the schemas of what was polled, until the registry answers. Return False if it was not wanted any more.
 
         topics: those of predictions.
         """
         if self._client is None:
-            return
+            return True
         for partition, records in polled.items():
             if partition[0] not in topics:
                 continue
             refs = {self._choice.schema_ref(record, partition[0]) for record in records}
             for ref in refs - self._missing:
-                if ref is not None and self._client.store.get(ref) is None:
-                    await self._ask(self._client, ref, is_wanted)
+                if ref is None or self._client.store.get(ref) is not None:
+                    continue
+                if not await self._ask(self._client, ref, is_wanted):
+                    return False
+        return True
 
-    async def _ask(self, client: SchemaRegistryClient, ref: SchemaRef, is_wanted: Callable[[], bool]) -> None:
-        told = False
+    async def _ask(self, client: SchemaRegistryClient, ref: SchemaRef, is_wanted: Callable[[], bool]) -> bool:
+        is_reported = False
         while is_wanted():
             try:
                 await client.get(ref)
-                return
+                return True
             except (SchemaNotFound, SchemaInvalid) as error:
                 log.warning("predictions with the schema %s are refused: %s", ref, error.description)
                 self._missing.add(ref)
-                return
+                return True
             except RegistryError as error:
-                if not told:
+                if not is_reported:
                     log.warning("waiting for the schema %s of predictions: %s", ref, error.description)
-                    told = True
+                    is_reported = True
                 await self._sleep(RETRY_S)
+        return False
 
     def read(self, record: Record) -> object:
         """Return what a prediction says. Raises NotAPrediction. Call `resolve` before."""

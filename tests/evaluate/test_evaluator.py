@@ -23,6 +23,7 @@ from forebay.stream.evaluate.committer import Committer
 from forebay.stream.evaluate.evaluator import NAMES_RETRY_S, Evaluator
 from forebay.stream.evaluate.joins import Snapshot
 from forebay.stream.evaluate.pending_quality import SumsKey
+from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.evaluate.topic_layout import Layout
 from forebay.stream.quality.keys import QualityKey, Task
@@ -135,11 +136,19 @@ def evaluator_on(
     layout: Layout = LAYOUT,
     clock: Clock | None = None,
     read: ReadNames = lambda _ref: (),
+    documents: PredictionDocuments | None = None,
 ) -> Evaluator:
     clock = clock or SystemClock()
     names = ClassNames(read, clock=clock)
-    joins = new_joins(layout=layout, resolve=names.resolve)
-    evaluator = Evaluator(joins, names, clock=clock, commit_interval_s=0.0, revoke_timeout_s=revoke_timeout_s)
+    joins = new_joins(layout=layout, resolve=names.resolve, documents=documents)
+    evaluator = Evaluator(
+        joins,
+        names,
+        clock=clock,
+        commit_interval_s=0.0,
+        revoke_timeout_s=revoke_timeout_s,
+        documents=documents,
+    )
     records = QualityRecords(OutputTopic("quality", 4, 1_000_000), window_s=3_600, horizon_ms=1, group="g", worker="me")
     evaluator.connect(cluster, Committer(records, cluster, cluster, clock=clock, timeout_s=commit_timeout_s), cluster)
     joins.restore(dict.fromkeys(TopicPartition(topic, 0) for topic in layout.inputs()))

@@ -15,6 +15,7 @@ from forebay.stream.evaluate.checkpoint import JoinRules
 from forebay.stream.evaluate.columns import LabelValue
 from forebay.stream.evaluate.joins import Joins, Snapshot
 from forebay.stream.evaluate.label_values import Resolve
+from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.quality_records import QualityRecords
 from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.slice_values import SliceValues
@@ -45,11 +46,12 @@ def new_joins(
     slices: SliceValues | None = None,
     resolve: Resolve = numbers_only,
     rules: JoinRules = RULES,
+    documents: PredictionDocuments | None = None,
 ) -> Joins:
     return Joins(
         layout,
         rules,
-        prediction_parser=prediction_parser(slices=slices),
+        prediction_parser=prediction_parser(slices=slices, documents=documents),
         label_parser=label_parser(slices=slices),
         shadow_parser=ShadowParser("id", max_future_ms=1_000, blocks=key_blocks),
         resolve=resolve,

@@ -14,6 +14,7 @@ from forebay.schemas.examples import good_examples
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.records import Unreadable
 from forebay.stream.evaluate.label_parser import LabelParser
+from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.prediction_parser import PredictionParser
 from forebay.stream.evaluate.shadow_parser import ShadowParser
 from forebay.stream.evaluate.slice_values import SliceValues
@@ -26,8 +27,10 @@ UNREADABLE = Unreadable(
 )  # fmt: skip
 
 
-def prediction_parser(join_by: str = "id", slices: SliceValues | None = None) -> PredictionParser:
-    return PredictionParser(join_by, slices=slices, max_future_ms=1_000, blocks=key_blocks)
+def prediction_parser(
+    join_by: str = "id", slices: SliceValues | None = None, documents: PredictionDocuments | None = None
+) -> PredictionParser:
+    return PredictionParser(join_by, slices=slices, max_future_ms=1_000, blocks=key_blocks, documents=documents)
 
 
 def label_parser(join_by: str = "id", slices: SliceValues | None = None) -> LabelParser:

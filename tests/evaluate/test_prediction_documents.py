@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, get_args
 
+import fastavro
 import numpy as np
 import orjson
 import pytest
 
 from forebay.schemas.binary_outputs import avro_text, proto_text
 from forebay.stream.config.sections import SchemaRegistrySection
+from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, MicroBatch, Record, TopicPartition
 from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.prediction_parser import ParsedPredictions, PredictionParser
@@ -23,6 +26,9 @@ from forebay.stream.output.slices import SliceColumn
 from forebay.stream.schema_registry.connection import open_registry
 from forebay.stream.schema_registry.framing import frame
 from tests.core.build import JULY, FakeRecord, chunk, finish
+from tests.evaluate.records import Polled, label, prediction
+from tests.evaluate.test_evaluator import Cluster, evaluator_on, run_until_read
+from tests.evaluate.test_joins import L0, P0
 from tests.registry.stub import StubRegistry, stub_registry
 
 PLACE = TopicPartition("predictions", 0)
@@ -126,10 +132,35 @@ async def test_waiting_ends_if_the_records_are_not_wanted_any_more(registry: Stu
 
     async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
         documents = PredictionDocuments(client, sleep=sleep)
-        await documents.resolve({PLACE: encoded("avro", 1)[:1]}, ["predictions"], lambda: wanted.pop(0))
+        assert not await documents.resolve({PLACE: encoded("avro", 1)[:1]}, ["predictions"], lambda: wanted.pop(0))
     assert not wanted
 
 
 def test_without_a_registry_only_json_is_read() -> None:
     parsed = parser(PredictionDocuments()).parse(encoded("avro", 1)[:1])
     assert [refusal.detail for refusal in parsed.refused] == ["the value is not JSON"]
+
+
+def in_avro(record: Polled, schema_id: int) -> Polled:
+    written = io.BytesIO()
+    schema = fastavro.parse_schema(orjson.loads(avro_text("prediction")))
+    fastavro.schemaless_writer(written, schema, orjson.loads(record.value or b""))
+    return dataclasses.replace(record, value=frame(schema_id, written.getvalue()))
+
+
+async def test_an_evaluator_counts_predictions_in_avro_once_the_registry_answers(registry: StubRegistry) -> None:
+    added = registry.add("predictions-value", avro_text("prediction"))
+    registry.failures[""] = 503
+    cluster = Cluster()
+    cluster.polls = [{P0: [in_avro(prediction(number), added.id) for number in (0, 1)]}, {L0: [label(0)]}]
+
+    async def sleep(seconds: float) -> None:
+        assert not cluster.committed, "nothing is committed while the schema is not known"
+        registry.failures.clear()
+
+    async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
+        evaluator = evaluator_on(cluster, documents=PredictionDocuments(client, sleep=sleep))
+        await run_until_read(evaluator, cluster)
+    ref = ModelRef("late", 3)
+    assert (evaluator.totals.predictions[ref], evaluator.totals.matched[ref]) == (2, 1)
+    assert cluster.committed == {P0: 2, L0: 1}
