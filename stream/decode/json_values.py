@@ -10,13 +10,18 @@ from typing import Any
 
 import orjson
 
+from forebay.stream.decode.formats.payload import ShapedFeatures
+
 
 def to_json(document: object) -> bytes:
-    """Return a document of any format as JSON: times as RFC 3339, decimals and large integers as text, bytes in base64."""
+    """Return a document of any format as JSON.
+
+    Times become RFC 3339 text, decimals and large integers text, bytes base64. Of images, the type and the size are shown.
+    """
     try:
-        return orjson.dumps(document, default=_plain)
+        return orjson.dumps(document, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError:
-        return orjson.dumps(_bounded(document), default=_plain)
+        return orjson.dumps(_bounded(document), default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def _plain(value: Any) -> object:
@@ -28,6 +33,8 @@ def _plain(value: Any) -> object:
         return value.total_seconds()
     if isinstance(value, dict):
         return dict(value)
+    if isinstance(value, ShapedFeatures):
+        return value.summary()
     return str(value)
 
 

@@ -23,7 +23,6 @@ from forebay.stream.schema_registry.schema import SchemaRef
 
 JSON: Final = "json"
 F32: Final = "f32"
-IMAGE: Final = "image"
 NOT_JSON: Final = "not JSON"
 MAX_SHOWN_ROWS: Final = 20
 """The number of rows of a record in Arrow that are shown."""
@@ -122,8 +121,6 @@ class ValueReader:
                 return ReadValue(_floats(value), F32)
             if choice.format is None:
                 return ReadValue(orjson.loads(value))
-            if choice.format.name == IMAGE:
-                return ReadValue(None, IMAGE, reason=f"an image of {len(value):,} bytes")
             return ReadValue(_document(choice.format, value[choice.start :]), choice.format.name, ref)
         except InvalidPayload as fault:
             return ReadValue(None, schema=ref, reason=fault.message)

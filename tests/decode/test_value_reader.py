@@ -26,6 +26,7 @@ from forebay.stream.decode.value_reader import ReadValue, ValueReader, value_for
 from forebay.stream.schema_registry.connection import open_registry
 from forebay.stream.schema_registry.framing import VALUE_SCHEMA_HEADER, frame
 from tests.core.build import FakeRecord
+from tests.decode.formats.images import encoded, picture
 from tests.registry.stub import StubRegistry, stub_registry
 
 AVRO: dict[str, Any] = {"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]}
@@ -101,7 +102,10 @@ async def test_values_without_a_schema_are_read_by_header_and_topic(registry: St
     [
         (FakeRecord(0, b"\0\0\0\0\x63x"), "id 99"),
         (FakeRecord(0, b"{oh"), "not JSON"),
-        (FakeRecord(0, b"\x89PNG", headers=[("content-type", b"image/png")]), "an image of 4 bytes"),
+        (
+            FakeRecord(0, b"\x89PNG", headers=[("content-type", b"image/png")]),
+            "the value is not a PNG, JPEG or WebP image",
+        ),
         (FakeRecord(0, b"\xc1", headers=[("content-type", b"application/msgpack")]), "MessagePack"),
         (FakeRecord(0, b"abc", headers=[("content-type", F32_CONTENT_TYPE.encode())]), "3 bytes"),
         (FakeRecord(0, b"x", headers=[(VALUE_SCHEMA_HEADER, b"??")]), VALUE_SCHEMA_HEADER),
@@ -128,6 +132,14 @@ async def test_a_decoded_record_has_the_json_of_its_value(registry: StubRegistry
     decoded, found = ValueReader(FORMATS, None).decoded("p-packed", record)
     assert (decoded.offset, decoded.key, decoded.headers) == (3, b"k", [("h", b"v")])
     assert decoded.value == b'{"a":"eA=="}' and found.format == "msgpack"
+
+
+async def test_an_image_is_shown_by_its_size(registry: StubRegistry) -> None:
+    record = FakeRecord(0, encoded(picture(7, 5), "JPEG"), headers=(("content-type", b"image/jpeg"),))
+    read_value = await read(registry, record)
+    assert read_value.format == "image"
+    shown = {"image": "JPEG", "width": 7, "height": 5, "orientation": 1}
+    assert orjson.loads(to_json(read_value.document)) == {"features": shown}
 
 
 def test_documents_of_any_format_become_json() -> None:

@@ -59,6 +59,11 @@ class ImageFeatures(ShapedFeatures):
     file: ImageFile
     options: ImageOptions
 
+    def summary(self) -> dict[str, object]:
+        """Return the type and the size of the image, before its orientation is applied."""
+        file = self.file
+        return {"image": file.type, "width": file.width, "height": file.height, "orientation": file.orientation}
+
     def row(self, shape: tuple[int, ...]) -> bytes:
         """Return the pixels as little-endian float32 in the order of the shape, [C, H, W] or [H, W]. Raises InvalidPayload."""
         channels, height, width = shape if len(shape) == 3 else (1, *shape) if len(shape) == 2 else (0, 0, 0)

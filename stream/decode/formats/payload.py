@@ -48,6 +48,10 @@ class ShapedFeatures(ABC):
     def row(self, shape: tuple[int, ...]) -> bytes:
         """Return the finite values of a row of this shape as little-endian float32. Raises InvalidPayload."""
 
+    @abstractmethod
+    def summary(self) -> dict[str, object]:
+        """Return what people are shown instead of the values, as JSON."""
+
 
 @dataclass(slots=True)
 class Column:
