@@ -61,6 +61,17 @@ MODELS: Final = """\
 """
 
 
+FORMATS: Final = """\
+# Events that are not JSON with the fields id, timestamp and features (docs/formats.md).
+# [input.formats]
+# clicks = "msgpack"
+# [input.mappings.orders]
+# id = "field:order.id"
+# timestamp = "field:order.created"
+# features = "order"
+"""
+
+
 ROLLOUTS: Final = """\
 # Change the version while workers run (`forebay models canary`). Run `forebay topics create` again after enabling.
 # [rollouts]
@@ -100,6 +111,8 @@ def template() -> str:
             else:
                 lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
         lines.append("")
+        if name == "input":
+            lines.append(FORMATS)
         if name == "aggregate":
             lines.append(RULE)
         if name == "model":

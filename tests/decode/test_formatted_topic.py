@@ -20,7 +20,7 @@ from forebay.stream.config.sections import InputSection
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.record_sizes import record_bytes
 from forebay.stream.core.records import Chunk
-from forebay.stream.decode import DecodedModel, Decoder
+from forebay.stream.decode import DecodedModel, Decoder, formatted_topic
 from forebay.stream.decode.event_formats import event_formats
 from tests.core.build import EPOCH, JULY, P0, FakeRecord
 from tests.decode.build import CATEGORIES, GRID, TEXTS, TIMES
@@ -216,7 +216,12 @@ def decoders(signature: Signature, mapping: int, others: tuple[Signature, ...]) 
 
 
 @pytest.mark.parametrize("kind", ["message-pack", "json", "mixed"])
-def test_polls_by_columns_equal_single_documents(kind: str) -> None:
+def test_polls_by_columns_equal_single_documents(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_columns: list[Chunk] = []
+    make = formatted_topic._chunk
+    monkeypatch.setattr(
+        formatted_topic, "_chunk", lambda *parts, **more: by_columns.append(make(*parts, **more)) or by_columns[-1]
+    )
     for seed in range(CASES):
         draw = Random(f"{kind} {seed}")
         poll = []
@@ -229,3 +234,4 @@ def test_polls_by_columns_equal_single_documents(kind: str) -> None:
             draw.choice(SIGNATURES), draw.randrange(len(MAPPINGS)), draw.choice([(), (UNNAMED, CATEGORIES)])
         )
         compare(poll, fast, exact)
+    assert sum(chunk.num_rows for chunk in by_columns) > CASES // 4, "the fast path accepts events"
