@@ -62,14 +62,8 @@ MODELS: Final = """\
 
 
 FORMATS: Final = """\
-# Events that are not JSON with the fields id, timestamp and features (docs/formats.md).
-# [input.formats]
-# clicks = "msgpack"
-# [input.mappings.orders]
-# id = "field:order.id"
-# timestamp = "field:order.created"
-# features = "order"
-"""
+# Events other than Forebay's own JSON (docs/formats.md): also [input.mapping], with id = "field:order.id" and so on.
+# formats = { clicks = "msgpack" }"""
 
 
 ROLLOUTS: Final = """\
@@ -110,9 +104,9 @@ def template() -> str:
                 lines.append(f"# {key} = {'1' if 'whole number' in allowed(field) else toml_value('...')}")
             else:
                 lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
-        lines.append("")
         if name == "input":
             lines.append(FORMATS)
+        lines.append("")
         if name == "aggregate":
             lines.append(RULE)
         if name == "model":
