@@ -61,9 +61,9 @@ MODELS: Final = """\
 """
 
 
-FORMATS: Final = """\
-# Events other than Forebay's own JSON (docs/formats.md): also [input.mapping], with id = "field:order.id" and so on.
-# formats = { clicks = "msgpack" }"""
+FORMATS: Final = (
+    '# format = "msgpack"  # and [input.mapping]: events other than Forebay\'s own JSON, see docs/formats.md'
+)
 
 
 ROLLOUTS: Final = """\
