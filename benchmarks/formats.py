@@ -100,7 +100,7 @@ def numbers_case(name: str, kind: str, rows: int, *, within: str | None = None) 
         schema = event_schema(*((feature, kind) for feature in names))
         documents = [{**head, **dict(zip(names, row, strict=True))} for head, row in zip(heads, values, strict=True)]
     signature = Signature(tuple(map(Feature, names)), (NUM_FEATURES,), "multiclass", 2)
-    return Case(name, schema, documents, values, signature)
+    return Case(name, schema, documents, features=values, signature=signature)
 
 
 def nullable_case(rows: int) -> Case:
@@ -122,7 +122,9 @@ def nullable_case(rows: int) -> Case:
         for name in names
     ]
     signature = Signature(tuple(features), (NUM_FEATURES,), "multiclass", 2)
-    return Case("nullable doubles and texts", event_schema(*kinds.items()), documents, rows_of, signature)
+    return Case(
+        "nullable doubles and texts", event_schema(*kinds.items()), documents, features=rows_of, signature=signature
+    )
 
 
 class Record(NamedTuple):
@@ -137,7 +139,7 @@ class Record(NamedTuple):
 
 def records_of(values: Sequence[bytes]) -> list[Record]:
     """Return the records of a poll of one partition."""
-    return [Record(offset, TIMESTAMP_MS, None, value, ()) for offset, value in enumerate(values)]
+    return [Record(offset, TIMESTAMP_MS, None, value=value, headers=()) for offset, value in enumerate(values)]
 
 
 class Contestants:

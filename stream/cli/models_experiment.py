@@ -171,9 +171,11 @@ async def find_span(settings: Settings, model: str, since: str | None, *, clock:
         shares[current.stable] = 1 - sum(shares.values())
     route_by = None if current is None else current.route_by
     if since is None and current is not None and current.canaries:
-        return Span(begin_ms, f"revision {current.number}", stable, shares, route_by)
+        return Span(begin_ms, f"revision {current.number}", stable, shares=shares, route_by=route_by)
     since_ms = parse_moment("--since", since or DEFAULT_SPAN, now_ms=now_ms)
-    return Span(since_ms, since or DEFAULT_SPAN, stable, shares if since_ms >= begin_ms else {}, route_by)
+    return Span(
+        since_ms, since or DEFAULT_SPAN, stable, shares=shares if since_ms >= begin_ms else {}, route_by=route_by
+    )
 
 
 def _show(

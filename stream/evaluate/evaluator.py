@@ -37,7 +37,7 @@ MAX_POLL_RECORDS: Final = 20_000
 MAX_POLL_WAIT_S: Final = 0.5
 FULL_POLL_RECORDS: Final = 2_000
 PAUSE_S: Final = 0.1
-"""How long to wait after a poll with fewer records. Nobody waits for an evaluator, and many small polls cost more CPU time,
+"""How long to wait after a poll with fewer records. No client waits for an evaluator, and many small polls cost more CPU time,
 which workers on the same cores need."""
 NAMES_RETRY_S: Final = 5.0
 """How long after a manifest that is needed could not be read it is tried again."""

@@ -49,11 +49,11 @@ def items(
     made: list[Item] = []
     for number in range(count):
         topic = topics[0] if rng.random() < SHARE_FIRST else rng.choice(topics)
-        made += _items_of(rng, number, topic, partitions, start_ms + number * step_ms)
+        made += _items_of(rng, number, topic, partitions, time_ms=start_ms + number * step_ms)
     return sorted(made)
 
 
-def _items_of(rng: random.Random, number: int, topic: str, partitions: int, time_ms: int) -> Iterator[Item]:
+def _items_of(rng: random.Random, number: int, topic: str, partitions: int, *, time_ms: int) -> Iterator[Item]:
     event_id, key, partition = f"event-{number}", b"key-%d" % (number % 997), number % partitions
     model, version = ("late", rng.choice((3, 4))) if rng.random() < 0.8 else ("fraud", 1)
     event_ms = time_ms - rng.randrange(30_000)

@@ -20,7 +20,7 @@ from forebay.stream.decode.formats.protobuf_size import SizeLimit
 from forebay.stream.schema_registry.schema import RegisteredSchema
 
 MANY: Final = 8
-"""If more than one payload in eight is a suspect, the order of fields is looked at."""
+"""If more than one payload in eight is a suspect, the order of fields is examined."""
 NUM_SAMPLES: Final = 8
 """The longest of this many suspects shows the order of fields."""
 MAX_SAMPLE_BYTES: Final = 1 << 16

@@ -216,7 +216,7 @@ class ColumnReader:
         return Column(value_R)
 
     def _decode(self, messages: Messages, at_P: NDArray[np.intp], found: list[str]) -> list[str]:
-        """Decode texts of which some are not ASCII. found: each byte as one character."""
+        """Decode texts that are not all ASCII. found: each byte as one character."""
         try:
             return [text if text.isascii() else text.encode("latin-1").decode() for text in found]
         except UnicodeDecodeError:
