@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import msgspec
+
 from forebay.schemas import headers as names
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.schemas.failures import FailureKind
@@ -258,7 +260,25 @@ def _json_document(value: bytes, media_type: bytes | None) -> dict[str, object]:
         raise _Fault(
             FailureKind.UNSUPPORTED_CONTENT_TYPE, f"content-type {media_type[:80].decode('utf-8', 'replace')!r}"
         )
-    return json_object(value)
+    try:
+        return json_object(value)
+    except InvalidPayload as fault:
+        document = _with_large_integers(value) if fault.kind is FailureKind.OUT_OF_RANGE else None
+        if document is None:
+            raise
+        return document
+
+
+def _with_large_integers(value: bytes) -> dict[str, object] | None:
+    """Return an event that has integers beyond float64 among its features, which the parser of the fast path reads too."""
+    try:
+        document = msgspec.json.decode(value)
+    except Exception:  # also RecursionError
+        return None
+    if not isinstance(document, dict):
+        return None
+    others = (part for name, part in document.items() if name not in ("features", "input"))
+    return None if any(isinstance(part, int) and part.bit_length() > 64 for part in others) else document
 
 
 def _required(event: dict[str, object], name: str) -> object:
