@@ -202,6 +202,31 @@ def compare(poll: Sequence[Any], fast: Decoder, exact: Decoder) -> None:
     assert sum(chunk.num_bytes for chunk in chunks) == sum(map(record_bytes, records))
 
 
+def rejected(of: Decoder, records: Sequence[FakeRecord]) -> list[str]:
+    return [one.kind.value for chunk in of.decode({P0: records}, EPOCH) for one in chunk.rejections]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_time_of_any_size_is_out_of_range_in_any_unit(unit: Any) -> None:
+    mapping = MappingTable(id="position", timestamp="field:at", timestamp_unit=unit, deadline="field:d", features="")
+    good = {"a": 1, "at": 1_000, "d": 1_000}
+    documents = [good] + [good | {name: at} for name in ("at", "d") for at in (1e306, -1e308, 1.7e308)]
+    records = [FakeRecord(offset, to_json(one)) for offset, one in enumerate(documents)]
+    assert rejected(decoder(NUMBERS, mapping), records) == ["out_of_range"] * 6
+
+
+def test_a_key_in_a_header_that_is_not_utf_8_is_rejected_whatever_its_poll() -> None:
+    mapping = MappingTable(id="position", timestamp="record", key="header:x-k", features="")
+    records = [
+        FakeRecord(offset, b'{"a": 1}', headers=(("x-k", key),) if key is not None else ())
+        for offset, key in enumerate((b"k", b"\xff", b"", None))
+    ]
+    of = decoder(NUMBERS, mapping)
+    assert rejected(of, records) == ["wrong_type"]
+    (chunk,) = of.decode({P0: records}, EPOCH)
+    assert [record.offset for record in chunk.records] == [0, 2, 3] and chunk.keys == {0: b"k", 1: b""}
+
+
 def to_message_pack(document: Any) -> bytes:
     return msgspec.msgpack.encode(document)
 

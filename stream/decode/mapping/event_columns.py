@@ -206,7 +206,7 @@ class _Sources:
                     None if gone else value for value, gone in zip(values, column.missing_B.tolist(), strict=True)
                 ]
         else:
-            values = of_each(self._records, partial(_header_text, name=source.header))
+            values = of_each(self._records, partial(_header_text_or_no_key, name=source.header))
         found: list[Any] = [None] * len(values)
         for index, value in enumerate(values):
             if value is not None:
@@ -222,6 +222,15 @@ _NO_KEY = object()
 
 def _header_text(record: Record, name: str) -> str | None:
     return _decoded(header_of(record, name))
+
+
+def _header_text_or_no_key(record: Record, name: str) -> object:
+    """Return the text of a header, which may be empty; None if there is none, and `_NO_KEY` if it is not UTF-8."""
+    content = header_of(record, name)
+    try:
+        return None if content is None else content.decode()
+    except UnicodeDecodeError:
+        return _NO_KEY
 
 
 def _id_text(value: Any) -> str | None:

@@ -44,7 +44,10 @@ def milliseconds_of(value: object, name: str, unit: str) -> int:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidFeatures(FailureKind.NOT_FINITE, f"{name} is not finite")
-        value = round(value * 1000) if unit == "s" else round(value / _PER_MS.get(unit, 1))
+        milliseconds = value * 1000 if unit == "s" else value / _PER_MS.get(unit, 1)
+        if not abs(milliseconds) < _EXACT_FLOAT:  # also infinity, which has no integer
+            raise InvalidFeatures(FailureKind.OUT_OF_RANGE, f"{name} {value} is not between 1970 and 9999")
+        value = round(milliseconds)
     elif unit == "s":
         value *= 1000
     elif unit != "ms":
