@@ -22,7 +22,7 @@ from forebay.stream.schema_registry.framing import frame
 from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
 from forebay.stream.schema_registry.store import SchemaStore
 from tests.core.build import EPOCH, P0, FakeRecord
-from tests.decode.formats.test_avro import encode, record
+from tests.decode.formats.test_avro import encode, record_schema
 from tests.decode.formats.test_avro_unframed import single
 
 TOPIC = P0.topic
@@ -33,16 +33,19 @@ MODEL = Signature(
     1,
 )
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
-FIRST = record(
+FIRST = record_schema(
     ("id", "string"),
     ("timestamp", TIME),
     ("age", "int"),
     ("income", ["null", "double"]),
     ("colour", ["null", "string"]),
 )
-SECOND = record(
+SECOND = record_schema(
     {"name": "key", "type": "long", "forebay.role": "id"},
-    {"name": "user", "type": {**record({"name": "years", "type": "double", "forebay.feature": "age"}), "name": "User"}},
+    {
+        "name": "user",
+        "type": {**record_schema({"name": "years", "type": "double", "forebay.feature": "age"}), "name": "User"},
+    },
     {"name": "colour", "type": {"type": "enum", "name": "Colour", "symbols": ["blue", "green", "red"]}},
 )
 
@@ -96,7 +99,7 @@ def test_features_are_found_by_name_and_nearly_all_events_take_the_fast_path(mon
 
 
 def test_versions_of_a_schema_and_damaged_events_in_one_poll() -> None:
-    evolved = record(*FIRST["fields"][:2], ("age", "double"), ("region", "string"))
+    evolved = record_schema(*FIRST["fields"][:2], ("age", "double"), ("region", "string"))
     damaged = frame(1, encode(FIRST, first(2)))[:-1]
     values = [
         frame(1, encode(FIRST, first(0))),
@@ -115,7 +118,7 @@ def test_versions_of_a_schema_and_damaged_events_in_one_poll() -> None:
 
 @pytest.mark.parametrize("with_readers", [False, True])
 def test_a_readers_schema_supplies_what_a_writer_does_not_have(with_readers: bool, tmp_path: Path) -> None:
-    reader = record(
+    reader = record_schema(
         ("id", "string"),
         {"name": "timestamp", "type": TIME, "default": 3_000},
         {"name": "age", "type": "double", "aliases": ["years"]},
@@ -125,7 +128,7 @@ def test_a_readers_schema_supplies_what_a_writer_does_not_have(with_readers: boo
     file = tmp_path / "reader.avsc"
     file.write_text(json.dumps(reader))
     section = InputSection(reader_schemas={TOPIC: str(file)} if with_readers else {})
-    old = record(("years", "int"), ("id", "string"))
+    old = record_schema(("years", "int"), ("id", "string"))
     chunk = decode(decoder(section, [old]), [frame(1, encode(old, {"years": 3, "id": "a"}))])
     if with_readers:
         assert rows(chunk) == [[3, None, 1]] and list(chunk.timestamps) == [3]
@@ -137,7 +140,7 @@ def test_events_without_a_registry(tmp_path: Path) -> None:
     file = tmp_path / "event.avsc"
     file.write_text(json.dumps(FIRST))
     section = InputSection(format="avro", avro_schemas=(str(file),))
-    plain = record(("note", ["null", "string"]), *FIRST["fields"])
+    plain = record_schema(("note", ["null", "string"]), *FIRST["fields"])
     values = [single(FIRST, first(0)), encode(FIRST, first(1)), b"\xc3\x01" + bytes(8)]
     chunk = decode(decoder(section), values)
     assert list(chunk.ids) == ["e0", "e1"] and rows(chunk) == [[0, None, 0], [1, None, 0]]

@@ -17,14 +17,14 @@ from forebay.stream.decode.formats.payload import Column, InvalidPayload
 from forebay.stream.schema_registry.schema import ReferencedSchema, RegisteredSchema, SchemaRef
 
 
-def record(*fields: Any, **more: Any) -> dict[str, Any]:
+def record_schema(*fields: Any, **more: Any) -> dict[str, Any]:
     """Return a schema. Fields are a name and a type, or complete."""
     members = [{"name": f[0], "type": f[1]} if isinstance(f, tuple) else f for f in fields]
     return {"type": "record", "name": "Event", "fields": members, **more}
 
 
 def avro_format(*fields: Any, reader: Any = None) -> AvroFormat:
-    return AvroFormat.from_text(json.dumps(record(*fields)), None if reader is None else json.dumps(reader))
+    return AvroFormat.from_text(json.dumps(record_schema(*fields)), None if reader is None else json.dumps(reader))
 
 
 def encode(schema: Any, value: Any) -> bytes:
@@ -80,13 +80,13 @@ class TestDocument:
         schema = RegisteredSchema(
             SchemaRef(id=7),
             "AVRO",
-            json.dumps(record(("user", "com.x.User"), namespace="com.y")),
+            json.dumps(record_schema(("user", "com.x.User"), namespace="com.y")),
             references=(
                 ReferencedSchema(
-                    "com.x.Name", "name", 1, json.dumps({**record(("first", "string")), "name": "com.x.Name"})
+                    "com.x.Name", "name", 1, json.dumps({**record_schema(("first", "string")), "name": "com.x.Name"})
                 ),
                 ReferencedSchema(
-                    "com.x.User", "user", 3, json.dumps({**record(("name", "Name")), "name": "com.x.User"})
+                    "com.x.User", "user", 3, json.dumps({**record_schema(("name", "Name")), "name": "com.x.User"})
                 ),
             ),
         )
@@ -95,13 +95,13 @@ class TestDocument:
         assert column(avro, [b"\x06Ada"], "user", "name", "first").values.tolist() == ["Ada"]
 
     def test_a_union_of_records_is_an_event_type_a_branch(self) -> None:
-        first, second = record(("x", "double")), {**record(("y", "string")), "name": "Other"}
+        first, second = record_schema(("x", "double")), {**record_schema(("y", "string")), "name": "Other"}
         avro = AvroFormat.from_text(json.dumps([first, second]))
         assert avro.document(b"\x02\x02a") == {"y": "a"}
         assert avro.columns([b"\x02\x02a"], [("y",)], start=0) is None
 
     def test_defaults_of_the_reader_have_the_types_of_documents(self) -> None:
-        reader = record(
+        reader = record_schema(
             ("x", "double"),
             {"name": "raw", "type": "bytes", "default": "\u00ff"},
             {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}, "default": 1_000},
@@ -126,7 +126,11 @@ class TestHostilePayloads:
             (["null", "int"], b"\x04", "has the branch 2"),
             (["null", "int"], b"\x01", "has the branch -1"),
             ({"type": "array", "items": "null"}, long(1 << 60) + b"\0", "too many values"),
-            ({"type": "array", "items": {**record(), "name": "Empty"}}, long(1 << 60) + b"\0", "too many values"),
+            (
+                {"type": "array", "items": {**record_schema(), "name": "Empty"}},
+                long(1 << 60) + b"\0",
+                "too many values",
+            ),
             ({"type": "array", "items": "double"}, long(1 << 60) + b"\0", "too many values"),
             ({"type": "array", "items": "long"}, b"\x01\x04\x02\0\0", "does not end"),
             ({"type": "array", "items": "long"}, b"\x01" + long(1 << 60) + b"\x02\0", "are announced"),
@@ -212,7 +216,7 @@ class TestColumns:
         assert parsed is not None and parsed.suspects_B.tolist() == [False, True, False]
 
     def test_arrays_and_maps_are_skipped(self) -> None:
-        schema = record(
+        schema = record_schema(
             ("a", {"type": "array", "items": ["null", "string"]}),
             ("m", {"type": "map", "values": {"type": "array", "items": "boolean"}}),
             ("x", "double"),
@@ -228,13 +232,13 @@ class TestColumns:
             "name": "Node",
             "fields": [{"name": "children", "type": {"type": "array", "items": "Node"}}],
         }
-        schema = record(("tree", node), ("x", "double"))
+        schema = record_schema(("tree", node), ("x", "double"))
         tree = {"children": [{"children": []}, {"children": [{"children": []}]}]}
         payloads = [encode(schema, {"tree": tree, "x": 1.0}), encode(schema, {"tree": {"children": []}, "x": 2.0})]
         assert column(AvroFormat.from_text(json.dumps(schema)), payloads, "x").values.tolist() == [1, 2]
 
     def test_entries_of_a_map_are_read_by_their_keys(self) -> None:
-        schema = record(("features", {"type": "map", "values": ["null", "double"]}), ("x", "string"))
+        schema = record_schema(("features", {"type": "map", "values": ["null", "double"]}), ("x", "string"))
         avro = AvroFormat.from_text(json.dumps(schema))
         keys = ["age", "a key of more than eight bytes", "é", "unused"]
         maps = [dict(zip(keys, [row / 2, None if row % 2 else 1.5, 3.0, 4.0], strict=True)) for row in range(6)]
@@ -251,7 +255,7 @@ class TestColumns:
         assert long_key.missing_B is not None and long_key.missing_B[good].tolist() == [True, False, False, True]
         assert absent.missing_B is not None and absent.missing_B.all()
 
-    @pytest.mark.parametrize("kind", [{"type": "map", "values": "int"}, ["null", "int", "string"], record()])
+    @pytest.mark.parametrize("kind", [{"type": "map", "values": "int"}, ["null", "int", "string"], record_schema()])
     def test_there_are_no_columns_of_other_types(self, kind: Any) -> None:
         kind = {**kind, "name": "Inner"} if isinstance(kind, dict) else kind
         assert avro_format(("f", kind)).columns([b"\0"], [("f",)], start=0) is None
@@ -272,9 +276,12 @@ class TestSchemas:
             ('{"type": "record", "name": "R", "fields": [{"name": "f", "type": "Missing"}]}', "Missing"),
             ("[" * 10_000 + "]" * 10_000, "Avro schema"),
             ('{"type": "array", "items": ' * 300 + '"int"' + "}" * 300, "nested more than"),
-            (json.dumps(record(*((f"f{i}", "int") for i in range(20_001)))), "parts"),
-            (json.dumps(record(("f", {"type": "fixed", "name": "F", "size": -1}))), "size -1"),
-            (json.dumps(record(("f", {"type": "bytes", "logicalType": "decimal", "precision": 10**6}))), "digits"),
+            (json.dumps(record_schema(*((f"f{i}", "int") for i in range(20_001)))), "parts"),
+            (json.dumps(record_schema(("f", {"type": "fixed", "name": "F", "size": -1}))), "size -1"),
+            (
+                json.dumps(record_schema(("f", {"type": "bytes", "logicalType": "decimal", "precision": 10**6}))),
+                "digits",
+            ),
             (
                 '{"type": "record", "name": "R", "__fastavro_parsed": true, "fields": [{"name": "f", "type": 1}]}',
                 "invalid",
@@ -287,21 +294,21 @@ class TestSchemas:
         assert caught.value.kind is FailureKind.UNSUPPORTED_SCHEMA
 
     def test_rules_are_refused_by_name(self) -> None:
-        schema = RegisteredSchema(SchemaRef(id=7), "AVRO", json.dumps(record()), rules=("encrypt (ENCRYPT)",))
+        schema = RegisteredSchema(SchemaRef(id=7), "AVRO", json.dumps(record_schema()), rules=("encrypt (ENCRYPT)",))
         with pytest.raises(InvalidPayload, match=r"encrypt \(ENCRYPT\)"):
             AvroFormat(schema)
 
     def test_a_reader_that_cannot_take_the_writer(self) -> None:
         with pytest.raises(InvalidPayload, match="no field y"):
-            avro_format(("x", "int"), reader=record(("y", "int")))
+            avro_format(("x", "int"), reader=record_schema(("y", "int")))
         with pytest.raises(InvalidPayload, match="string cannot be read as int"):
-            avro_format(("x", "string"), reader=record(("x", "int")))
+            avro_format(("x", "string"), reader=record_schema(("x", "int")))
 
     def test_a_schema_of_exponential_size_is_refused(self) -> None:
-        kinds: Any = record()
+        kinds: Any = record_schema()
         for number in range(40):
             kinds = {
-                **record(("a", {**kinds, "name": f"R{number}"}), ("b", f"R{number}")),
+                **record_schema(("a", {**kinds, "name": f"R{number}"}), ("b", f"R{number}")),
                 "name": "Event",
             }
         with pytest.raises(InvalidPayload, match="fields"):
@@ -314,7 +321,7 @@ class TestSchemas:
 
 class TestRoles:
     def test_properties_of_fields(self) -> None:
-        user = {**record({"name": "alter", "type": "int", "forebay.feature": "age"}), "name": "User"}
+        user = {**record_schema({"name": "alter", "type": "int", "forebay.feature": "age"}), "name": "User"}
         avro = avro_format(
             {"name": "key", "type": "string", "forebay.role": "id"},
             {"name": "income", "type": "double", "forebay.alias": ["salary", "wage"]},

@@ -15,11 +15,11 @@ from forebay.stream.decode.formats.avro_unframed import UnframedAvroFormat
 from forebay.stream.decode.formats.payload import InvalidPayload
 from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
 from forebay.stream.schema_registry.store import SchemaStore
-from tests.decode.formats.test_avro import encode, record
+from tests.decode.formats.test_avro import encode, record_schema
 
-DOUBLE = record(("x", "double"), ("name", "string"))
-INT = record({"name": "x", "type": "int", "forebay.role": "timestamp"})
-READER = record(("x", "double"))
+DOUBLE = record_schema(("x", "double"), ("name", "string"))
+INT = record_schema({"name": "x", "type": "int", "forebay.role": "timestamp"})
+READER = record_schema(("x", "double"))
 
 
 def single(schema: Any, value: Any) -> bytes:
@@ -58,7 +58,7 @@ class TestSingleObjects:
         assert mixed.columns[("x",)].values[[0, 2]].tolist() == [1.5, 2.5]
 
     def test_columns_of_two_schemas_are_merged(self) -> None:
-        with_more = record(("more", "string"), ("x", "double"))
+        with_more = record_schema(("more", "string"), ("x", "double"))
         avro = UnframedAvroFormat([json.dumps(READER), json.dumps(with_more)])
         values = [single(READER, {"x": 1.0}), single(with_more, {"x": 2.0, "more": "-"}), b"\xc3\x01"]
         parsed = avro.columns(values, [("x",), ("absent",)], start=0)
@@ -125,7 +125,7 @@ class TestContainers:
 
     @pytest.mark.parametrize("codec", ["deflate", "bzip2", "xz"])
     def test_a_decompression_bomb(self, codec: str) -> None:
-        schema = record(("x", "bytes"))
+        schema = record_schema(("x", "bytes"))
         value = container([{"x": bytes(MAX_OBJECT_BYTES)}], schema=schema, codec=codec)
         assert "has more than" in fault_of(UnframedAvroFormat(), value).message
 
