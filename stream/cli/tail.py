@@ -140,4 +140,5 @@ def _shown(
     decoded, read = values.decoded(source_topic(record) or partition.topic, record)
     if as_json:
         return to_json(partition, decoded, about=read.about())
-    return as_line(kind, partition, decoded, unread=read.reason)
+    unread = read.about().get("unread")
+    return as_line(kind, partition, decoded, unread=None if unread is None else str(unread))
