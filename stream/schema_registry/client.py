@@ -21,7 +21,7 @@ from forebay.stream.schema_registry.answers import (
     read_numbers,
     read_schema,
 )
-from forebay.stream.schema_registry.errors import SchemaInvalid, SchemaNotFound
+from forebay.stream.schema_registry.errors import RegistryUnavailable, SchemaInvalid, SchemaNotFound
 from forebay.stream.schema_registry.http import RegistryHttp
 from forebay.stream.schema_registry.schema import ReferencedSchema, RegisteredSchema, SchemaRef, SchemaType
 from forebay.stream.schema_registry.store import SchemaStore
@@ -93,10 +93,11 @@ class SchemaRegistryClient:
         about = f"the schema with {ref}"
         try:
             answer = read_schema(await self._http.request("GET", path, subject=about), about=about)
-        except SchemaNotFound as error:
+        except (SchemaNotFound, RegistryUnavailable) as error:
             if ref.guid is not None:
                 error.remedy = f"{error.remedy}; some registries, such as Apicurio 3.0, cannot look schemas up by GUID"
-            self._remember_missing(ref, error)
+            if isinstance(error, SchemaNotFound):
+                self._remember_missing(ref, error)
             raise
         schema = await self._resolved(ref, answer, about)
         self.store.put(schema)

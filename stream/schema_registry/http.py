@@ -86,13 +86,15 @@ class RegistryHttp:
             except (OSError, aiohttp.ClientError, ValueError) as error:
                 failures.append(f"{without_login(url)}: {_reason(error)}")
             else:
-                if answer.status not in _TEMPORARY:
+                foreign = _foreign(answer)
+                if answer.status not in _TEMPORARY and foreign is None:
                     self._prefer(url)
                     return _read(answer, method=method, path=path, url=without_login(url), subject=subject)
-                failures.append(f"{without_login(url)}: {_status(answer)}")
+                failures.append(f"{without_login(url)}: {foreign or _status(answer)}")
         raise RegistryUnavailable(
             f"the schema registry does not answer ({'; '.join(failures)})",
-            remedy="check schema_registry.urls and whether the registry runs",
+            remedy="check whether the registry runs, and schema_registry.urls: the base URL of Confluent's API; "
+            "Apicurio's ends with /apis/ccompat/v7",
         )
 
     async def _send(self, method: str, url: str, body: Mapping[str, object] | None) -> Answer:
@@ -119,18 +121,37 @@ class RegistryHttp:
             self._urls.insert(0, url)
 
 
-def _read(answer: Answer, *, method: str, path: str, url: str, subject: str | None) -> Any:
-    """Return the parsed body of a successful answer. Raises RegistryError."""
-    about = subject or f"{method} /{path}"
+def _foreign(answer: Answer) -> str | None:
+    """Return in words why an answer is not one of a registry, but of a proxy or another server; None if it is one.
+
+    It must not count as the registry's word that something does not exist.
+    """
     if 200 <= answer.status < 300:
         try:
-            return json.loads(answer.body)
+            json.loads(answer.body)
         except (ValueError, RecursionError):
-            raise SchemaInvalid(
-                f"{url} does not answer in JSON to {method} /{path}: {_excerpt(answer.body)!r}",
-                remedy="schema_registry.urls must be the base URL of Confluent's API; Apicurio's ends with /apis/ccompat/v7",
-            ) from None
-    raise _error(answer, about, url)
+            return f"does not answer in JSON: {_excerpt(answer.body)!r}"
+    if 300 <= answer.status < 400:
+        return f"redirects to {without_login(answer.location or '')}; set the URL that answers itself"
+    if answer.status == 404 and not _is_missing(answer):
+        return f"does not answer as a schema registry: {_status(answer)}"
+    return None
+
+
+def _is_missing(answer: Answer) -> bool:
+    """Return whether the registry says that a subject, a version or a schema does not exist: 40401, 40402, 40403."""
+    try:
+        code = json.loads(answer.body)["error_code"]
+    except (ValueError, RecursionError, TypeError, LookupError):
+        return False
+    return isinstance(code, int) and code // 100 == 404
+
+
+def _read(answer: Answer, *, method: str, path: str, url: str, subject: str | None) -> Any:
+    """Return the parsed body of a successful answer. Raises RegistryError."""
+    if 200 <= answer.status < 300:
+        return json.loads(answer.body)
+    raise _error(answer, subject or f"{method} /{path}", url)
 
 
 def _error(answer: Answer, about: str, url: str) -> RegistryError:
@@ -155,11 +176,6 @@ def _error(answer: Answer, about: str, url: str) -> RegistryError:
         return SchemaIncompatible(
             f"the schema registry at {url} refuses {about}: {words}",
             remedy="change the schema, or the compatibility level of the subject",
-        )
-    if 300 <= status < 400:
-        return RegistryUnavailable(
-            f"the schema registry at {url} redirects to {without_login(answer.location or '')}",
-            remedy="set schema_registry.urls to the URL that answers itself",
         )
     return SchemaInvalid(f"the schema registry at {url} refuses {about}: {words}")
 

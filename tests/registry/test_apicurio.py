@@ -19,7 +19,7 @@ from forebay.stream.config.sections import SchemaRegistrySection
 from forebay.stream.preflight import Status, check_schema_registry
 from forebay.stream.schema_registry.client import SchemaRegistryClient
 from forebay.stream.schema_registry.connection import open_registry
-from forebay.stream.schema_registry.errors import SchemaIncompatible, SchemaNotFound
+from forebay.stream.schema_registry.errors import RegistryUnavailable, SchemaIncompatible, SchemaNotFound
 from forebay.stream.schema_registry.registering import register_schema
 from forebay.stream.schema_registry.schema import SchemaRef
 from tests.brokers.resolve import Broker
@@ -77,7 +77,7 @@ async def test_what_it_does_not_have(client: SchemaRegistryClient, subject: str)
         with pytest.raises(SchemaNotFound):
             await missing
     # This version cannot look schemas up by GUID: it answers as for any path that it does not know.
-    with pytest.raises(SchemaNotFound, match="status 404"):
+    with pytest.raises(RegistryUnavailable, match="status 404"):
         await client.get(SchemaRef(guid=uuid.uuid4()))
     assert await client.check_compatible(subject, "AVRO", avro("a")) == []
 

@@ -102,9 +102,11 @@ async def test_it_can_be_rejected_instead_and_is_asked_for_later() -> None:
         await eventually(lambda: ONE in resolver.client.store, "the schema", every_s=0)
 
 
-async def test_an_outage_rejects_nothing() -> None:
+@pytest.mark.parametrize("status", [401, 404, 503])
+async def test_an_outage_rejects_nothing(status: int) -> None:
+    """Proxies answer 404 for a service that is away, too, but not with the error codes of a registry."""
     async with resolving(rejects_unknown=True) as (stub, resolver, sleeps):
-        stub.failures[""] = 401
+        stub.failures[""] = status
         resolver.want([ONE])
         await eventually(lambda: len(sleeps.waits) > 3, "retries", every_s=0)
         assert not resolver.is_resolved(ONE)
