@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, time, timedelta
 from operator import itemgetter
 from typing import Any, Protocol
@@ -84,8 +84,12 @@ class FeaturePacker:
         self.row_bytes = 4 * self.num_features
         self.times = TimedRows(signature) if signature.has_times else None
         packed = struct.Struct(f"<{self.num_features}f" if self.times is None else self.times.format)
-        self.pack, self.packed_bytes = packed.pack, packed.size
         self.features = signature.features
+        self._absent = {
+            index: MISSING if feature.parts else NAN for index, feature in enumerate(self.features) if feature.nullable
+        }
+        self.packed_bytes = packed.size
+        self.pack = _nullable_pack(packed.pack, self._absent) if self._absent else packed.pack
         self.names = [feature.name for feature in signature.features]
         self._codes: list[tuple[int, Codes]] = [
             (index, feature.time_format if feature.parts else code_table(feature))
@@ -93,7 +97,8 @@ class FeaturePacker:
             if feature.dtype != "float32"
         ]
         self.codes = dict(self._codes)
-        numbers: Any = tuple[(float,) * self.num_features] if self.num_features <= MAX_TUPLE else list[float]  # type: ignore[misc]
+        number: Any = float | None if self._absent else float
+        numbers: Any = tuple[(number,) * self.num_features] if self.num_features <= MAX_TUPLE else list[number]  # type: ignore[misc]
         self.parsed_type: Any = Any if self._codes else numbers | dict[str, Any] if self.names else numbers
         self.arrange = self._choose_arrangement()
         self.arrange_shared = self._arrange_nested if self.is_nested else self.arrange
@@ -111,13 +116,17 @@ class FeaturePacker:
             def get(features: Any) -> Sequence[Any]:
                 return (features[only],)
 
+        if self._absent:
+            get = _nullable_get(get, self.names)
         if self._codes:
             codes = self._codes
 
             def arrange_mixed(features: Any) -> Sequence[Any]:
                 values = list(features) if isinstance(features, list | tuple) else list(get(features))
                 for index, code in codes:
-                    values[index] = code[values[index]]
+                    value = values[index]
+                    if value is not None:
+                        values[index] = code[value]
                 return values
 
             return arrange_mixed
@@ -167,6 +176,11 @@ class FeaturePacker:
     def has_names(self) -> bool:
         """Whether the features have names, so that they may be an object."""
         return bool(self.names)
+
+    @property
+    def has_nullable(self) -> bool:
+        """Whether some features may be null or absent."""
+        return bool(self._absent)
 
     @property
     def is_nested(self) -> bool:
@@ -263,12 +277,38 @@ class FeaturePacker:
             ) from None
 
 
+def _nullable_pack(pack: Callable[..., bytes], absent: Mapping[int, float]) -> Callable[..., bytes]:
+    """Return `pack` for values that may be None. absent: what is packed instead, for each feature that may be null."""
+
+    def pack_nullable(*values: Any) -> bytes:
+        try:
+            return pack(*values)
+        except struct.error:
+            return pack(*[absent[index] if value is None else value for index, value in enumerate(values)])
+
+    return pack_nullable
+
+
+def _nullable_get(get: Callable[[Any], Sequence[Any]], names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
+    """Return `get` for objects without some of the features: their values are None."""
+
+    def get_nullable(features: Any) -> Sequence[Any]:
+        try:
+            return get(features)
+        except KeyError:
+            return list(map(features.get, names))
+
+    return get_nullable
+
+
 def shared_features_type(packers: Sequence[FeaturePacker]) -> Any:
     """Return the type for a parser of the features of all these models: what one of them does not take, `pack` refuses.
 
     Integers are parsed as floats, which `pack` takes in half the time.
     """
     number: Any = float | str if any(packer.has_texts for packer in packers) else float
+    if any(packer.has_nullable for packer in packers):
+        number = number | None
     depths = {len(packer.shape) for packer in packers if packer.is_nested}
     value: Any = number
     if depths:
