@@ -12,7 +12,7 @@ ARG PYTHON_VERSION=3.11.14
 
 FROM python:${PYTHON_VERSION}-slim-trixie AS build
 ARG TORCH_BACKEND=cpu
-ARG EXTRAS=aggregate
+ARG EXTRAS=aggregate,avro,images,json-schema,protobuf
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 ENV UV_LINK_MODE=copy UV_NO_PROGRESS=1 UV_NO_CACHE=1
