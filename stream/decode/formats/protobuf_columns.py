@@ -306,7 +306,8 @@ class ColumnReader:
                 (seconds_B >= MIN_TIMESTAMP_S) & (seconds_B <= MAX_TIMESTAMP_S) & (nanos_B >= 0) & (nanos_B < NANOS)
             )
         else:
-            valid_B = (np.abs(seconds_B) <= MAX_DURATION_S) & (np.abs(nanos_B) < NANOS)
+            valid_B = (seconds_B >= -MAX_DURATION_S) & (seconds_B <= MAX_DURATION_S)  # -2^63 has no absolute value
+            valid_B &= (nanos_B > -NANOS) & (nanos_B < NANOS)
             valid_B &= (seconds_B == 0) | (nanos_B == 0) | ((seconds_B < 0) == (nanos_B < 0))
         self.suspects_B |= ~valid_B if missing_B is None else ~(valid_B | missing_B)
         if slot.kind is Kind.TIMESTAMP:

@@ -309,3 +309,15 @@ def test_few_payloads_are_read_one_by_one_with_the_same_result() -> None:
     assert parsed is not None and parsed.suspects_B.tolist() == [False, True, False, False]
     assert parsed.columns["id",].values.tolist() == ["a", None, "b", ""]
     assert parsed.columns["created_at",].values[0] == EPOCH + timedelta(seconds=5)
+
+
+def test_durations_of_any_size_are_suspects() -> None:
+    """The least int64 has no absolute value."""
+    plain = ORDER_CLASS(id="a")
+    plain.took.seconds = -2
+    values = [plain.SerializeToString()]
+    for seconds, nanos in ((-(2**63), 0), (2**63 - 1, 0), (0, -(2**31)), (-1, 1)):
+        order = ORDER_CLASS(id="a")
+        order.took.seconds, order.took.nanos = seconds, nanos
+        values.append(order.SerializeToString())
+    assert check(protobuf_format(ORDER), values, [("took",)]) == 4
