@@ -38,8 +38,9 @@ class Contestant:
     module: the Python module to run.
     what: a description in one line.
     processing_guarantee: the guarantee that it provides.
-    config: name of the configuration file of a Forebay worker, in the folder of the field.
+    config: name of the configuration file of the worker, in the folder of the field.
     model: name of the model of a hand-written worker.
+    topic: the topic that it drains, without the prefix.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Contestant:
     processing_guarantee: str = "at_least_once"
     config: str = "forebay.toml"
     model: str = MODEL_NAME
+    topic: str = FEATURES.name
 
 
 FOREBAY = Contestant(
@@ -114,7 +116,7 @@ class Field:
         prefix = self.settings.topics.prefix
         job = Job(
             bootstrap_servers=self.settings.kafka.bootstrap_servers,
-            features=topic_name(prefix, FEATURES.name),
+            features=topic_name(prefix, contestant.topic),
             predictions=topic_name(prefix, PREDICTIONS.name),
             group_id=f"{prefix}{contestant.name.replace(' ', '-')}-{number}",
             events=self.events,

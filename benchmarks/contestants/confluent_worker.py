@@ -1,14 +1,13 @@
 """A carefully written worker with confluent-kafka: consume, predict a batch, produce, flush, commit.
 
 By default, each batch is flushed and committed before the next one is consumed, as in most examples. With `PIPELINED_COMMIT_S`
-between commits, librdkafka sends one batch while the next one is predicted (`confluent_pipelined`). This is the only module
-that imports confluent_kafka.
+between commits, librdkafka sends one batch while the next one is predicted (`confluent_pipelined`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -28,13 +27,17 @@ from benchmarks.contestants.predict import Predictor
 
 
 class Worker:
-    """Consume, predict and produce. commit_interval_s: time between commits; 0 commits after each batch."""
+    """Consume, predict and produce.
 
-    def __init__(self, job: Job, watch: Stopwatch, *, commit_interval_s: float) -> None:
+    predict: turns the values of a batch into predictions.
+    commit_interval_s: time between commits; 0 commits after each batch.
+    """
+
+    def __init__(self, job: Job, watch: Stopwatch, *, predict: Predictor, commit_interval_s: float) -> None:
         self._job = job
         self._watch = watch
         self._commit_interval_s = commit_interval_s
-        self._predict = Predictor(job)
+        self._predict = predict
         self._consumer = _make_consumer(job)
         self._producer = _make_producer(job)
         self._failed: list[object] = []
@@ -135,10 +138,10 @@ def _make_producer(job: Job) -> Producer:
     )
 
 
-def main(*, commit_interval_s: float = 0.0) -> None:
+def main(*, commit_interval_s: float = 0.0, make_predictor: Callable[[Job], Predictor] = Predictor) -> None:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
-    Worker(job, watch, commit_interval_s=commit_interval_s).run()
+    Worker(job, watch, predict=make_predictor(job), commit_interval_s=commit_interval_s).run()
     watch.print_result()
 
 

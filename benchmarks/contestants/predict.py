@@ -35,19 +35,7 @@ class Predictor:
                 self._net(torch.zeros(size, NUM_FEATURES))
 
     def __call__(self, values: Sequence[bytes], origins: Sequence[Origin]) -> list[bytes | None]:
-        ids, timestamps, rows, places = [], [], [], []
-        for place, value in enumerate(values):
-            try:
-                event = orjson.loads(value)
-                event_id, timestamp, features = event["id"], event["timestamp"], event["features"]
-                if len(features) != NUM_FEATURES:
-                    continue
-            except (orjson.JSONDecodeError, KeyError, TypeError):
-                continue
-            ids.append(event_id)
-            timestamps.append(timestamp)
-            rows.append(features)
-            places.append(place)
+        ids, timestamps, rows, places = self.parse(values)
         with torch.inference_mode():
             p_BO = torch.softmax(self._net(torch.from_numpy(np.array(rows, dtype=np.float32))), dim=1).numpy()
         classes = p_BO.argmax(axis=1).tolist()
@@ -69,3 +57,20 @@ class Predictor:
                 }
             )
         return encoded
+
+    def parse(self, values: Sequence[bytes]) -> tuple[list[str], list[int], list[list[float]], list[int]]:
+        """Return the ids, times, features and places of those values that are valid events in JSON."""
+        ids, timestamps, rows, places = [], [], [], []
+        for place, value in enumerate(values):
+            try:
+                event = orjson.loads(value)
+                event_id, timestamp, features = event["id"], event["timestamp"], event["features"]
+                if len(features) != NUM_FEATURES:
+                    continue
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                continue
+            ids.append(event_id)
+            timestamps.append(timestamp)
+            rows.append(features)
+            places.append(place)
+        return ids, timestamps, rows, places
