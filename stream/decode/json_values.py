@@ -16,12 +16,10 @@ from forebay.stream.decode.formats.payload import ShapedFeatures
 def to_json(document: object) -> bytes:
     """Return a document of any format as JSON.
 
-    Times become RFC 3339 text, decimals and large integers text, bytes base64. Of images, the type and the size are shown.
+    Times become RFC 3339 text, bytes base64, and decimals, large integers, NaN and infinity text, which shows why they were
+    rejected. Of images, the type and the size are shown.
     """
-    try:
-        return orjson.dumps(document, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
-    except TypeError:
-        return orjson.dumps(_bounded(document), default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    return orjson.dumps(_bounded(document), default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def _plain(value: Any) -> object:
@@ -39,7 +37,7 @@ def _plain(value: Any) -> object:
 
 
 def _bounded(value: object) -> object:
-    """Return a document whose integers orjson can write."""
+    """Return a document with text for the numbers that JSON does not have, or that orjson does not write."""
     if isinstance(value, dict):
         return {str(name): _bounded(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -47,5 +45,5 @@ def _bounded(value: object) -> object:
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return str(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

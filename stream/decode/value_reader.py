@@ -146,9 +146,8 @@ def _document(payload_format: Any, payload: bytes) -> object:
     """Return the document; of rows in Arrow a list, with the first of them."""
     if payload_format.name != "arrow":
         return payload_format.document(payload)
-    _, batch = payload_format.batch(payload)
-    rows = batch.slice(0, MAX_SHOWN_ROWS).to_pylist()
-    return rows[0] if batch.num_rows == 1 else {"num_rows": batch.num_rows, "rows": rows}
+    num_rows, rows = payload_format.first_documents(payload, MAX_SHOWN_ROWS)
+    return rows[0] if num_rows == 1 else {"num_rows": num_rows, "rows": rows}
 
 
 def _floats(value: bytes) -> list[float]:

@@ -148,7 +148,7 @@ def test_documents_of_any_format_become_json() -> None:
         "for": timedelta(seconds=1.5),
         "price": Decimal("1.50"),
         "raw": b"\xff",
-        "nan": float("nan"),
+        "nan": [float("nan"), float("-inf")],
         "large": [2**70, (1, {"deep": -(2**64)})],
     }
     assert orjson.loads(to_json(document)) == {
@@ -156,9 +156,28 @@ def test_documents_of_any_format_become_json() -> None:
         "for": 1.5,
         "price": "1.50",
         "raw": base64.b64encode(b"\xff").decode(),
-        "nan": None,
+        "nan": ["NaN", "-Infinity"],
         "large": [str(2**70), [1, {"deep": str(-(2**64))}]],
     }
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        (pa.array([2**62]).cast(pa.timestamp("s")), 2**62),
+        (pa.array([1_500], pa.timestamp("ms", tz="Nowhere/X")), "1970-01-01T00:00:01.500000+00:00"),
+        (pa.array([2**31 - 1], pa.int32()).cast(pa.date32()), "date32[day] out of range"),
+        (pa.array([float("inf")]), "Infinity"),
+    ],
+)
+def test_rows_are_shown_whatever_their_values(column: Any, shown: object) -> None:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"a": column})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    headers = (("content-type", b"application/vnd.apache.arrow.stream"),)
+    read = ValueReader(FORMATS, None).read("p-in", FakeRecord(0, bytes(sink.getvalue()), headers=headers))
+    assert read.reason is None and orjson.loads(to_json(read.document)) == {"a": shown}
 
 
 async def test_single_objects_in_avro_are_read_by_the_schemas_of_files(tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ class ArrowFormat:
             )
         return document_of(batch)
 
+    def first_documents(self, payload: bytes, count: int) -> tuple[int, list[dict[str, object]]]:
+        """Return the number of rows, and the first of them as documents. Raises InvalidPayload."""
+        _, batch = self.batch(payload)
+        return batch.num_rows, [document_of(batch.slice(row, 1)) for row in range(min(count, batch.num_rows))]
+
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
         """Return None: a payload has several rows. See `read`."""
         return None
