@@ -127,8 +127,11 @@ def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sam
     registry = run_async(check_schema_registry(loaded.settings.schema_registry))
     if registry is not None:
         on_check(registry)
-    if sample is not None or (registry is not None and registry.status is not Status.FAILED):
-        from forebay.stream.cli.check_mapping import check_mappings
+    from forebay.stream.cli.check_mapping import check_formats, check_mappings
+
+    if (formats := check_formats(loaded.settings)) is not None:
+        on_check(formats)
+    elif sample is not None or (registry is not None and registry.status is not Status.FAILED):
         from forebay.stream.cli.check_outputs import check_outputs
 
         if (outputs := check_outputs(loaded.settings)) is not None:

@@ -29,6 +29,18 @@ class TopicFields:
     origin: str
 
 
+def check_formats(settings: Settings) -> Check | None:
+    """Check that the libraries and the files of configured formats can be used; None if they can."""
+    from forebay.stream.decode.event_formats import event_formats
+    from forebay.stream.preflight import Check, Status
+
+    try:
+        event_formats(settings.input, prefix=settings.topics.prefix)
+    except ForebayError as error:
+        return Check("formats", Status.FAILED, error.message, error.remedy)
+    return None
+
+
 def check_mappings(settings: Settings, sample: Path | None) -> Iterator[Check]:
     """Check the mapping of each input topic, if there is a schema or a sample to compare it with."""
     from forebay.schemas.topics import topic_name

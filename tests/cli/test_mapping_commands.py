@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,25 @@ def check(capsys: pytest.CaptureFixture[str], *arguments: str, name: str = "mapp
     """Return the checks of mappings, or of another name."""
     assert main(["check", "--json", "--timeout", "0.2", *arguments]) == 1
     return [one for one in json.loads(capsys.readouterr().out)["checks"] if one["name"] == name]
+
+
+def test_what_a_format_needs_and_does_not_have_is_named(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "forebay.toml"
+    settings.write_text('[input]\nformat = "avro"\navro_schemas = ["absent.avsc"]\n')
+    (found,) = check(capsys, name="formats")
+    assert found["status"] == "failed" and "absent.avsc" in found["detail"]
+    registry.add("features-value", json.dumps(SCHEMA))
+    monkeypatch.setitem(sys.modules, "fastavro", None)
+    settings.write_text('[input]\nformat = "avro"\n')
+    (found,) = check(capsys, name="formats")
+    assert "fastavro" in found["detail"] and "[avro]" in found["remedy"]
+    settings.write_text("")
+    (found,) = check(capsys)
+    assert "fastavro" in found["detail"] and "[avro]" in found["remedy"]
+    assert main(["init", "--from-subject", "features-value", "-o", "-"]) != 0
+    assert "[avro]" in capsys.readouterr().err
 
 
 def test_check_shows_the_mapping_by_the_schema_of_the_topic(

@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.formats.factories import check_libraries
 from forebay.stream.decode.formats.payload import MAX_DEPTH, InvalidPayload, Path
 from forebay.stream.schema_registry.schema import RegisteredSchema
 
@@ -26,7 +27,9 @@ class SchemaField:
 
 
 def fields_of_schema(schema: RegisteredSchema) -> list[SchemaField]:
-    """Return the fields of a schema. Raises InvalidPayload if it cannot be used, ImportError if a library is missing."""
+    """Return the fields of a schema. Raises InvalidPayload if it cannot be used, ConfigError if a library is missing."""
+    if schema.type != "JSON":
+        check_libraries(schema.type.lower())
     if schema.type == "AVRO":
         return _of_avro(schema)
     if schema.type == "PROTOBUF":
