@@ -62,6 +62,10 @@ class ProtobufValues:
             if name is None or values[name] is None:
                 continue
             place = f"{path}{field.name}"
+            oneof = field.containing_oneof
+            if oneof is not None and (other := message.WhichOneof(oneof.name)) is not None:
+                wanted = f"absent: {path}{other} has a value, and a message has one of the oneof {oneof.name}"
+                raise convert.fault(place, values[name], wanted)
             if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 self._fill_map(message, field, values[name], place)
             elif _is_repeated(field):

@@ -60,6 +60,7 @@ message Flight {
   Class class = 6;
   message Plane { string tail = 1; google.protobuf.Int32Value age = 2; }
   Plane plane = 7; repeated int64 legs = 8; map<string, string> tags = 9; uint32 gate_number = 10; bytes raw = 11;
+  oneof origin { string airport = 12; int64 airport_id = 13; }
 }"""
 ROW: dict[str, object] = {
     "id": "UA1",
@@ -187,6 +188,7 @@ def test_protobuf_converts_by_the_types_of_the_schema() -> None:
         ({"legs": [1, "x"]}, "field legs[1] is 'x'"),
         ({"legs": [None]}, "Protobuf has no null here"),
         ({"tags": {"a": None}}, "field tags.a is None"),
+        ({"airport": "", "airport_id": 3}, "field airport_id is 3; it must be absent: airport has a value"),
     ],
 )
 def test_protobuf_names_the_field_too(changed: dict[str, object], reason: str) -> None:
