@@ -121,7 +121,7 @@ def contestants() -> dict[str, tuple[Contestant, Input]]:
     for each in INPUTS:
         worker = Contestant(
             each.name,
-            "benchmarks.contestants.forebay_worker",
+            "benchmarks.contestants.forebay_formats",
             "Forebay",
             processing_guarantee="exactly_once",
             config=each.config,
