@@ -18,6 +18,8 @@ from uuid import UUID
 from forebay.stream.schema_registry.schema import SchemaRef
 
 VALUE_SCHEMA_HEADER: Final = "__value_schema_id"
+APICURIO_HEADERS: Final = ("apicurio.value.globalId", "apicurio.value.contentId", "apicurio.value.contentHash")
+"""How Apicurio's serializers name schemas in headers. These are not read, only recognized."""
 ID_MAGIC: Final = 0
 GUID_MAGIC: Final = 1
 ID_PREFIX_BYTES: Final = 5
@@ -57,6 +59,24 @@ def read_framing(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
     if value is None or len(value) < ID_PREFIX_BYTES or value[0] != ID_MAGIC:
         return None
     return Framing(SchemaRef(id=_ID_PREFIX.unpack_from(value)[1]), ID_PREFIX_BYTES)
+
+
+def is_possible_id(ref: SchemaRef) -> bool:
+    """Return whether a registry can have a schema. Ids begin at 1; 0 is the first half of an id of 8 bytes."""
+    return ref.id != 0
+
+
+def names_schema_as_apicurio(headers: Sequence[tuple[str, bytes | None]]) -> bool:
+    """Return whether headers of Apicurio name the schema of a value."""
+    return bool(headers) and any(name in APICURIO_HEADERS for name, _ in headers)
+
+
+def begins_with_type_ref(value: bytes, start: int) -> bool:
+    """Return whether a name that Apicurio's serializers write instead of message indexes may begin at `start`.
+
+    It is a message with its size before it, of up to 127 bytes here, whose first field is the name.
+    """
+    return len(value) >= start + 3 and value[start + 1] == 0x0A and value[start + 2] == value[start] - 2
 
 
 def _read_header(content: bytes) -> Framing:

@@ -1,4 +1,4 @@
-"""Events of Apicurio's Java serializers, with its registry and a real Kafka: a worker predicts them."""
+"""Events of Apicurio's Java serializers, with its registry and a real Kafka: which of their modes a worker reads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from forebay.schemas import headers as names
 from tests.brokers.jars import Unavailable
 from tests.brokers.resolve import Broker
 from tests.registry.apicurio import Apicurio
@@ -30,7 +31,18 @@ CONFLUENT = {
     "apicurio.registry.serde.send-type-ref": "false",
     "apicurio.registry.serde.send-indexes": "true",
 }
-"""The mode that docs/schema-registry.md recommends. The last two are for Protobuf."""
+"""The properties in docs/schema-registry.md. The last two are for Protobuf."""
+OTHER_MODES = {
+    "8-byte": CONFLUENT
+    | {
+        "apicurio.registry.id-handler": "io.apicurio.registry.serde.Legacy8ByteIdHandler",
+        "apicurio.registry.use-id": "globalId",
+    },
+    "global-header": CONFLUENT | {"apicurio.registry.headers.enabled": "true", "apicurio.registry.use-id": "globalId"},
+    "content-header": CONFLUENT | {"apicurio.registry.headers.enabled": "true"},
+    "type-ref": CONFLUENT
+    | {"apicurio.registry.serde.send-type-ref": "true", "apicurio.registry.serde.send-indexes": "false"},
+}
 SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",
@@ -78,3 +90,33 @@ async def test_events_in_confluents_framing_are_predicted(
         (f"{number:03d}-{name}", [feature_hash(row)]) for number, row in enumerate(rows_BF) for name in FORMATS
     ]
     assert total(await worker_group.outputs("outcome-deltas"), outcome="predicted") == 3 * NUM_EVENTS
+
+
+async def test_other_modes_are_rejected_with_the_remedy(
+    schema_registry: Apicurio, serdes: ApicurioSerdes, worker_group: WorkerGroup, tmp_path: Path
+) -> None:
+    await worker_group.create(partitions=1)
+    (tmp_path / "event.json").write_text(json.dumps(SCHEMA))
+    topic = worker_group.topic("features")
+    runs = [run(schema_registry, topic, mode, [[1.0, 2.0, 3.0, 4.0]]) for mode in OTHER_MODES.values()]
+    assert await asyncio.to_thread(serdes.publish, worker_group.bootstrap, runs, tmp_path) == 3 * len(OTHER_MODES)
+    worker = worker_group.start(schema_registry={"urls": [schema_registry.url]})
+    await worker_group.settled_by(worker)
+    letters = await worker_group.outputs("dead-letters")
+    headers = [{name: content.decode() for name, content in one.headers if "error" in name} for one in letters]
+    assert [(int(one[names.ERROR_OFFSET]), one[names.ERROR_KIND]) for one in headers] == [
+        *((offset, "invalid_payload") for offset in (0, 1, 2)),
+        *((offset, "unknown_schema") for offset in (3, 5, 6, 8)),
+        (11, "invalid_payload"),
+    ]
+    properties = ("id-handler", "id-handler", "id-handler", *4 * ("headers.enabled=false",), "serde.send-indexes=true")
+    for one, setting in zip(headers, properties, strict=True):
+        assert f"apicurio.registry.{setting}" in one[names.ERROR_MESSAGE]
+    # JSON with the id in a header is also JSON, and in the last mode only Protobuf differs.
+    predictions = [json.loads(record.value) for record in await worker_group.outputs("predictions")]
+    assert [(one["source"]["offset"], one["id"]) for one in predictions] == [
+        (4, "000-json"),
+        (7, "000-json"),
+        (9, "000-avro"),
+        (10, "000-json"),
+    ]

@@ -25,6 +25,9 @@ from forebay.stream.schema_registry.framing import (
     VALUE_SCHEMA_HEADER,
     Framing,
     InvalidFraming,
+    begins_with_type_ref,
+    is_possible_id,
+    names_schema_as_apicurio,
     read_framing,
     read_message_indexes,
 )
@@ -52,6 +55,19 @@ class Choice(NamedTuple):
     is_ce_binary: bool = False
 
 
+IMPOSSIBLE_ID: Final = (
+    "the prefix names the schema with id 0, which no registry has: an id of 8 bytes is not read; "
+    "with Apicurio's serializers, set apicurio.registry.id-handler to io.apicurio.registry.serde.Default4ByteIdHandler "
+    "and apicurio.registry.use-id to contentId"
+)
+APICURIO_HEADERS: Final = (
+    "the schema is named by a header of Apicurio, which is not read; set apicurio.registry.headers.enabled=false, "
+    "apicurio.registry.use-id=contentId"
+)
+TYPE_REF: Final = (
+    "the name of the message type is in their place; with Apicurio's serializers, set "
+    "apicurio.registry.serde.send-type-ref=false and apicurio.registry.serde.send-indexes=true"
+)
 PLAIN: Final = Choice(None)
 RAW: Final = Choice(None, is_raw=True)
 
@@ -149,6 +165,8 @@ class FormatChoice:
         if name == "f32":
             return RAW
         value = record.value or b""
+        if name is None and value[:1] != b"{" and names_schema_as_apicurio(record.headers):
+            raise InvalidPayload(FailureKind.UNKNOWN_SCHEMA, APICURIO_HEADERS)
         if name is None or name in FRAMED_FORMATS:
             is_forced = name is not None or configured in FRAMED_FORMATS
             if settings.avro.schemas and "avro" in (name, configured):
@@ -182,7 +200,7 @@ class FormatChoice:
                 media_type, data = encoded_data(record.value)
                 is_framed = FORMATS_BY_MEDIA_TYPE.get(media_type) in FRAMED_FORMATS
                 framing = read_framing(data, ()) if is_framed else None
-            elif name is not None and name not in FRAMED_FORMATS:
+            elif name not in FRAMED_FORMATS if name is not None else names_schema_as_apicurio(record.headers):
                 return None
             else:
                 framing = read_framing(record.value, record.headers)
@@ -190,7 +208,7 @@ class FormatChoice:
             return None
         if framing is None or (framing.start and name is None and self._settings.of(topic) == "f32"):
             return None
-        return framing.ref
+        return framing.ref if is_possible_id(framing.ref) else None
 
     def _framing(self, record: Record, *, is_forced: bool) -> Framing | None:
         try:
@@ -199,6 +217,8 @@ class FormatChoice:
             raise InvalidPayload(FailureKind.INVALID_PAYLOAD, str(error)) from None
         if framing is None or (framing.start and self._schemas is None and not is_forced):
             return None
+        if not is_possible_id(framing.ref):
+            raise InvalidPayload(FailureKind.INVALID_PAYLOAD, IMPOSSIBLE_ID)
         return framing
 
     def _schema_format(self, framing: Framing, value: bytes, reader: str | None = None) -> tuple[Format, int]:
@@ -215,7 +235,7 @@ class FormatChoice:
             try:
                 indexes, start = read_message_indexes(value, start)
             except InvalidFraming as error:
-                raise InvalidPayload(FailureKind.INVALID_PAYLOAD, str(error)) from None
+                raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"{error}{_type_ref_hint(value, start)}") from None
         built = self._framed.get((framing.ref, indexes, reader))
         if built is None:
             try:
@@ -226,7 +246,8 @@ class FormatChoice:
                 self._framed.clear()  # any producer can name any message type
             self._framed[framing.ref, indexes, reader] = built
         if isinstance(built, InvalidPayload):
-            raise InvalidPayload(built.kind, built.message)
+            hint = _type_ref_hint(value, framing.start) if schema.type == "PROTOBUF" else ""
+            raise InvalidPayload(built.kind, f"{built.message}{hint}")
         return built, start
 
     def _schema(self, ref: SchemaRef, schemas: SchemaStore) -> RegisteredSchema:
@@ -265,3 +286,7 @@ class FormatChoice:
             shown = media_type[:80].decode("utf-8", "replace")
             raise InvalidPayload(FailureKind.UNSUPPORTED_CONTENT_TYPE, f"datacontenttype {shown!r}")
         return self._unframed_format(name), 0
+
+
+def _type_ref_hint(value: bytes, start: int) -> str:
+    return f"; {TYPE_REF}" if begins_with_type_ref(value, start) else ""
