@@ -27,6 +27,8 @@ ROLES: Final = ("id", "timestamp", "key", "model", "label", "deadline")
 MAX_PROPERTIES: Final = 20_000
 MAX_BACKTRACKS: Final = 100_000
 """Limit of the steps back of one regular expression, beyond which a text does not match."""
+MAX_EXPLAINED_DEPTH: Final = 5
+"""Where `oneOf` refers to the schema itself, the errors, with those of all branches, grow exponentially with the depth."""
 
 _DEFAULT_DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 """For schemas without $schema, as Confluent's serialisers take them."""
@@ -56,8 +58,14 @@ class JsonSchemaFormat:
         document = json_object(payload)
         if _may_be_deep(payload) and _depth_exceeds(document, MAX_DEPTH):
             raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"the event is nested more than {MAX_DEPTH} levels deep")
-        error = next(self._validator.iter_errors(document), None)
-        if error is not None:
+        if not self._validator.is_valid(document):
+            if _depth_exceeds(document, MAX_EXPLAINED_DEPTH):
+                message = (
+                    f"the event does not fit its JSON schema; it is nested more than {MAX_EXPLAINED_DEPTH} levels deep, "
+                    "so that no place is named"
+                )
+                raise InvalidPayload(FailureKind.INVALID_PAYLOAD, message)
+            error = next(self._validator.iter_errors(document))
             place = "/".join(map(str, error.instance_path))
             message = f"{'at ' + place if place else 'the event'}: {error.message}"
             raise InvalidPayload(FailureKind.INVALID_PAYLOAD, " ".join(message.split())[:_MAX_MESSAGE_CHARS])

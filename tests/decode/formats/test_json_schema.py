@@ -194,3 +194,14 @@ def test_keywords_of_properties_name_features_and_roles() -> None:
 )
 def test_keywords_that_contradict_are_refused(properties: Any, words: str) -> None:
     assert words in refused({"properties": properties})
+
+
+def test_an_invalid_event_of_a_schema_within_itself_is_rejected_in_bounded_memory() -> None:
+    """With the place, the errors of all branches of 16 levels would take gigabytes."""
+    node = {"$ref": "#/definitions/node"}
+    branches = [{"properties": {"kind": {"const": kind}, "child": node}, "required": ["kind"]} for kind in "ab"]
+    made = JsonSchemaFormat(schema({**node, "definitions": {"node": {"oneOf": branches}}}))
+    for depth, words in ((3, "is not valid under any"), (16, "no place is named")):
+        payload = '{"kind": "a", "child": ' * depth + '{"kind": "c"}' + "}" * depth
+        assert words in fault(made, payload.encode()).message
+        assert made.document(payload.replace('"c"', '"b"').encode())["kind"] == "a"
