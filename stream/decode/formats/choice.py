@@ -165,9 +165,10 @@ class FormatChoice:
         if name == "f32":
             return RAW
         value = record.value or b""
-        if name is None and value[:1] != b"{" and names_schema_as_apicurio(record.headers):
+        is_apicurio = name is None and value[:1] != b"{" and names_schema_as_apicurio(record.headers)
+        if is_apicurio and not self._is_read_unframed(configured):
             raise InvalidPayload(FailureKind.UNKNOWN_SCHEMA, APICURIO_HEADERS)
-        if name is None or name in FRAMED_FORMATS:
+        if not is_apicurio and (name is None or name in FRAMED_FORMATS):
             is_forced = name is not None or configured in FRAMED_FORMATS
             if settings.avro.schemas and "avro" in (name, configured):
                 is_forced = False  # an event without a prefix may begin with byte 0, too
@@ -182,6 +183,12 @@ class FormatChoice:
             return Choice(JSON, is_ce_binary=is_ce_binary) if is_mapped else PLAIN
         reader = settings.avro.readers.get(topic) if name == "avro" else None
         return Choice(self._unframed_format(name, reader), is_ce_binary=is_ce_binary)
+
+    def _is_read_unframed(self, configured: str) -> bool:
+        """Return whether values without framing may be read in a format other than JSON."""
+        if configured == "avro":
+            return bool(self._settings.avro.schemas)
+        return configured not in ("auto", "json") and configured not in FRAMED_FORMATS
 
     def schema_ref(self, record: Record, topic: str) -> SchemaRef | None:
         """Return the schema that a record names, if `choose` would look it up; None if it needs none."""

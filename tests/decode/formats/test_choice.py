@@ -7,6 +7,7 @@ import json
 import pytest
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.formats.avro_options import AvroOptions
 from forebay.stream.decode.formats.choice import PLAIN, FormatChoice, FormatSettings
 from forebay.stream.decode.formats.payload import InvalidPayload
 from forebay.stream.schema_registry.framing import frame
@@ -58,6 +59,15 @@ def test_a_schema_that_a_header_of_apicurio_names_is_refused(name: str, value: b
 
 def test_json_with_headers_of_apicurio_is_read_without_its_schema() -> None:
     assert choice().choose(FakeRecord(0, JSON_EVENT, headers=HEADERS), TOPIC) == PLAIN
+
+
+def test_what_needs_no_schema_is_read_despite_headers_of_apicurio() -> None:
+    record = FakeRecord(0, b"\0\0\0\0\5\2a", headers=HEADERS)
+    chosen = choice(FormatSettings("msgpack")).choose(record, TOPIC)
+    assert chosen.format is not None and (chosen.format.name, chosen.start) == ("msgpack", 0)
+    text = '{"type": "record", "name": "Event", "fields": [{"name": "id", "type": "string"}]}'
+    chosen = choice(FormatSettings("avro", avro=AvroOptions(schemas=(text,)))).choose(record, TOPIC)
+    assert chosen.format is not None and (chosen.format.name, chosen.start) == ("avro", 0)
 
 
 def test_a_content_type_overrides_the_headers_of_apicurio() -> None:
