@@ -18,7 +18,7 @@ IMAGE_ARGS ?=
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-evaluate test-experiments test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-evaluate test-experiments test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-mutations: .venv/.ready-dev ## Remove each exactly-once protection in turn 
 
 test-simulation: .venv/.ready-dev ## Simulate workers, faults and rebalances in a million random steps; takes an hour
 	@$(BIN)/python -m tests.simulation.storm $(ARGS)
+
+test-registry: .venv/.ready-dev ## Read events of Apicurio's Java serializers with its registry and a real Kafka; takes 3 minutes
+	@$(BIN)/python -m pytest -m registry tests/registry $(ARGS)
 
 test-fuzz: .venv/.ready-dev ## Mutate payloads of all formats, a million of each, and decode them; takes 20 minutes
 	@$(BIN)/python -m tests.fuzz $(ARGS)

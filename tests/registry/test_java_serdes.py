@@ -19,7 +19,7 @@ from tests.registry.java_serdes import ApicurioSerdes
 from tests.worker.echo import NUM_FEATURES, feature_hash
 from tests.worker.harness import WorkerGroup, total
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.registry
 
 FORMATS = ("avro", "json", "protobuf")
 NUM_EVENTS = 40

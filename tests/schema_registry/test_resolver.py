@@ -104,7 +104,7 @@ async def test_it_can_be_rejected_instead_and_is_asked_for_later() -> None:
 
 @pytest.mark.parametrize("status", [401, 404, 503])
 async def test_an_outage_rejects_nothing(status: int) -> None:
-    """Proxies answer 404 for a service that is away, too, but not with the error codes of a registry."""
+    """Proxies answer 404 for an unreachable service, too, but without the error codes of a registry."""
     async with resolving(rejects_unknown=True) as (stub, resolver, sleeps):
         stub.failures[""] = status
         resolver.want([ONE])

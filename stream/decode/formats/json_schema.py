@@ -169,9 +169,12 @@ def _parse(text: str, about: str) -> dict[str, Any] | bool:
 
 def _validator(document: dict[str, Any] | bool, references: Mapping[str, Any], about: str) -> Any:
     def retrieve(uri: str) -> Any:
-        for name, referenced in references.items():
-            if uri == name or uri.endswith(f"/{name.lstrip('/')}"):
-                return referenced
+        if uri in references:
+            return references[uri]
+        # A relative name is resolved against the base of the schema. Of names that end alike, the longest one is meant.
+        matching = [name for name in references if uri.endswith(f"/{name.lstrip('/')}")]
+        if matching:
+            return references[max(matching, key=len)]
         raise LookupError(f"{uri} is not a reference of the schema, and nothing is fetched")
 
     if isinstance(document, dict) and "$schema" not in document:

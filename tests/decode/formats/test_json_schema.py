@@ -112,6 +112,16 @@ def test_the_fast_path_accepts_exactly_what_the_exact_one_does(payloads: list[by
             assert not is_suspect
 
 
+def test_of_references_with_names_that_end_alike_the_named_one_is_used() -> None:
+    references = tuple(
+        ReferencedSchema(name, name, 1, json.dumps({"type": kind}))
+        for name, kind in (("b.json", "string"), ("x/b.json", "integer"))
+    )
+    for name, value in (("b.json", "text"), ("x/b.json", 1)):
+        made = JsonSchemaFormat(schema({"properties": {"a": {"$ref": name}}}, references=references))
+        assert made.document(json.dumps({"a": value}).encode()) == {"a": value}
+
+
 def test_references_of_the_registry_are_resolved() -> None:
     event = {"properties": {"user": {"$ref": "user.json"}}, "required": ["user"]}
     made = JsonSchemaFormat(schema(event, references=(ReferencedSchema("user.json", "user", 1, json.dumps(USER)),)))
