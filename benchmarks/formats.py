@@ -153,7 +153,7 @@ class Contestants:
         self.values: list[bytes] = [serializer(document, _CONTEXT) for document in case.documents]
         self.deserializer = AvroDeserializer(registry)
         self.parsed = fastavro.parse_schema(case.schema)
-        self.format = AvroFormat.from_text(text)
+        self.format = AvroFormat(text)
         in_map = case.schema["fields"][-1]["type"]
         if isinstance(in_map, dict) and in_map["type"] == "map":
             features: list[Path] = [("features", feature.name) for feature in case.signature.features]

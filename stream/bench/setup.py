@@ -115,12 +115,19 @@ def as_toml(settings: Settings) -> str:
 def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the worker's environment: `environ` without Forebay's settings, which would override the file, and the secrets."""
     secrets = {
-        environment_name(f"{name}.{key}"): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        environment_name(f"{name}.{key}"): _environment_value(value)
         for name, section in section_types().items()
         for key, value in _section(settings, name).items()
-        if value is not None and may_hold_secret(section.model_fields[key])
+        if value not in (None, ()) and may_hold_secret(section.model_fields[key])
     }
     return without_settings(environ) | secrets
+
+
+def _environment_value(value: object) -> str:
+    """Return a value of a setting as an environment variable has it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def reported_settings(settings: Settings) -> dict[str, object]:

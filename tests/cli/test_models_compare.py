@@ -31,7 +31,13 @@ def pairs(model: str, *, first_offset: int, shift: float, count: int = 50) -> li
         side_format = SideFormat(version=version, labels=("good", "fraud"), num_classes=2)
         written.append(side_format.write(side, json_numbers(np.maximum(values_B, 1 - values_B)), [None] * count))
     offsets = range(first_offset, first_offset + count)
-    source = PairSource(TopicPartition("features", 1), [f"e{offset}" for offset in offsets], offsets, [0] * count)
+    source = PairSource(
+        TopicPartition("features", 1),
+        [f"e{offset}" for offset in offsets],
+        offsets,
+        timestamps=[0] * count,
+        rows=[None] * count,
+    )
     return encode_pairs(model, 1, source, primary=written[0], shadow=written[1])
 
 

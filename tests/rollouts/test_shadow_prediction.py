@@ -37,7 +37,8 @@ def classified(version: int, *, failed: bool = False) -> list[str]:
 
 
 def encoded(primary: list[str], shadow: list[str], *ids: str) -> list[bytes]:
-    source = PairSource(PARTITION, ids, list(range(7, 7 + len(ids))), [-5] * len(ids))
+    count = len(ids)
+    source = PairSource(PARTITION, ids, list(range(7, 7 + count)), timestamps=[-5] * count, rows=[None] * count)
     return encode_pairs("fraud", 12, source, primary=primary, shadow=shadow)
 
 

@@ -43,8 +43,12 @@ async def test_new_schemas_wait_while_the_registry_is_down_and_known_ones_do_not
         second = first + 1
         await worker_group.publish(20, prefix=frame(second, b""))
         await worker_group.publish(20, prefix=frame(first, b""))  # behind the ones that wait
-        seen = await eventually(lambda: waits(worker), "waiting partitions", until=lambda found: len(found) == 4)
-        assert all(f"for schema id {second}: the schema registry does not answer" in wait for wait in seen)
+        problem = f"for schema id {second}: the schema registry does not answer"
+        await eventually(
+            lambda: waits(worker),
+            "waiting partitions",
+            until=lambda found: len(found) == 4 and all(problem in wait for wait in found),
+        )
         health = (await worker.status())["health"]
         assert health["live"] and health["ready"], health
         ends = await worker_group.ends()

@@ -25,29 +25,15 @@ MAX_PLANS: Final = 32
 class AvroFormat:
     """Payloads that were written with one schema.
 
-    schema: the writer's. Raises InvalidPayload if it cannot be used.
+    schema: the writer's, or the text of one that is not in a registry. Raises InvalidPayload if it cannot be used.
     reader: the text of the schema to read them as, with the writer's schema resolved to it as Avro specifies.
     """
 
     name: Final = "avro"
     has_schema: Final = True
 
-    def __init__(self, schema: RegisteredSchema, reader: str | None = None) -> None:
-        if schema.rules:
-            raise unsupported(
-                f"the schema {schema.ref} has rules that Forebay does not execute: {', '.join(schema.rules)}"
-            )
-        self._prepare(parse_avro_schema(schema.text, [reference.text for reference in schema.references]), reader)
-
-    @classmethod
-    def from_text(cls, text: str, reader: str | None = None) -> AvroFormat:
-        """Return the format of a schema that is not in a registry. Raises InvalidPayload."""
-        made = cls.__new__(cls)
-        made._prepare(parse_avro_schema(text), reader)
-        return made
-
-    def _prepare(self, writer: AvroSchema, reader: str | None) -> None:
-        self.writer = writer
+    def __init__(self, schema: RegisteredSchema | str, reader: str | None = None) -> None:
+        self.writer = writer = parse_avro_schema(schema) if isinstance(schema, str) else _registered(schema)
         self.reader = None if reader is None else parse_avro_schema(reader, is_reader=True)
         if self.reader is not None:
             convert_defaults(self.reader.parsed_types, self.reader.types)
@@ -87,3 +73,9 @@ class AvroFormat:
             if len(self._plans) > MAX_PLANS:
                 self._plans.popitem(last=False)
         return self._plans[paths]
+
+
+def _registered(schema: RegisteredSchema) -> AvroSchema:
+    if schema.rules:
+        raise unsupported(f"the schema {schema.ref} has rules that Forebay does not execute: {', '.join(schema.rules)}")
+    return parse_avro_schema(schema.text, [reference.text for reference in schema.references])

@@ -46,7 +46,7 @@ def _schema(path: str, place: str, *, is_reader: bool) -> str:
             f"{place}: {path} cannot be read: {reason}", remedy="name a file with an Avro schema (.avsc)"
         ) from None
     try:
-        AvroFormat.from_text(text, text if is_reader else None)
+        AvroFormat(text, text if is_reader else None)
     except InvalidPayload as fault:
         raise ConfigError(f"{place}: {path}: {fault.message}", remedy="correct the schema in the file") from None
     return text

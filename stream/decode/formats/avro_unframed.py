@@ -42,7 +42,7 @@ class UnframedAvroFormat:
         self._of_files: dict[bytes, AvroFormat | InvalidPayload] = {}
         features: dict[str, Path] = {}
         roles: dict[str, Path] = {}
-        configured = [AvroFormat.from_text(text, reader) for text in texts]
+        configured = [AvroFormat(text, reader) for text in texts]
         for known in configured:
             self._by_fingerprint[known.writer.fingerprint()] = known
             features = {**known.roles.features, **features}
@@ -116,7 +116,7 @@ class UnframedAvroFormat:
         known = self._of_files.get(key)
         if known is None:
             try:
-                known = AvroFormat.from_text(text, self._reader)
+                known = AvroFormat(text, self._reader)
             except InvalidPayload as fault:
                 known = fault
             if len(self._of_files) >= MAX_FILE_SCHEMAS:

@@ -24,7 +24,7 @@ def record_schema(*fields: Any, **more: Any) -> dict[str, Any]:
 
 
 def avro_format(*fields: Any, reader: Any = None) -> AvroFormat:
-    return AvroFormat.from_text(json.dumps(record_schema(*fields)), None if reader is None else json.dumps(reader))
+    return AvroFormat(json.dumps(record_schema(*fields)), None if reader is None else json.dumps(reader))
 
 
 def encode(schema: Any, value: Any) -> bytes:
@@ -96,7 +96,7 @@ class TestDocument:
 
     def test_a_union_of_records_is_an_event_type_a_branch(self) -> None:
         first, second = record_schema(("x", "double")), {**record_schema(("y", "string")), "name": "Other"}
-        avro = AvroFormat.from_text(json.dumps([first, second]))
+        avro = AvroFormat(json.dumps([first, second]))
         assert avro.document(b"\x02\x02a") == {"y": "a"}
         assert avro.columns([b"\x02\x02a"], [("y",)], start=0) is None
 
@@ -222,7 +222,7 @@ class TestColumns:
             ("x", "double"),
         )
         documents = [{"a": ["x"] * i + [None], "m": {"k": [True] * i, "é": []}, "x": float(i)} for i in range(20)]
-        avro = AvroFormat.from_text(json.dumps(schema))
+        avro = AvroFormat(json.dumps(schema))
         found = column(avro, [encode(schema, document) for document in documents], "x")
         assert found.values.tolist() == [float(i) for i in range(20)]
 
@@ -235,11 +235,11 @@ class TestColumns:
         schema = record_schema(("tree", node), ("x", "double"))
         tree = {"children": [{"children": []}, {"children": [{"children": []}]}]}
         payloads = [encode(schema, {"tree": tree, "x": 1.0}), encode(schema, {"tree": {"children": []}, "x": 2.0})]
-        assert column(AvroFormat.from_text(json.dumps(schema)), payloads, "x").values.tolist() == [1, 2]
+        assert column(AvroFormat(json.dumps(schema)), payloads, "x").values.tolist() == [1, 2]
 
     def test_entries_of_a_map_are_read_by_their_keys(self) -> None:
         schema = record_schema(("features", {"type": "map", "values": ["null", "double"]}), ("x", "string"))
-        avro = AvroFormat.from_text(json.dumps(schema))
+        avro = AvroFormat(json.dumps(schema))
         keys = ["age", "a key of more than eight bytes", "é", "unused"]
         maps = [dict(zip(keys, [row / 2, None if row % 2 else 1.5, 3.0, 4.0], strict=True)) for row in range(6)]
         maps[0] = {"age": 1.0}  # differs from most
@@ -290,7 +290,7 @@ class TestSchemas:
     )
     def test_a_schema_that_cannot_be_used(self, text: str, message: str) -> None:
         with pytest.raises(InvalidPayload, match=message) as caught:
-            AvroFormat.from_text(text)
+            AvroFormat(text)
         assert caught.value.kind is FailureKind.UNSUPPORTED_SCHEMA
 
     def test_rules_are_refused_by_name(self) -> None:
@@ -312,7 +312,7 @@ class TestSchemas:
                 "name": "Event",
             }
         with pytest.raises(InvalidPayload, match="fields"):
-            AvroFormat.from_text(json.dumps(kinds))
+            AvroFormat(json.dumps(kinds))
 
     def test_the_fingerprint_is_that_of_the_specification(self) -> None:
         # From the tests of Apache Avro (share/test/data/schema-tests.txt): "int" has 8247732601305521295.

@@ -60,7 +60,7 @@ def has_variable_parts(schema: Any) -> bool:
 def test_columns_are_those_of_the_documents(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     encoded = data.draw(payloads(schema))
-    avro = AvroFormat.from_text(json.dumps(schema))
+    avro = AvroFormat(json.dumps(schema))
     parsed = check_all(avro, encoded, paths(schema))
     none_asked = check(avro, encoded, [])
     assert none_asked is not None
@@ -75,9 +75,9 @@ def test_a_readers_schema_is_resolved_as_fastavro_resolves_it(data: st.DataObjec
     reader = data.draw(evolved(schema))
     encoded = data.draw(payloads(schema))
     try:
-        avro = AvroFormat.from_text(json.dumps(schema), json.dumps(reader))
+        avro = AvroFormat(json.dumps(schema), json.dumps(reader))
     except InvalidPayload:
-        plain = AvroFormat.from_text(json.dumps(schema))
+        plain = AvroFormat(json.dumps(schema))
         assert plain is not None
         return
     parsed = check_all(avro, encoded, paths(reader))
@@ -92,7 +92,7 @@ def test_damaged_payloads_are_suspects_or_as_in_the_document(data: st.DataObject
     schema = data.draw(schemas(max_depth=2))
     encoded = data.draw(payloads(schema))
     damaged = [data.draw(damages(payload)) for payload in encoded]
-    avro = AvroFormat.from_text(json.dumps(schema))
+    avro = AvroFormat(json.dumps(schema))
     check_all(avro, damaged, paths(schema))
 
 
