@@ -17,17 +17,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from forebay.models.backends.protocol import Model
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch
-from forebay.stream.inference.bisect import ModelFault, infer_batch
+from forebay.stream.inference.ad_hoc import AdHocBatch, fail, resolve, succeed
+from forebay.stream.inference.batch_runner import BatchRunner
 from forebay.stream.inference.decision import DecisionLayer
 from forebay.stream.inference.executor import Deferred
-from forebay.stream.inference.timed_model import TimedModel
 
 MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
@@ -35,13 +35,6 @@ THREAD_PREFIX: Final = "device"
 """The names of threads that run models begin with it."""
 
 OnFatal = Callable[[BaseException], None]
-
-
-class _AdHocBatch(NamedTuple):
-    """A micro-batch outside the stream, and the future of its result."""
-
-    batch: MicroBatch
-    result: asyncio.Future[BatchResult]
 
 
 class DeviceThread:
@@ -65,16 +58,14 @@ class DeviceThread:
         cpu_time: Callable[[], float] = time.thread_time,
         decision: DecisionLayer | None = None,
     ) -> None:
-        self._decision = decision
-        self._model = TimedModel(model, clock)
-        self._cpu_time = cpu_time
+        self._runner = BatchRunner(model, clock, cpu_time=cpu_time, decision=decision)
         self._clock = clock
         self._loop = loop
         self._breaker = breaker
         self._backoff = backoff
         self._not_before_s = -math.inf
         self._on_fatal = on_fatal
-        self._queue: queue.SimpleQueue[MicroBatch | _AdHocBatch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[MicroBatch | AdHocBatch | None] = queue.SimpleQueue()
         self._ad_hoc_lock = asyncio.Lock()
         self._thread = threading.Thread(target=self._run, name=THREAD_PREFIX, daemon=True)
         self._outstanding = 0
@@ -157,7 +148,7 @@ class DeviceThread:
         """
         async with self._ad_hoc_lock:
             result: asyncio.Future[BatchResult] = self._loop.create_future()
-            self._queue.put(_AdHocBatch(batch, result))
+            self._queue.put(AdHocBatch(batch, result))
             return await result
 
     def stop(self) -> None:
@@ -167,51 +158,30 @@ class DeviceThread:
     def _run(self) -> None:
         sizes, warm = self._warm_up
         try:
-            self._model.warm_up(sizes)
+            self._runner.warm_up(sizes)
         except BaseException as error:
-            self._post(_fail, warm, error)
+            self._post(fail, warm, error)
             return
-        self._post(_succeed, warm)
+        self._post(succeed, warm)
         while (item := self._queue.get()) is not None:
-            ad_hoc = item if isinstance(item, _AdHocBatch) else None
+            ad_hoc = item if isinstance(item, AdHocBatch) else None
             if ad_hoc is not None and ad_hoc.result.cancelled():
                 continue
-            batch = item.batch if isinstance(item, _AdHocBatch) else item
+            batch = item.batch if isinstance(item, AdHocBatch) else item
             try:
                 started_s = self._call_started_s = self._clock.monotonic_s()
-                result = self._infer(batch, started_s)
+                result = self._runner.run(batch, started_s)
                 self._call_started_s = None
             except BaseException as error:
                 self._post(self._on_fatal, error)
                 return
             if ad_hoc is not None:
-                self._post(_resolve, ad_hoc.result, result)
+                self._post(resolve, ad_hoc.result, result)
                 continue
             self._results.append(result)
             self._answered.set()
             if not self._loop_waits:
                 self._post(self._ready.set)
-
-    def _infer(self, batch: MicroBatch, started_s: float) -> BatchResult | Deferred:
-        cpu_started_s = self._cpu_time()
-        try:
-            inference = infer_batch(self._model, batch, wall_ms=self._clock.wall_ms())
-        except ModelFault as fault:
-            return Deferred(batch, str(fault))
-        if self._decision is not None:
-            inference = self._decision.apply(inference, batch.features)
-        return BatchResult(
-            batch,
-            values_BO=inference.values_BO,
-            classes_B=inference.classes_B,
-            confidences_B=inference.confidences_B,
-            failures=inference.failures,
-            model_s=self._clock.monotonic_s() - started_s,
-            started_s=started_s,
-            prepare_s=self._model.take_prepare_s(),
-            cpu_s=self._cpu_time() - cpu_started_s,
-            decisions_B=inference.decisions_B,
-        )
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
         try:
@@ -224,22 +194,3 @@ class DeviceThread:
 def any_running() -> bool:
     """Return whether a thread that runs a model has not ended: a model call cannot be interrupted."""
     return any(thread.name.startswith(THREAD_PREFIX) for thread in threading.enumerate())
-
-
-def _resolve(future: asyncio.Future[BatchResult], result: BatchResult | Deferred) -> None:
-    if future.done():
-        return
-    if isinstance(result, Deferred):
-        future.set_exception(ModelFault(result.reason))
-    else:
-        future.set_result(result)
-
-
-def _succeed(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _fail(future: asyncio.Future[None], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
