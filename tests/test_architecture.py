@@ -38,6 +38,8 @@ IMPORTED_ONLY_BY = {
         "stream/aggregate/service.py",
         "stream/aggregate/webhook.py",
         "stream/evaluate/admin.py",
+        "stream/supervisor/child_client.py",
+        "stream/supervisor/group_admin.py",
         "stream/schema_registry/connection.py",
         "stream/schema_registry/http.py",
     ),

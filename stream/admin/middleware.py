@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,6 +17,8 @@ from forebay.stream.admin.responses import Handler, error_response
 log = logging.getLogger("forebay.admin")
 
 PAGE_PREFIX: Final = "/page/"
+_OF_A_PROCESS: Final = re.compile(r"^/processes/[0-9]{1,4}/", re.ASCII)
+"""The prefix of the paths of one of several workers (see `supervisor`), which are protected like those of a single one."""
 OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz"))
 """Paths that need no token: the probes, and the page (with the files under its prefix), which contains no data itself."""
 
@@ -48,7 +51,8 @@ def _refused(request: web.Request, token: str | None, hosts: AllowedHosts) -> we
     origin = request.headers.get("Origin")
     if origin is not None and request.method != "GET" and origin.lower() not in _origins(request.host):
         return error_response(403, "forbidden_origin", f"requests from pages of {origin[:200]} are not allowed")
-    is_open = request.path in OPEN_PATHS or request.path.startswith(PAGE_PREFIX)
+    path = _OF_A_PROCESS.sub("/", request.path)
+    is_open = path in OPEN_PATHS or path.startswith(PAGE_PREFIX)
     if token is not None and not is_open and not has_token(request.headers, token):
         return error_response(
             401, "unauthorized", "send Authorization: Bearer with admin.token", headers={"WWW-Authenticate": "Bearer"}

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterable
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -45,10 +46,20 @@ class AdminServer:
     """Serves the routes as the section configures it.
 
     bootstrap_servers: used to find the address at which other machines reach this one.
+    socket_path: a Unix socket to listen on instead of the section's address, for a process behind another one. The folder of
+        the socket is its protection.
     """
 
-    def __init__(self, section: AdminSection, routes: Iterable[web.RouteDef], *, bootstrap_servers: str) -> None:
+    def __init__(
+        self,
+        section: AdminSection,
+        routes: Iterable[web.RouteDef],
+        *,
+        bootstrap_servers: str,
+        socket_path: Path | None = None,
+    ) -> None:
         self._section = section
+        self._socket_path = socket_path
         self._bootstrap_servers = bootstrap_servers
         self._hosts = AllowedHosts([section.host, *section.allowed_hosts])
         self.connections = ConnectionTable(section.max_connections)
@@ -67,12 +78,16 @@ class AdminServer:
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
         self._listener: Listener | None = None
         self.url: str | None = None
-        """Advertised URL; None before `start`."""
+        """Advertised URL; None before `start`, or if none is configured for a Unix socket."""
         self.port: int | None = None
-        """Port at which it listens; None before `start`."""
+        """Port at which it listens; None before `start`, or at a Unix socket."""
 
-    async def start(self) -> str:
+    async def start(self) -> str | None:
         """Start listening and return `url`. Raise ConfigError if that is impossible."""
+        if self._socket_path is not None:
+            self.url = self._section.advertised_url
+            await self._serve(_listen_at_socket(self._socket_path), None)
+            return self.url
         section = self._section
         context = _make_tls_context(section)
         listening = await asyncio.to_thread(_listen, section)
@@ -85,13 +100,16 @@ class AdminServer:
         self._hosts.add(urlsplit(self.url).hostname or "")
         if (exposure := exposure_of(section)) is not None:
             log.warning("admin: %s: %s", exposure, EXPOSURE_REMEDY)
+        await self._serve(listening, context)
+        return self.url
+
+    async def _serve(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
         await self._runner.setup()
-        idle_timeout_s = section.idle_timeout_ms / 1000
+        idle_timeout_s = self._section.idle_timeout_ms / 1000
         self._listener = Listener(
             listening, self._connection, tls=context, handshake_timeout_s=idle_timeout_s, table=self.connections
         )
         self._listener.start()
-        return self.url
 
     async def stop(self) -> None:
         """Stop the server."""
@@ -147,6 +165,14 @@ def _listen(section: AdminSection) -> socket.socket:
         kind="admin_port_taken",
         remedy="choose another admin.port, allow more admin.port_retries, or set admin.port = 0 for any free port",
     )
+
+
+def _listen_at_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)  # of a process that was killed
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen(socket.SOMAXCONN)
+    return listening
 
 
 def _make_tls_context(section: AdminSection) -> ssl.SSLContext | None:

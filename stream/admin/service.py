@@ -8,8 +8,10 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, Protocol
 
+import orjson
 from aiohttp import web
 
 from forebay.stream.admin.member_metadata import WorkerMetadata
@@ -30,12 +32,15 @@ READY_POLL_S: Final = 0.1
 EPOCH_POLL_S: Final = 2.0
 MEMBERS_INTERVAL_S: Final = 15.0
 MEMBERS_TIMEOUT_S: Final = 10.0
+REPORT_PATH: Final = "/report"
+LAST_METRICS_SUFFIX: Final = ".metrics"
 
 
 class MetricsPage(Protocol):
     """The part of the worker's telemetry that `/metrics` needs (see `telemetry`)."""
 
     def page(self, *, accept: str) -> tuple[bytes, str]: ...
+    def encoded_snapshot(self) -> bytes: ...
 
 
 class WorkerAdmin:
@@ -53,19 +58,25 @@ class WorkerAdmin:
         *,
         worker: str,
         clock: Clock,
+        socket_path: Path | None = None,
     ) -> None:
+        """socket_path: the Unix socket at which to listen, for a worker with a supervisor."""
         self._components = components
         self._clock = clock
         self._worker = worker
         self._metrics = metrics
+        self._socket_path = socket_path
         self._follows_rollouts = settings.rollouts.enabled
         self._view = WorkerView(settings, components, worker=worker, clock=clock)
         self._status_cache = ResponseCache(clock)
         self._predictor = Predictor(decoder, components.models, max_bytes=settings.admin.max_body_bytes, clock=clock)
         self._server: AdminServer | None = None
-        if settings.admin.enabled:
+        if settings.admin.enabled or socket_path is not None:
             self._server = AdminServer(
-                settings.admin, self._routes(), bootstrap_servers=settings.kafka.bootstrap_servers
+                settings.admin,
+                [*self._routes(), web.get(REPORT_PATH, self._serve_report)] if socket_path else self._routes(),
+                bootstrap_servers=settings.kafka.bootstrap_servers,
+                socket_path=socket_path,
             )
 
     async def start(self) -> None:
@@ -73,11 +84,16 @@ class WorkerAdmin:
         logging.getLogger("forebay").addHandler(self._components.status_observer.warnings)
         if self._server is not None:
             self._view.url = await self._server.start()
-            log.info("admin page at %s", self._view.url)
+            if self._view.url is not None:
+                log.info("admin page at %s", self._view.url)
 
     async def stop(self) -> None:
         if self._server is not None:
             await self._server.stop()
+        if self._socket_path is not None:
+            # For the supervisor's sums: what was counted after its last poll.
+            with contextlib.suppress(OSError):
+                self._socket_path.with_suffix(LAST_METRICS_SUFFIX).write_bytes(self._metrics.encoded_snapshot())
         self._predictor.close()
         logging.getLogger("forebay").removeHandler(self._components.status_observer.warnings)
 
@@ -149,6 +165,16 @@ class WorkerAdmin:
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:
         return page_response(*self._metrics.page(accept=request.headers.get("Accept", "")))
+
+    async def _serve_report(self, _request: web.Request) -> web.Response:
+        """Serve what a supervisor polls: the verdicts of the probes and all metrics."""
+        view = self._view
+        verdicts = {
+            name: check().to_dict()
+            for name, check in (("live", view.liveness), ("ready", view.readiness), ("started", view.startup))
+        }
+        report = {**verdicts, "metrics": orjson.Fragment(self._metrics.encoded_snapshot())}
+        return web.Response(body=encode_json(report), content_type="application/json")
 
     async def _serve_status(self, request: web.Request) -> web.Response:
         """Serve the status. `?history=SECONDS` adds the samples after that second since 1970; 0 adds the whole history."""

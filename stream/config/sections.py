@@ -31,6 +31,7 @@ from forebay.stream.config.telemetry_section import TelemetrySection as Telemetr
 from forebay.stream.config.trust_section import TrustSection as TrustSection
 from forebay.stream.config.values import Name, Prefix, WebhookUrl
 from forebay.stream.config.window_section import WindowSection as WindowSection
+from forebay.stream.config.worker_section import WorkerSection as WorkerSection
 
 _GIB = 1 << 30
 
@@ -203,6 +204,7 @@ class Settings(Section):
     """
 
     kafka: KafkaSection = KafkaSection()
+    worker: WorkerSection = WorkerSection()
     schema_registry: SchemaRegistrySection = SchemaRegistrySection()
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()

@@ -40,6 +40,11 @@ class StopRequest:
         self._number = number
         self._requested.set()
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether a stop has been requested."""
+        return self._requested.is_set()
+
     async def wait(self) -> None:
         """Wait until a stop is requested."""
         await self._requested.wait()

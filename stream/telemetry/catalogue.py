@@ -15,6 +15,7 @@ from forebay.stream.telemetry.metric_types import Counter as Counter
 from forebay.stream.telemetry.metric_types import Gauge as Gauge
 from forebay.stream.telemetry.metric_types import Histogram as Histogram
 from forebay.stream.telemetry.metric_types import Metric as Metric
+from forebay.stream.telemetry.supervisor_metrics import SUPERVISOR_METRICS
 
 _MODEL: Final = ("model", "version")
 _PARTITION: Final = ("topic", "partition")
@@ -395,5 +396,5 @@ def _all() -> tuple[Metric, ...]:
     return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))
 
 
-METRICS: Final = _all()
-"""Every metric, in the order of this file."""
+METRICS: Final = (*_all(), *SUPERVISOR_METRICS)
+"""Every metric, in the order of this file, then those of a supervisor."""

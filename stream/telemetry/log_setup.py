@@ -34,15 +34,23 @@ class JsonFormatter(logging.Formatter):
 
     Figures in the message are also a field of their own: `log.info(..., extra={"figures": {...}})`. So are `trace_id` and
     `span_id` if the record belongs to a trace.
+
+    process: the number of the process, if there are several workers (see `supervisor`).
     """
 
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._process is not None:
+            line["process"] = self._process
         for name in ("trace_id", "span_id", "figures"):
             if value := getattr(record, name, None):
                 line[name] = value
@@ -52,11 +60,16 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record as text: time, level, logger, message, and its trace if any. colour: use colours of the terminal."""
+    """Formats a record as text: time, level, logger, message, and its trace if any.
 
-    def __init__(self, *, colour: bool = False) -> None:
+    colour: use colours of the terminal.
+    process: the number of the process, if there are several workers.
+    """
+
+    def __init__(self, *, colour: bool = False, process: int | None = None) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
         self._colour = colour
+        self._process = "" if process is None else f" process={process}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         level, name = f"{record.levelname:<7}", record.name
@@ -65,7 +78,7 @@ class TextFormatter(logging.Formatter):
         if self._colour:
             level = f"\x1b[{_COLOURS.get(record.levelname, '0')}m{level}\x1b[0m"
             name, trace = f"\x1b[2m{name}\x1b[0m", f"\x1b[2m{trace}\x1b[0m" if trace else ""
-        return f"{record.asctime} {level} {name}: {record.message}{trace}"
+        return f"{record.asctime} {level} {name}{self._process}: {record.message}{trace}"
 
 
 class RateLimitFilter(logging.Filter):
@@ -106,18 +119,27 @@ class RateLimitFilter(logging.Filter):
         return True
 
 
-def set_up_logging(levels: str, form: Literal["auto", "text", "json"], *, stream: TextIO = sys.stderr) -> None:
+def set_up_logging(
+    levels: str,
+    form: Literal["auto", "text", "json"],
+    *,
+    stream: TextIO = sys.stderr,
+    process: int | None = None,
+) -> None:
     """Send all log records of the process to `stream`.
 
     levels: see `parse_levels`.
     form: `auto` is text for a terminal, else JSON.
+    process: the number of this process, which each line gets, if there are several workers.
     """
     level_of = parse_levels(levels)
     terminal = stream.isatty()
     handler = logging.StreamHandler(stream)
     as_text = form == "text" or (form == "auto" and terminal)
     handler.setFormatter(
-        TextFormatter(colour=terminal and not os.environ.get("NO_COLOR")) if as_text else JsonFormatter()
+        TextFormatter(colour=terminal and not os.environ.get("NO_COLOR"), process=process)
+        if as_text
+        else JsonFormatter(process)
     )
     logging.basicConfig(level=level_of[ALL_LOGGERS].upper(), handlers=[handler], force=True)
     limits: list[logging.Filter] = []

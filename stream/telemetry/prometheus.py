@@ -53,9 +53,15 @@ class _SnapshotCollector(Collector):
                     else self._snapshot.gauges.get(metric, {})
                 )
                 for labels, value in values.items():
-                    family.add_sample(metric.prometheus_name, dict(zip(metric.labels, labels, strict=True)), value)
+                    family.add_sample(metric.prometheus_name, _named(metric, labels), value)
             if family.samples:
                 yield family
+
+
+def _named(metric: c.Metric, labels: Labels) -> dict[str, str]:
+    """Return labels by name. With several processes, a gauge may have one more, the process."""
+    names = metric.labels if len(labels) == len(metric.labels) else (*metric.labels, "process")
+    return dict(zip(names, labels, strict=True))
 
 
 def _add_histogram(family: Family, metric: c.Histogram, labels: Labels, state: HistogramState) -> None:

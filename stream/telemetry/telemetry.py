@@ -23,7 +23,7 @@ from forebay.stream.rollouts.rollout_status import revision_of
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry.collector import Signal, describe_process, find_collector
 from forebay.stream.telemetry.log_setup import share_rate_limits
-from forebay.stream.telemetry.metric_store import Exemplar, Labels, MetricStore
+from forebay.stream.telemetry.metric_store import Exemplar, Labels, MetricStore, Snapshot
 from forebay.stream.telemetry.metrics_observer import MetricsRecorder, model_labels
 from forebay.stream.telemetry.otlp_logs import OtlpHandler, TraceIds
 from forebay.stream.telemetry.otlp_metrics import to_metrics_data
@@ -32,6 +32,7 @@ from forebay.stream.telemetry.prometheus import render_page
 from forebay.stream.telemetry.resources import GpuMeter, record_build, visible_gpus
 from forebay.stream.telemetry.rollout_metrics import RolloutRecorder
 from forebay.stream.telemetry.shutdown import close_with_timeout
+from forebay.stream.telemetry.snapshot_wire import encode_snapshot
 from forebay.stream.telemetry.spans import BatchTraces
 from forebay.stream.telemetry.tracing import make_tracer_provider, tracer_of
 
@@ -153,9 +154,17 @@ class Telemetry:
 
     def page(self, *, accept: str = "") -> tuple[bytes, str]:
         """Return the Prometheus page and its content type. accept: header of the request, which may ask for OpenMetrics."""
+        return render_page(self.snapshot(), accept=accept)
+
+    def snapshot(self) -> Snapshot:
+        """Return all current values."""
         if self._gauge_poller is not None:
             self._gauge_poller.sample()
-        return render_page(self._store.snapshot(), accept=accept)
+        return self._store.snapshot()
+
+    def encoded_snapshot(self) -> bytes:
+        """Return all current values in the form for another process (see `snapshot_wire`)."""
+        return encode_snapshot(self.snapshot())
 
     async def run(self) -> None:
         """Export metrics until cancelled, if there is a collector. Call `attach` before. A failing collector is ignored."""

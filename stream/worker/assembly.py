@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -30,11 +29,7 @@ from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.client import client_options
-from forebay.stream.kafka.cluster.acl_check import require
-from forebay.stream.kafka.cluster.acls import Role
-from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
-from forebay.stream.kafka.cluster.bootstrap import wait_for_cluster
-from forebay.stream.kafka.cluster.topic_layout import Layout, find_layout
+from forebay.stream.kafka.cluster.topic_layout import Layout
 from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
@@ -54,6 +49,7 @@ from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import poll_size
+from forebay.stream.worker.cluster_checks import find_usable_layout
 from forebay.stream.worker.commit_assembly import build_committer, build_producer, retry_backoff
 from forebay.stream.worker.drift_assembly import build_drift
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
@@ -61,33 +57,33 @@ from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.output_format import binary_predictions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
-from forebay.stream.worker.process_tuning import keep_freed_memory
+from forebay.stream.worker.process_tuning import tune_process
 from forebay.stream.worker.report_assembly import optional_components, polled_components
 from forebay.stream.worker.resident_versions import VersionReports
 from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
 from forebay.stream.worker.schema_assembly import SchemaParts, build_schemas
+from forebay.stream.worker.supervision import Supervision
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 
 log = logging.getLogger("forebay.worker")
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may hold the interpreter lock while another waits. With Python's default of 5 ms, the model would wait 5 ms
-after each operator, when it takes the lock back, while the event loop decodes."""
 
-
-async def run_worker(settings: Settings, models: list[Model], *, clock: Clock | None = None) -> Pipeline:
+async def run_worker(
+    settings: Settings, models: list[Model], *, clock: Clock | None = None, supervision: Supervision | None = None
+) -> Pipeline:
     """Run a worker until SIGTERM or SIGINT, drain, leave the group, and return the pipeline with its totals.
 
     models: in the order of `settings.models_to_serve()`. The list is emptied: rollouts may replace the models, whose memory
         is then free.
+    supervision: None for the only worker of a process that nothing supervises.
 
     Raises StoppedEarly if the signal arrives before the start is complete, or the error that ended the worker.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    keep_freed_memory()
-    stop = StopRequest()
+    tune_process()
+    stop = StopRequest() if supervision is None else supervision.stop
     stop.listen(asyncio.get_running_loop())
-    worker = await WorkerAssembly(settings, models, clock=clock or SystemClock()).assemble(stop)
+    assembly = WorkerAssembly(settings, models, clock=clock or SystemClock(), supervision=supervision)
+    worker = await assembly.assemble(stop)
     models.clear()
     return await worker.run()
 
@@ -95,8 +91,11 @@ async def run_worker(settings: Settings, models: list[Model], *, clock: Clock | 
 class WorkerAssembly:
     """Builds the parts of a worker from its settings. Use it once, in the event loop of the worker."""
 
-    def __init__(self, settings: Settings, models: Sequence[Model], *, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, models: Sequence[Model], *, clock: Clock, supervision: Supervision | None = None
+    ) -> None:
         self._settings = settings
+        self._supervision = supervision
         self._clock = clock
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._failure = FailureSlot(asyncio.get_running_loop())
@@ -131,7 +130,7 @@ class WorkerAssembly:
         status_observer, timestamp_warning = self._status_observer(), self._timestamp_warning()
         observer = CompositeObserver(telemetry, status_observer, timings, timestamp_warning)
         pipeline = self._pipeline(self._in_flight(), observer)
-        layout = await self._find_layout(stop)
+        layout = await find_usable_layout(self._settings, stop, clock=self._clock)
         producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
         reports = self._reports(windows, telemetry, status_observer, timestamp_warning)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
@@ -171,9 +170,7 @@ class WorkerAssembly:
             status_observer=status_observer,
             **optional_components(rollouts, schemas),
         )
-        admin = WorkerAdmin(
-            self._settings, components, decoder=decoder, metrics=telemetry, worker=self._instance, clock=self._clock
-        )
+        admin = self._admin(components, decoder, telemetry)
         telemetry.attach(polled_components(components, schemas, is_ready=admin.is_ready, source=source))
         parts = WorkerParts(
             lanes=self._lanes if rollouts is None else rollouts.versions,
@@ -190,6 +187,17 @@ class WorkerAssembly:
             schemas=schemas,
         )
         return self._worker(parts, stop)
+
+    def _admin(self, components: WorkerComponents, decoder: Decoder, telemetry: Telemetry) -> WorkerAdmin:
+        return WorkerAdmin(
+            self._settings,
+            components,
+            decoder=decoder,
+            metrics=telemetry,
+            worker=self._instance,
+            clock=self._clock,
+            socket_path=None if self._supervision is None else self._supervision.admin_socket,
+        )
 
     def _build_schemas(self, source: Source) -> SchemaParts | None:
         section = self._settings.schema_registry
@@ -218,6 +226,7 @@ class WorkerAssembly:
             failure=self._failure,
             bootstrap_servers=self._settings.kafka.bootstrap_servers,
             drain_timeout_s=self._settings.delivery.drain_timeout_ms / 1000,
+            **({} if self._supervision is None else {"leaves_group": self._supervision.leaves_group}),
         )
 
     def _status_observer(self) -> StatusObserver:
@@ -276,16 +285,6 @@ class WorkerAssembly:
         )
         observer.add(rollouts.shadows.observer)
         return rollouts
-
-    async def _find_layout(self, stop: StopRequest) -> Layout:
-        """Wait for the cluster, check listeners and permissions, and find the topics."""
-        settings = self._settings
-        await stop.unless_requested(
-            wait_for_cluster(settings.kafka, clock=self._clock, backoff=retry_backoff(self._settings))
-        )
-        await stop.unless_requested(require_reachable(client_options(settings.kafka)))
-        await stop.unless_requested(require(Role.WORKER, settings))
-        return await stop.unless_requested(find_layout(settings))
 
     def _pipeline(self, in_flight: InFlight, observer: Observer) -> Pipeline:
         max_batch_size = max(lane.max_batch_size for lane in self._lanes)

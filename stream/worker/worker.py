@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,11 @@ class Worker:
         failure: FailureSlot,
         bootstrap_servers: str,
         drain_timeout_s: float,
+        leaves_group: Callable[[], bool] = lambda: False,
     ) -> None:
+        """leaves_group: see `Supervision`."""
         self._parts = parts
+        self._leaves_group = leaves_group
         self._stop = stop
         self._failure = failure
         self._bootstrap_servers = bootstrap_servers
@@ -191,7 +194,7 @@ class Worker:
             served.lane.executor.stop()
         if parts.follower is not None:
             await parts.follower.stop()
-        await parts.source.stop(timeout_s=STOP_TIMEOUT_S)
+        await parts.source.stop(timeout_s=STOP_TIMEOUT_S, leaves=self._leaves_group())
         await parts.producer.stop(timeout_s=STOP_TIMEOUT_S)
         if parts.schemas is not None:
             await parts.schemas.stop()

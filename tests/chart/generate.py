@@ -84,6 +84,8 @@ def _plain(schema: Any, types: dict[str, Any]) -> Any:
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     arms = [arm for arm in schema.get("anyOf", [schema]) if arm != {"type": "null"}]
+    if len(arms) > 1:
+        return {"anyOf": [*arms, {"type": "null"}]}
     (arm,) = arms
     if "enum" in arm:
         return {"enum": [*arm["enum"], None]}

@@ -36,6 +36,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "input.from_timestamp": st.integers(0, 2**53),
     "batch.max_batch_size": st.integers(1, 16_384),
     "batch.max_queue_delay_ms": st.integers(0, 60_000),
+    "worker.processes": st.one_of(st.integers(1, 1024), st.just("auto")),
     "model.repository": TEXTS,
     "model.version": st.integers(1, 999_999_999),
     "model.device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),

@@ -10,6 +10,12 @@ from forebay.stream.core.group import Member
 from forebay.stream.kafka.cluster.group_inspector import decode_member
 
 
+def forget_instance(consumer: AIOKafkaConsumer) -> None:
+    """Let a static member leave its group when the consumer stops, instead of keeping its partitions for a restart."""
+    if (coordinator := consumer._coordinator) is not None:  # None before the consumer is started
+        coordinator._group_instance_id = None
+
+
 async def read_members(consumer: AIOKafkaConsumer, group_id: str) -> tuple[Member, ...]:
     """Return the members of the group as its coordinator describes them.
 

@@ -33,7 +33,7 @@ from forebay.stream.core.retry import retry, warn_sparsely
 from forebay.stream.kafka.cluster.topic_identity import recreated_error
 from forebay.stream.kafka.consumer.assignment import Assignment, State
 from forebay.stream.kafka.consumer.cluster_watch import ClusterWatch
-from forebay.stream.kafka.consumer.group_members import read_members
+from forebay.stream.kafka.consumer.group_members import forget_instance, read_members
 from forebay.stream.kafka.consumer.group_offsets import GroupOffsets
 from forebay.stream.kafka.consumer.held_partitions import HeldPartitions
 from forebay.stream.kafka.consumer.lag import read_partition_lags
@@ -122,11 +122,13 @@ class Source(ConsumerRebalanceListener):
         )
         self._consumer.subscribe(list(self._topics), listener=self)
 
-    async def stop(self, *, timeout_s: float) -> None:
-        """Leave the group and close; abandon what has not finished after `timeout_s`. Raises nothing."""
+    async def stop(self, *, timeout_s: float, leaves: bool = False) -> None:
+        """Close; leave the group, as a static member only if it `leaves`; abandon what takes `timeout_s`. Raises nothing."""
         await self.detach()
         if self._watch is not None:
             await self._watch.stop()
+        if leaves:
+            forget_instance(self._consumer)
         # In a task of its own: if the cluster is unreachable, the client's `stop` ends with the cancellation of one of its
         # own tasks, which would look like the cancellation of this one.
         closing = asyncio.create_task(self._consumer.stop())
