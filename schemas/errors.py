@@ -4,7 +4,8 @@
      ├─ ConfigError    the configuration or the command line is wrong
      ├─ DataError      an event or a file does not have the expected format
      ├─ ModelError     a model cannot be found, loaded or run
-     │   └─ TensorError    the shape or type of an array is wrong
+     │   ├─ TensorError       the shape or type of an array is wrong
+     │   └─ DeviceLostError   the device that runs the model is lost for this process
      ├─ BrokerError    the Kafka cluster refused a request or cannot be reached
      └─ StorageError   the local disk cannot be read or written
 
@@ -56,6 +57,12 @@ class TensorError(ModelError):
     """The shape or type of an array is wrong."""
 
     default_kind = "tensor"
+
+
+class DeviceLostError(ModelError):
+    """The device that runs a model is lost for this process: every further call fails, so the process must end."""
+
+    default_kind = "device_lost"
 
 
 class BrokerError(ForebayError):

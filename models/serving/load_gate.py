@@ -16,8 +16,9 @@ from forebay.models.artefacts.files import GOLDEN_FILE
 from forebay.models.artefacts.store import MANIFEST_FILE
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.catalogue import find_backend
-from forebay.models.backends.protocol import Backend, RunOptions
+from forebay.models.backends.protocol import Backend, PipelinedRunner, Runner, RunOptions
 from forebay.models.serving.load_budget import LoadBudget
+from forebay.models.serving.pipelined_model import PipelinedServedModel
 from forebay.models.serving.served_model import ModelDescription, ServedModel
 from forebay.schemas.errors import ForebayError, ModelError
 
@@ -111,6 +112,12 @@ def _as_model_error(place: str, rows: str) -> Iterator[None]:
         ) from error
 
 
+def _served(description: ModelDescription, runner: Runner) -> ServedModel:
+    if isinstance(runner, PipelinedRunner):
+        return PipelinedServedModel(description, runner)
+    return ServedModel(description, runner)
+
+
 def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str) -> ServedModel:
     manifest = artefact.manifest
     try:
@@ -120,7 +127,7 @@ def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str
             raise
         failed = error
     else:
-        model = ServedModel(ModelDescription.of(manifest), runner)
+        model = _served(ModelDescription.of(manifest), runner)
         if artefact.golden is not None:
             golden_place = f"{place}/{GOLDEN_FILE} on {runner.device}"
             with _as_model_error(golden_place, "its golden rows"):

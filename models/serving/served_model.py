@@ -21,7 +21,7 @@ from forebay.models.artefacts.reference_statistics import ReferenceStatistics
 from forebay.models.artefacts.signature import Signature
 from forebay.models.backends.protocol import Runner, Scores
 from forebay.models.serving.scoring import decided, scores_of
-from forebay.schemas.errors import ModelError, TensorError
+from forebay.schemas.errors import DeviceLostError, ModelError, TensorError
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,16 @@ class ServedModel:
         "output_shape" if the model does not return [B, output_dim]; TensorError for an input of another type
         or shape. Any other exception of the model passes through.
         """
+        self._check_prepared(x_BG)
+        return self._decided(self._run(x_BG))
+
+    def _check_prepared(self, x_BG: FloatArray) -> None:
         if x_BG.dtype != np.float32 or x_BG.ndim != 2 or x_BG.shape[1] != self._width:
             raise self._wrong_shape(x_BG, self._width)
-        return self._decided(self._run(x_BG))
+
+    def _shaped(self, x_BG: FloatArray) -> FloatArray:
+        """Return prepared rows in the shape that the runner takes."""
+        return x_BG if self._row_shape is None else x_BG.reshape(len(x_BG), *self._row_shape)
 
     def _decided(self, out_BO: FloatArray) -> Scores:
         scores = scores_of(out_BO, self.signature.task, self._outputs)
@@ -139,7 +146,9 @@ class ServedModel:
     def _run(self, x_BG: FloatArray) -> FloatArray:
         num_rows = len(x_BG)
         try:
-            out_BO = self._runner.run(x_BG if self._row_shape is None else x_BG.reshape(num_rows, *self._row_shape))
+            out_BO = self._runner.run(self._shaped(x_BG))
+        except DeviceLostError:
+            raise
         except ModelError as error:
             failed = error
         else:
@@ -149,11 +158,15 @@ class ServedModel:
                 f"returned {list(out_BO.shape)} instead of [{num_rows}, {self.signature.output_dim}]",
                 kind="output_shape",
             )
+        raise self._model_error(failed)
+
+    def _model_error(self, error: ModelError) -> ModelError:
+        """Return the error of a runner with the name of the model, and what to do."""
         remedy = {
             "out_of_memory": "use smaller batches, a smaller model, or a device with more memory",
             "output_shape": "correct the model or its signature and publish a new version",
-        }.get(failed.kind, failed.remedy)
-        raise ModelError(f"model {self.name} version {self.version}: {failed.message}", kind=failed.kind, remedy=remedy)
+        }.get(error.kind, error.remedy)
+        return ModelError(f"model {self.name} version {self.version}: {error.message}", kind=error.kind, remedy=remedy)
 
     def _wrong_shape(self, x: FloatArray, width: int) -> TensorError:
         return TensorError(

@@ -12,6 +12,7 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "forebay.worker": "start, drain and stop of a worker; circuit breakers; how long commits take",
         "forebay.supervisor": "several worker processes: their starts and ends, rolling restarts",
+        "forebay.model": "models on CUDA devices that run without a graph, or only in smaller calls, and why",
         "forebay.rollouts": "revisions that are applied; versions that are loaded, removed or refused",
         "forebay.rollouts.judge": "verdicts on canaries, and the revisions that they lead to",
         "forebay.repository": "models that are downloaded from a repository behind a URL",

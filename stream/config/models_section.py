@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import Field
 
@@ -46,6 +47,15 @@ class ModelSection(Section):
         default=None, ge=1, le=999_999_999, description="Version of the model. Default: the highest in the repository."
     )
     device: Device = Field(default="auto", description="Device for the model. auto: a GPU if available, else the CPU.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        default="fp32",
+        description="Precision of matrix products and convolutions. tf32 and bf16 are faster, and only for torch models on "
+        "CUDA devices; the golden rows are compared when the model is loaded.",
+    )
+    cuda_graphs: bool = Field(
+        default=True,
+        description="Capture torch models as CUDA graphs on CUDA devices. A model that cannot be captured runs without.",
+    )
     threads: int = Field(
         default=1,
         ge=1,
@@ -112,6 +122,12 @@ class ModelEntry(Section):
         default=None, ge=1, le=999_999_999, description="Version of the model. Default: the highest in the repository."
     )
     device: Device | None = Field(default=None, description="Device for the model. Default: model.device.")
+    precision: Literal["fp32", "tf32", "bf16"] | None = Field(
+        default=None, description="Precision of matrix products and convolutions. Default: model.precision."
+    )
+    cuda_graphs: bool | None = Field(
+        default=None, description="Capture the model as CUDA graphs on CUDA devices. Default: model.cuda_graphs."
+    )
     threads: int | None = Field(
         default=None,
         ge=1,

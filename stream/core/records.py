@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.device_call import DeviceCall
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.record_sizes import record_bytes, records_bytes
 from forebay.stream.core.rows import RowRecords
@@ -345,9 +346,13 @@ class MicroBatch:
     def num_bytes(self) -> int:
         return sum(chunk.num_bytes for chunk in self.chunks)
 
+    def row_parts(self) -> list[FloatMatrix]:
+        """Return the rows as they lie in memory: float32 [b, F] for each part with rows."""
+        return [chunk.x_BF for chunk in self.chunks if chunk.num_rows]
+
     def features(self) -> FloatMatrix:
         """Return x_BF of all rows, float32 [B, F]; no copy if they are in one part."""
-        parts = [chunk.x_BF for chunk in self.chunks if chunk.num_rows]
+        parts = self.row_parts()
         if len(parts) == 1:
             return parts[0]
         if not parts:
@@ -374,7 +379,7 @@ class BatchResult:
     decisions_B: uint8 [B], codes of `core.decisions`, or None. The entries of failed rows are undefined in all four arrays.
     started_s, model_s: monotonic time at which the device began; duration there, including prepare_s for the preprocessing.
     cpu_s: CPU time of its thread.
-    is_last_part: False if other parts of the micro-batch are committed later.
+    is_last_part: False if other parts of it are committed later. device_call: None if it did not overlap on a device.
     """
 
     batch: MicroBatch
@@ -388,6 +393,7 @@ class BatchResult:
     cpu_s: float = 0.0
     is_last_part: bool = True
     decisions_B: npt.NDArray[np.uint8] | None = None
+    device_call: DeviceCall | None = None
 
     @property
     def model(self) -> ModelRef:

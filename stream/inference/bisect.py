@@ -19,7 +19,7 @@ import numpy.typing as npt
 from forebay.models.artefacts.preprocessing import RowsRejected
 from forebay.models.backends.protocol import Model, Scores
 from forebay.schemas.aggregates import MAX_STACK_CHARS
-from forebay.schemas.errors import ModelError
+from forebay.schemas.errors import DeviceLostError, ModelError
 from forebay.schemas.failures import FAILURES, FailureKind, Scope
 from forebay.stream.core.records import FloatMatrix, MicroBatch, RowFailure
 from forebay.stream.core.redaction import Redactor
@@ -49,10 +49,10 @@ class ModelFault(Exception):
 def infer_batch(model: Model, batch: MicroBatch, *, wall_ms: int) -> Inference:
     """Run the rows of a micro-batch whose deadline has not passed; the others fail.
 
-    Raises ModelFault if the model cannot run.
+    Raises ModelFault if the model cannot run, and DeviceLostError.
     """
     x_BF = batch.features()
-    expired = _expired(batch, wall_ms)
+    expired = expired_rows(batch, wall_ms)
     if not expired:
         return _confirm_failures(model, x_BF, infer(model, x_BF))
     rows = [row for row in range(len(x_BF)) if row not in expired]
@@ -74,7 +74,8 @@ def _among(inference: Inference, rows: list[int], others: dict[int, RowFailure])
     return Inference(values_BO, classes_B, confidences_B, failures)
 
 
-def _expired(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
+def expired_rows(batch: MicroBatch, wall_ms: int) -> dict[int, RowFailure]:
+    """Return the failures of the rows whose deadline has passed."""
     expired: dict[int, RowFailure] = {}
     first_row = 0
     for chunk in batch.chunks:
@@ -96,6 +97,8 @@ def _confirm_failures(model: Model, x_BF: FloatMatrix, first: Inference) -> Infe
         return first
     try:
         model.warm_up([1])
+    except DeviceLostError:
+        raise
     except Exception as error:
         # The message is logged, and a model may quote its input.
         raise ModelFault(Redactor().message(_message(error))) from error
@@ -121,7 +124,7 @@ def _merge(first: Inference, rows: list[int], second: Inference, failures: dict[
 
 
 def infer(model: Model, x_BF: FloatMatrix) -> Inference:
-    """Prepare and predict B rows, float32 [B, F]. Raises no `Exception`."""
+    """Prepare and predict B rows, float32 [B, F]. Raises no other `Exception` than DeviceLostError."""
     try:
         return _infer(model, x_BF)
     except RowsRejected as rejected:
@@ -131,7 +134,7 @@ def infer(model: Model, x_BF: FloatMatrix) -> Inference:
 
 
 def _infer(model: Model, x_BF: FloatMatrix) -> Inference:
-    """Return the result of `infer`. Raises RowsRejected."""
+    """Return the result of `infer`. Raises RowsRejected and DeviceLostError."""
     failures: dict[int, RowFailure] = {}
     pieces: list[tuple[int, Scores]] = []
     stack = [(0, len(x_BF))]
@@ -143,6 +146,8 @@ def _infer(model: Model, x_BF: FloatMatrix) -> Inference:
             scores = _call(model, x_BF[start:stop])
         except RowsRejected as rejected:
             raise rejected.renumbered(np.arange(start, stop)) from None
+        except DeviceLostError:
+            raise
         except Exception as error:
             if stop - start == 1:
                 failures[start] = _failure(error)
@@ -153,6 +158,13 @@ def _infer(model: Model, x_BF: FloatMatrix) -> Inference:
         else:
             pieces.append((start, scores))
     inference = _assemble(pieces, len(x_BF), model.signature.output_dim, failures)
+    _find_not_finite(inference)
+    return inference
+
+
+def inference_of(scores: Scores) -> Inference:
+    """Return the result of rows that the model ran in one call: those with values that are not finite fail."""
+    inference = Inference(scores.values_BO, scores.classes_B, scores.confidences_B, {})
     _find_not_finite(inference)
     return inference
 

@@ -1,7 +1,9 @@
 """The thread that owns the device: it takes micro-batches from a queue and returns the model's results.
 
-The thread has at most two micro-batches: one in the model and one waiting, so that the device does not wait for the event loop.
-Torch releases the interpreter lock inside its operators, so heartbeats and decoding continue meanwhile.
+The thread has one micro-batch more than the model runs at a time, so that the device does not wait for the event loop: usually
+one in the model and one waiting. Torch releases the interpreter lock inside its operators, so heartbeats and decoding continue
+meanwhile. A model whose calls overlap (`pipelined_calls`) has several on its device: the next one begins before the oldest is
+finished.
 
 If calls are short, `submit` waits up to one millisecond for the result. The operators of a small model take the interpreter
 lock back a dozen times per batch, and competing for it with the decoding event loop would cost both more than the call itself.
@@ -25,11 +27,10 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.inference.ad_hoc import AdHocBatch, fail, resolve, succeed
-from forebay.stream.inference.batch_runner import BatchRunner
 from forebay.stream.inference.decision import DecisionLayer
 from forebay.stream.inference.executor import Deferred
+from forebay.stream.inference.pipelined_calls import model_calls
 
-MAX_WITH_DEVICE = 2
 SHORT_CALL_S = 0.001
 THREAD_PREFIX: Final = "device"
 """The names of threads that run models begin with it."""
@@ -58,7 +59,8 @@ class DeviceThread:
         cpu_time: Callable[[], float] = time.thread_time,
         decision: DecisionLayer | None = None,
     ) -> None:
-        self._runner = BatchRunner(model, clock, cpu_time=cpu_time, decision=decision)
+        self._calls = model_calls(model, clock=clock, cpu_time=cpu_time, decision=decision)
+        self._max_outstanding = self._calls.depth + 1
         self._clock = clock
         self._loop = loop
         self._breaker = breaker
@@ -85,12 +87,12 @@ class DeviceThread:
 
     def capacity(self) -> int:
         """Return how many micro-batches `submit` accepts now."""
-        if self._outstanding >= MAX_WITH_DEVICE:
+        if self._outstanding >= self._max_outstanding:
             return 0
         now_s = self._clock.monotonic_s()
         if now_s < self._not_before_s or not self._breaker.allows(now_s):
             return 0
-        return MAX_WITH_DEVICE - self._outstanding
+        return self._max_outstanding - self._outstanding
 
     def running_for_s(self) -> float:
         """Return how many seconds the current model call has been running; 0 if the device is idle."""
@@ -101,7 +103,7 @@ class DeviceThread:
         """Submit a micro-batch. Requires `capacity`. Call `collect` next: a short call is already done by then."""
         self._outstanding += 1
         self._breaker.record_start(self._clock.monotonic_s())
-        if self._usual_call_s >= SHORT_CALL_S:
+        if self._usual_call_s >= SHORT_CALL_S or self._calls.depth > 1:
             self._queue.put(batch)
             return
         self._answered.clear()
@@ -158,30 +160,45 @@ class DeviceThread:
     def _run(self) -> None:
         sizes, warm = self._warm_up
         try:
-            self._runner.warm_up(sizes)
+            self._calls.warm_up(sizes)
         except BaseException as error:
             self._post(fail, warm, error)
             return
         self._post(succeed, warm)
-        while (item := self._queue.get()) is not None:
-            ad_hoc = item if isinstance(item, AdHocBatch) else None
-            if ad_hoc is not None and ad_hoc.result.cancelled():
+        try:
+            self._serve()
+        except BaseException as error:
+            self._post(self._on_fatal, error)
+
+    def _serve(self) -> None:
+        """Run micro-batches until `stop`. Raises what ends the worker."""
+        begun: deque[MicroBatch | AdHocBatch] = deque()
+        is_stopped = False
+        while begun or not is_stopped:
+            # While there are results to wait for, another micro-batch begins only if it has already been submitted.
+            if not is_stopped and len(begun) < self._calls.depth and not (begun and self._queue.empty()):
+                item = self._queue.get()
+                if item is None:
+                    is_stopped = True
+                elif not (isinstance(item, AdHocBatch) and item.result.cancelled()):
+                    if not begun:
+                        self._call_started_s = self._clock.monotonic_s()
+                    begun.append(item)
+                    self._calls.begin(item.batch if isinstance(item, AdHocBatch) else item)
                 continue
-            batch = item.batch if isinstance(item, AdHocBatch) else item
-            try:
-                started_s = self._call_started_s = self._clock.monotonic_s()
-                result = self._runner.run(batch, started_s)
-                self._call_started_s = None
-            except BaseException as error:
-                self._post(self._on_fatal, error)
-                return
-            if ad_hoc is not None:
-                self._post(resolve, ad_hoc.result, result)
-                continue
-            self._results.append(result)
-            self._answered.set()
-            if not self._loop_waits:
-                self._post(self._ready.set)
+            result = self._calls.finish()
+            finished = begun.popleft()
+            self._call_started_s = self._clock.monotonic_s() if begun else None
+            self._return(finished, result)
+
+    def _return(self, finished: MicroBatch | AdHocBatch, result: BatchResult | Deferred) -> None:
+        if isinstance(finished, AdHocBatch):
+            self._post(resolve, finished.result, result)
+            return
+        self._results.append(result)
+        self._answered.set()
+        if not self._loop_waits:
+            self._post(self._ready.set)
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
         try:

@@ -35,7 +35,8 @@ class ModelLoader:
             max_memory_mb=served.model.max_load_memory_mb,
             max_batch_latency_ms=served.model.max_batch_latency_ms,
         )
-        options = RunOptions(served.model.device, self._threads)
+        model = served.model
+        options = RunOptions(model.device, self._threads, model.precision, model.cuda_graphs)
         return load_version(stored, options=options, trust=self._trust, budget=budget)
 
 

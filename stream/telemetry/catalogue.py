@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from forebay.stream.telemetry import device_catalogue
 from forebay.stream.telemetry.metric_types import FAST_S as FAST_S
 from forebay.stream.telemetry.metric_types import LATENCY_S, LOADS_S, SIZES
 from forebay.stream.telemetry.metric_types import Counter as Counter
@@ -191,9 +192,7 @@ ROLLOUT_SHARE: Final = Gauge(
     "gets in addition",
     (*_MODEL, "role"),
 )
-ROLLOUT_RESIDENT: Final = Gauge(
-    "forebay.rollout.resident", "{version}", "Versions of a model that are loaded", ("model",)
-)
+ROLLOUT_RESIDENT: Final = Gauge("forebay.rollout.resident", "{version}", "Loaded versions of a model", ("model",))
 ROLLOUT_LOADING: Final = Gauge(
     "forebay.rollout.loading", "{version}", "1 while a version is loaded, else 0", ("model",)
 )
@@ -396,5 +395,5 @@ def _all() -> tuple[Metric, ...]:
     return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))
 
 
-METRICS: Final = (*_all(), *SUPERVISOR_METRICS)
-"""Every metric, in the order of this file, then those of a supervisor."""
+METRICS: Final = (*_all(), *device_catalogue.METRICS, *SUPERVISOR_METRICS)
+"""Every metric, in the order of this file, then those of CUDA devices and of a supervisor."""

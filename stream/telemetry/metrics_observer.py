@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forebay.schemas.failures import FAILURES, FailureKind, Outcome
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.device_call import DeviceCall
 from forebay.stream.core.errors import CommitRefused, CommitTimeout
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, Record, TopicPartition
 from forebay.stream.output.ledger import Ledger
 from forebay.stream.pipeline.observer import CommitTimes
 from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry import device_catalogue as device
 from forebay.stream.telemetry.metric_store import EventExemplar, Exemplar, MetricStore
 
 ExemplarOf = Callable[[MicroBatch, float], Exemplar | None]
@@ -82,6 +84,15 @@ class MetricsRecorder:
             (c.MODEL_DURATION, result.model_s),
         ):
             self._store.observe(metric, value, labels, exemplar=self._exemplar_of(batch, value))
+        if result.device_call is not None:
+            self._record_device_call(result.device_call, labels)
+
+    def _record_device_call(self, call: DeviceCall, labels: tuple[str, str]) -> None:
+        store = self._store
+        store.add(device.BATCHES, 1, (str(call.bucket), "graph" if call.is_graph else "eager", *labels))
+        store.add(device.ROWS, call.num_rows, ("event", *labels))
+        store.add(device.ROWS, call.num_padding, ("padding", *labels))
+        store.observe(device.WAIT, call.wait_s, labels)
 
     def on_committed(
         self,

@@ -9,6 +9,7 @@ from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.preparation import prepared_shape
 from forebay.models.backends.onnx.inspection import OnnxGraph, inspect
 from forebay.models.backends.onnx.session import OnnxRunner, create_session, first_line, is_out_of_memory
+from forebay.models.backends.precision import require_fp32
 from forebay.models.backends.protocol import RunOptions
 from forebay.schemas.errors import ModelError
 
@@ -32,6 +33,7 @@ class OnnxBackend:
 
     def build(self, artefact: Artefact, options: RunOptions) -> OnnxRunner:
         """Inspect the file, then create a session. Raises ModelError that names the file."""
+        require_fp32(options, f"model {artefact.manifest.name} runs in ONNX Runtime")
         output = artefact.manifest.params.get(OUTPUT_PARAM)
         return build_runner(
             artefact.contents[ONNX_FILE],

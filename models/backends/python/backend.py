@@ -16,6 +16,7 @@ from forebay.models.artefacts.backend_files import FUNCTION_FILE
 from forebay.models.artefacts.fit import check_own_shape
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.backends.own_code import code_error, load_source, unload, unload_with
+from forebay.models.backends.precision import require_fp32
 from forebay.models.backends.protocol import RunOptions
 from forebay.schemas.errors import ModelError
 
@@ -44,6 +45,7 @@ class PythonBackend:
                 kind="device",
                 remedy='set the device of this model to "cpu" or "auto"',
             )
+        require_fp32(options, f"model {artefact.manifest.name} is a function in Python")
         return load_function(artefact.contents[FUNCTION_FILE], str(artefact.directory / FUNCTION_FILE))
 
 

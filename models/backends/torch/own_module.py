@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.artefact import Artefact
@@ -16,8 +16,11 @@ from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.repository import MANIFEST_FILE
 from forebay.models.backends.own_code import code_error, load_source, unload, unload_with
-from forebay.models.backends.protocol import RunOptions
+from forebay.models.backends.precision import require_fp32
+from forebay.models.backends.protocol import Runner, RunOptions
+from forebay.models.backends.torch.cuda.build import cuda_runner
 from forebay.models.backends.torch.device import limit_threads, resolve_device
+from forebay.models.backends.torch.memory import is_out_of_memory
 from forebay.models.backends.torch.runner import TorchRunner
 from forebay.models.backends.torch.weights import load_state
 from forebay.schemas.errors import ModelError
@@ -31,7 +34,7 @@ class TorchModuleBackend:
         read_params(manifest.params, place)
         check_own_shape(manifest.signature, manifest.preprocessing, place)
 
-    def build(self, artefact: Artefact, options: RunOptions) -> OwnModuleRunner:
+    def build(self, artefact: Artefact, options: RunOptions) -> Runner:
         """Execute the file, build the module, load its weights and move it to the device.
 
         Raises ModelError that names the file and the line.
@@ -44,7 +47,7 @@ class TorchModuleBackend:
         weights_file = str(artefact.directory / WEIGHTS_FILE)
         try:
             load_state(module, artefact.contents[WEIGHTS_FILE], weights_file)
-            return OwnModuleRunner(module, device, file)
+            return own_module_runner(module, device, artefact.manifest, options, file=file)
         except ModelError:
             raise
         except Exception as error:  # a module may override what loads its state or moves it
@@ -87,6 +90,36 @@ def build_module(source: bytes, file: str, class_name: str, arguments: Mapping[s
         raise code_error(error, file, f"building {class_name}") from error
     unload_with(module, code, file)
     return module
+
+
+def own_module_runner(
+    module: nn.Module, device: torch.device, manifest: Manifest, options: RunOptions, *, file: str
+) -> Runner:
+    """Return a runner of a module on a device. file: the path that tracebacks show for its code. Raises ModelError."""
+    if device.type == "cuda":
+        return cuda_runner(OwnModule(module, file), device, manifest, options, is_own_code=True)
+    require_fp32(options, f"the model runs on {device}")
+    return OwnModuleRunner(module, device, file)
+
+
+class OwnModule(nn.Module):
+    """A module of the user's own, whose errors name the line. For devices on which it is captured as a graph."""
+
+    def __init__(self, module: nn.Module, file: str) -> None:
+        super().__init__()
+        self.module = module
+        self._file = file
+
+    def forward(self, x: Tensor) -> object:
+        """Run the module. Raises ModelError with kind "code", or the error of the device."""
+        try:
+            return self.module(x)
+        except ModelError:
+            raise
+        except (Exception, SystemExit) as error:  # code that calls sys.exit must not end the worker
+            if isinstance(error, Exception) and is_out_of_memory(error):
+                raise
+            raise code_error(error, self._file) from error
 
 
 class OwnModuleRunner:

@@ -17,9 +17,9 @@ from forebay.models.artefacts.artefact import Artefact
 from forebay.models.artefacts.backend_files import PROGRAM_FILE
 from forebay.models.artefacts.fit import ModelShape, check_fit, check_own_shape
 from forebay.models.artefacts.manifest import Manifest
-from forebay.models.backends.protocol import RunOptions
+from forebay.models.backends.protocol import Runner, RunOptions
 from forebay.models.backends.torch.device import limit_threads, resolve_device
-from forebay.models.backends.torch.own_module import OwnModuleRunner
+from forebay.models.backends.torch.own_module import OwnModuleRunner, own_module_runner
 from forebay.schemas.errors import ModelError
 
 MAX_BATCH_SIZE: Final = 65_536
@@ -44,7 +44,7 @@ class TorchExportBackend:
                 remedy="publish the model again rather than editing its manifest",
             )
 
-    def build(self, artefact: Artefact, options: RunOptions) -> OwnModuleRunner:
+    def build(self, artefact: Artefact, options: RunOptions) -> Runner:
         """Load the program, check its input and output, and move it to the device. Raises ModelError that names the file."""
         device = resolve_device(options.device)
         limit_threads(options.threads)
@@ -52,7 +52,7 @@ class TorchExportBackend:
         program = load_program(artefact.contents[PROGRAM_FILE], file)
         manifest = artefact.manifest
         check_fit(program_shape(program, file), manifest.signature, manifest.preprocessing, file)
-        return program_runner(program, device, file)
+        return own_module_runner(program_module(program, device, file), device, manifest, options, file=file)
 
 
 def load_program(data: bytes, file: str) -> ExportedProgram:
@@ -69,8 +69,13 @@ def load_program(data: bytes, file: str) -> ExportedProgram:
 
 def program_runner(program: ExportedProgram, device: torch.device, file: str) -> OwnModuleRunner:
     """Return a runner of the program on a device. Raises ModelError that names `file`."""
+    return OwnModuleRunner(program_module(program, device, file), device, file)
+
+
+def program_module(program: ExportedProgram, device: torch.device, file: str) -> nn.Module:
+    """Return a module that runs the program on a device. Raises ModelError that names `file`."""
     try:
-        return OwnModuleRunner(_Program(_moved(program, device, file)), device, file)
+        return _Program(_moved(program, device, file))
     except ModelError:
         raise
     except Exception as error:  # of a file that torch has loaded and that is damaged nevertheless

@@ -7,6 +7,7 @@ from forebay.models.artefacts.backend_files import TREES_FILE
 from forebay.models.artefacts.fit import ModelShape, check_fit
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.repository import MANIFEST_FILE
+from forebay.models.backends.precision import require_fp32
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.backends.trees.ensemble import TreeEnsemble
 from forebay.models.backends.trees.rules import EnsembleRules
@@ -37,6 +38,7 @@ class TreesBackend:
                 kind="device",
                 remedy="set the model's device to cpu or auto",
             )
+        require_fp32(options, f"model {artefact.manifest.name} is an ensemble of trees")
         place = str(artefact.directory / TREES_FILE)
         rules = EnsembleRules.from_params(artefact.manifest.params, str(artefact.directory / MANIFEST_FILE))
         ensemble = TreeEnsemble.read(artefact.contents[TREES_FILE], rules, place)
