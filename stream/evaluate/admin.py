@@ -93,6 +93,8 @@ class EvaluatorAdmin:
             return Verdict(False, ("joining the group",))
         if (error := self._evaluator.waits_for) is not None:
             return Verdict(False, (f"{error}; {error.remedy}",), {"partitions": joins.numbers})
+        if (problem := self._evaluator.waits_for_schema) is not None:
+            return Verdict(False, (problem,), {"partitions": joins.numbers})
         if not joins.is_restored:
             return Verdict(False, ("reading the waiting predictions and labels again",), {"partitions": joins.numbers})
         return Verdict(True, (), {"partitions": joins.numbers})

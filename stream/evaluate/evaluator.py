@@ -69,6 +69,7 @@ class Evaluator:
     totals: what was committed.
     last_step_s: the monotonic time at which the last step began; None before the first.
     is_reconnecting: whether it waits for the cluster.
+    waits_for_schema: why nothing is read, while the schema of predictions is not known; None otherwise.
     waits_for: why nothing is read, while a manifest that is needed cannot be read; None otherwise.
     documents: reads predictions in other formats than JSON; None if no registry is configured.
     """
@@ -96,6 +97,7 @@ class Evaluator:
         self._must_restart = False
         self.last_step_s: float | None = None
         self.is_reconnecting = False
+        self.waits_for_schema: str | None = None
         self.waits_for: ClassNamesUnreadable | None = None
         self._next_names_s = 0.0
 
@@ -135,11 +137,8 @@ class Evaluator:
         if epoch is None or positions is None:
             await asyncio.sleep(0)
             return
-        if self._documents is not None:
-            topics, documents = self.joins.prediction_topics(), self._documents
-            done = await documents.resolve(polled, topics, lambda: not self._stopping and self._source.epoch == epoch)
-            if not done or self._source.epoch != epoch:
-                return  # they will be read again
+        if self._documents is not None and not await self._wait_for_schemas(self._documents, polled, epoch):
+            return  # they will be read again
         parsed = self.joins.parse(polled)
         for columns in parsed.predictions_by_version():
             self._names.learn(columns.ref, columns.class_names, columns.num_classes)
@@ -156,6 +155,27 @@ class Evaluator:
         num_records = sum(map(len, polled.values()))
         self.totals.records += num_records
         await asyncio.sleep(0 if num_records >= FULL_POLL_RECORDS else min(timeout_s, PAUSE_S))
+
+    async def _wait_for_schemas(
+        self, documents: PredictionDocuments, polled: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch
+    ) -> bool:
+        """Stay in the group until the schemas of what was polled are known. Return False if the epoch or the run has ended."""
+        topics = self.joins.prediction_topics()
+        try:
+            while (problem := documents.problem(polled, topics)) is not None:
+                if self.waits_for_schema is None:
+                    self._source.pause()
+                self.waits_for_schema = problem
+                await self._source.poll(timeout_s=PAUSE_S, max_records=MAX_POLL_RECORDS)
+                self.last_step_s = self._clock.monotonic_s()
+                if self._stopping or self._source.epoch != epoch:
+                    return False
+        finally:
+            if self.waits_for_schema is not None:
+                self.waits_for_schema = None
+                documents.end_wait()
+                self._source.resume()
+        return True
 
     def _begin_to_wait(self, error: ClassNamesUnreadable) -> None:
         """Drop what was counted. Refusing the labels could not be undone: after a restart they may mean classes."""

@@ -1,15 +1,13 @@
 """Reads predictions in Avro and Protobuf as the documents that they are in JSON.
 
-The schema of each is that which wrote it, so that predictions of several releases can be read. While the registry cannot be
-asked for one, the evaluator waits. A prediction whose schema the registry does not have is refused.
+The schema of each is that which wrote it, so that predictions of several releases can be read. A schema that is not known is
+asked for until it is, as a worker does; with `schema_registry.on_unknown_id = "reject"`, predictions whose schema the registry
+does not have are refused, and it is asked for again later.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Mapping, Sequence
 
 import orjson
 
@@ -17,14 +15,8 @@ from forebay.schemas.errors import ForebayError
 from forebay.stream.core.records import Record, TopicPartition
 from forebay.stream.decode.formats.choice import FormatChoice, FormatSettings
 from forebay.stream.decode.formats.payload import InvalidPayload
-from forebay.stream.schema_registry.client import SchemaRegistryClient
-from forebay.stream.schema_registry.errors import RegistryError, SchemaInvalid, SchemaNotFound
 from forebay.stream.schema_registry.framing import ID_MAGIC
-from forebay.stream.schema_registry.schema import SchemaRef
-
-log = logging.getLogger("forebay.evaluate")
-
-RETRY_S: Final = 1.0
+from forebay.stream.schema_registry.resolver import SchemaResolver
 
 
 class NotAPrediction(ValueError):
@@ -34,61 +26,44 @@ class NotAPrediction(ValueError):
 class PredictionDocuments:
     """Reads values of predictions.
 
-    client: of the registry; None if none is configured, so that only JSON is read.
+    resolver: looks schemas up; None if no registry is configured, so that only JSON is read.
     """
 
-    def __init__(
-        self, client: SchemaRegistryClient | None = None, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> None:
-        self._client = client
-        self._sleep = sleep
-        self._choice = FormatChoice(FormatSettings(), None if client is None else client.store)
-        self._missing: set[SchemaRef] = set()
+    def __init__(self, resolver: SchemaResolver | None = None) -> None:
+        self._resolver = resolver
+        self._choice = FormatChoice(FormatSettings(), None if resolver is None else resolver.client.store)
 
-    async def resolve(
-        self,
-        polled: Mapping[TopicPartition, Sequence[Record]],
-        topics: Collection[str],
-        is_wanted: Callable[[], bool],
-    ) -> bool:
-        """Ask for the schemas of what was polled, until the registry answers. Return False if it was not wanted any more.
+    def problem(self, polled: Mapping[TopicPartition, Sequence[Record]], topics: Collection[str]) -> str | None:
+        """Return why predictions that were polled cannot be read yet, and look their schemas up; None if they can.
 
         topics: those of predictions.
         """
-        if self._client is None:
-            return True
-        for partition, records in polled.items():
-            if partition[0] not in topics:
-                continue
-            refs = {self._choice.schema_ref(record, partition[0]) for record in records}
-            for ref in refs - self._missing:
-                if ref is None or self._client.store.get(ref) is not None:
-                    continue
-                if not await self._ask(self._client, ref, is_wanted):
-                    return False
-        return True
+        if self._resolver is None:
+            return None
+        refs = {
+            self._choice.schema_ref(record, partition[0])
+            for partition, records in polled.items()
+            if partition[0] in topics
+            for record in records
+        }
+        unknown = [ref for ref in refs if ref is not None and not self._resolver.is_resolved(ref)]
+        if not unknown:
+            return None
+        self._resolver.want(unknown)
+        for ref in unknown:
+            if (problem := self._resolver.problem(ref)) is not None:
+                return f"waiting for the schema with {ref} of predictions: {problem}"
+        return f"waiting for the schema with {unknown[0]} of predictions"
 
-    async def _ask(self, client: SchemaRegistryClient, ref: SchemaRef, is_wanted: Callable[[], bool]) -> bool:
-        is_reported = False
-        while is_wanted():
-            try:
-                await client.get(ref)
-                return True
-            except (SchemaNotFound, SchemaInvalid) as error:
-                log.warning("predictions with the schema %s are refused: %s", ref, error.description)
-                self._missing.add(ref)
-                return True
-            except RegistryError as error:
-                if not is_reported:
-                    log.warning("waiting for the schema %s of predictions: %s", ref, error.description)
-                    is_reported = True
-                await self._sleep(RETRY_S)
-        return False
+    def end_wait(self) -> None:
+        """End the look-ups: the predictions can be read, or will be polled again."""
+        if self._resolver is not None:
+            self._resolver.want(())
 
     def read(self, record: Record) -> object:
-        """Return what a prediction says. Raises NotAPrediction. Call `resolve` before."""
+        """Return what a prediction says. Raises NotAPrediction. Call `problem` before."""
         value = record.value or b""
-        if self._client is None or value[:1] != bytes([ID_MAGIC]):
+        if self._resolver is None or value[:1] != bytes([ID_MAGIC]):
             try:
                 return orjson.loads(value)
             except ValueError:

@@ -54,6 +54,7 @@ from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer, TransactionSettings, connect
 from forebay.stream.kafka.producer.transaction import Transaction
 from forebay.stream.schema_registry.connection import connect_registry
+from forebay.stream.schema_registry.resolver import build_resolver
 
 log = logging.getLogger("forebay.evaluate")
 
@@ -93,7 +94,8 @@ class EvaluatorService:
         layout = await self._find_layout(stop)
         section = self._settings.schema_registry
         registry = connect_registry(section, clock=self._clock) if section.urls else None
-        evaluator = self._evaluator(layout, None if registry is None else PredictionDocuments(registry.client))
+        resolver = None if registry is None else build_resolver(section, registry.client, clock=self._clock)
+        evaluator = self._evaluator(layout, None if resolver is None else PredictionDocuments(resolver))
         admin = EvaluatorAdmin(self._settings, evaluator, clock=self._clock)
         producer = self._producer(layout)
         source = self._source(layout, evaluator)
@@ -117,6 +119,8 @@ class EvaluatorService:
             await source.stop(timeout_s=STOP_TIMEOUT_S)
             await producer.stop(timeout_s=STOP_TIMEOUT_S)
             await admin.stop()
+            if resolver is not None:
+                await resolver.stop()
             if registry is not None:
                 await registry.close()
 

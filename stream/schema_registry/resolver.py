@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from forebay.stream.config.sections import SchemaRegistrySection
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
@@ -130,3 +131,15 @@ class SchemaResolver:
         if len(self._rejected) > MAX_REJECTED:
             del self._rejected[next(iter(self._rejected))]
         log.warning("records with schema %s are rejected: %s", ref, error.description)
+
+
+def build_resolver(section: SchemaRegistrySection, client: SchemaRegistryClient, *, clock: Clock) -> SchemaResolver:
+    """Return a resolver with the configured waits, which asks for nothing yet. Call its `stop` at the end."""
+    max_wait_s = section.retry_backoff_max_ms / 1000
+    return SchemaResolver(
+        client,
+        clock,
+        rejects_unknown=section.on_unknown_id == "reject",
+        backoff=Backoff(section.retry_backoff_ms / 1000, max_wait_s),
+        reject_ttl_s=max_wait_s,
+    )

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from forebay.stream.config.sections import SchemaRegistrySection
-from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.clock import Clock
 from forebay.stream.pipeline.schema_admission import PartitionHolds, RefOf, SchemaAdmission, SchemaWait
 from forebay.stream.schema_registry.connection import RegistryConnection, connect_registry
-from forebay.stream.schema_registry.resolver import SchemaResolver
+from forebay.stream.schema_registry.resolver import SchemaResolver, build_resolver
 from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.schema_registry.subjects import load_subjects
 
@@ -52,13 +51,6 @@ def build_schemas(
     if not section.urls:
         return None
     connection = connect_registry(section, store=store, clock=clock)
-    max_wait_s = section.retry_backoff_max_ms / 1000
-    resolver = SchemaResolver(
-        connection.client,
-        clock,
-        rejects_unknown=section.on_unknown_id == "reject",
-        backoff=Backoff(section.retry_backoff_ms / 1000, max_wait_s),
-        reject_ttl_s=max_wait_s,
-    )
+    resolver = build_resolver(section, connection.client, clock=clock)
     admission = SchemaAdmission(holds, resolver, ref_of=ref_of, clock=clock)
     return SchemaParts(connection, resolver, admission, section.subjects)

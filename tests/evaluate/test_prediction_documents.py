@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, get_args
+from contextlib import asynccontextmanager
+from typing import Any, Literal, get_args
 
 import fastavro
 import numpy as np
@@ -13,9 +15,11 @@ import orjson
 import pytest
 
 from forebay.schemas.binary_outputs import avro_text, proto_text
-from forebay.stream.config.sections import SchemaRegistrySection
+from forebay.stream.config.sections import SchemaRegistrySection, Settings
+from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchResult, MicroBatch, Record, TopicPartition
+from forebay.stream.evaluate.admin import EvaluatorAdmin
 from forebay.stream.evaluate.prediction_documents import PredictionDocuments
 from forebay.stream.evaluate.prediction_parser import ParsedPredictions, PredictionParser
 from forebay.stream.evaluate.slice_values import SliceValues
@@ -25,10 +29,12 @@ from forebay.stream.output.prediction_format import BinaryFormat, BinaryPredicti
 from forebay.stream.output.slices import SliceColumn
 from forebay.stream.schema_registry.connection import open_registry
 from forebay.stream.schema_registry.framing import frame
-from tests.core.build import JULY, FakeRecord, chunk, finish
+from forebay.stream.schema_registry.resolver import build_resolver
+from tests.core.build import JULY, FakeRecord, ManualClock, chunk, finish
 from tests.evaluate.records import Polled, label, prediction
-from tests.evaluate.test_evaluator import Cluster, evaluator_on, run_until_read
+from tests.evaluate.test_evaluator import Cluster, evaluator_on
 from tests.evaluate.test_joins import L0, P0
+from tests.eventually import eventually
 from tests.registry.stub import StubRegistry, stub_registry
 
 PLACE = TopicPartition("predictions", 0)
@@ -39,6 +45,21 @@ SLICES = [SliceColumn("x", 0, ("missing", "a", "b"))]
 async def registry() -> AsyncIterator[StubRegistry]:
     async with stub_registry() as stub:
         yield stub
+
+
+@asynccontextmanager
+async def reading(
+    registry: StubRegistry, *, clock: Clock | None = None, on_unknown_id: Literal["retry", "reject"] = "retry"
+) -> AsyncIterator[PredictionDocuments]:
+    section = SchemaRegistrySection(
+        urls=(registry.url,), on_unknown_id=on_unknown_id, retry_backoff_ms=1, retry_backoff_max_ms=1_000
+    )
+    async with open_registry(section) as client:
+        resolver = build_resolver(section, client, clock=clock or SystemClock())
+        try:
+            yield PredictionDocuments(resolver)
+        finally:
+            await resolver.stop()
 
 
 def results() -> list[tuple[BatchResult, tuple[str, ...], int]]:
@@ -81,9 +102,9 @@ async def test_the_columns_are_those_of_the_json(registry: StubRegistry, name: B
     text = avro_text("prediction") if name == "avro" else proto_text("prediction")
     added = registry.add("predictions-value", text, name.upper())
     mixed = [*encoded(name, added.id)[:3], *encoded(None)[3:]]
-    async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
-        documents = PredictionDocuments(client)
-        await documents.resolve({PLACE: mixed, TopicPartition("labels", 0): mixed}, ["predictions"], lambda: True)
+    async with reading(registry) as documents:
+        polled = {PLACE: mixed, TopicPartition("labels", 0): mixed}
+        await eventually(lambda: documents.problem(polled, ["predictions"]) is None, "the schema")
         parsed = parser(documents).parse(mixed)
     assert comparable(parsed) == comparable(parser(None).parse(encoded(None)))
     assert not parsed.refused and sum(len(columns.offsets_B) for columns in parsed.columns) == 6
@@ -95,45 +116,67 @@ async def test_a_prediction_of_a_later_release_is_read_by_the_schema_that_wrote_
     added = registry.add("predictions-value", orjson.dumps(later).decode())
     values = [frame(added.id, b"\2n" + record.value[5:]) for record in encoded("avro") if record.value]
     records: Sequence[Record] = [FakeRecord(i, value, key=b"k", timestamp=JULY) for i, value in enumerate(values)]
-    async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
-        documents = PredictionDocuments(client)
-        await documents.resolve({PLACE: records}, ["predictions"], lambda: True)
+    async with reading(registry) as documents:
+        await eventually(lambda: documents.problem({PLACE: records}, ["predictions"]) is None, "the schema")
         assert comparable(parser(documents).parse(records)) == comparable(parser(None).parse(encoded(None)))
 
 
-async def test_a_registry_that_is_away_is_waited_for_and_an_unknown_schema_refused(registry: StubRegistry) -> None:
+async def test_a_registry_that_is_away_is_waited_for(registry: StubRegistry) -> None:
     added = registry.add("predictions-value", avro_text("prediction"))
-    records = [*encoded("avro", added.id)[:1], *encoded("avro", 99)[1:2]]
+    polled = {PLACE: encoded("avro", added.id)[:1]}
     registry.failures[""] = 503
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
+    async with reading(registry) as documents:
+        assert documents.problem(polled, ["labels"]) is None, "only predictions have schemas"
+        await eventually(lambda: "status 503" in str(documents.problem(polled, ["predictions"])), "the reason")
         registry.failures.clear()
-
-    async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
-        documents = PredictionDocuments(client, sleep=sleep)
-        await documents.resolve({PLACE: records}, ["predictions"], lambda: True)
-        parsed = parser(documents).parse(records)
-        assert waits == [1.0] and sum(len(columns.offsets_B) for columns in parsed.columns) == 1
-        (refusal,) = parsed.refused
-        assert refusal.offset == 1 and "id 99" in refusal.detail
-        before = registry.requests.total()
-        await documents.resolve({PLACE: records}, ["predictions"], lambda: True)
-        assert registry.requests.total() == before, "a schema is not asked for with every poll"
+        await eventually(lambda: documents.problem(polled, ["predictions"]) is None, "the schema")
+        assert not parser(documents).parse(polled[PLACE]).refused
 
 
-async def test_waiting_ends_if_the_records_are_not_wanted_any_more(registry: StubRegistry) -> None:
+async def test_a_schema_that_the_registry_lacks_is_asked_for_again(registry: StubRegistry) -> None:
+    polled = {PLACE: encoded("avro", 1)[:1]}
+    async with reading(registry) as documents:
+        await eventually(lambda: "does not have" in str(documents.problem(polled, ["predictions"])), "the reason")
+        assert registry.add("predictions-value", avro_text("prediction")).id == 1
+        await eventually(lambda: documents.problem(polled, ["predictions"]) is None, "the schema")
+        assert not parser(documents).parse(polled[PLACE]).refused
+
+
+async def test_an_unknown_schema_is_refused_for_a_while_if_so_configured(registry: StubRegistry) -> None:
+    polled = {PLACE: encoded("avro", 1)[:1]}
+    clock = ManualClock()
+    async with reading(registry, on_unknown_id="reject", clock=clock) as documents:
+        for _ in range(2):
+            await eventually(lambda: documents.problem(polled, ["predictions"]) is None, "the answer")
+            (refusal,) = parser(documents).parse(polled[PLACE]).refused
+            assert refusal.offset == 0 and "id 1" in refusal.detail
+            documents.end_wait()
+        assert registry.requests.total() == 1, "a schema is not asked for with every poll"
+        registry.add("predictions-value", avro_text("prediction"))
+        clock.advance(60.0)
+        assert documents.problem(polled, ["predictions"]) == "waiting for the schema with id 1 of predictions"
+        await eventually(lambda: documents.problem(polled, ["predictions"]) is None, "the schema")
+        assert not parser(documents).parse(polled[PLACE]).refused
+
+
+async def test_look_ups_end_if_the_records_are_not_wanted_any_more(registry: StubRegistry) -> None:
     registry.failures[""] = 503
-    wanted = [True, False]
+    cluster = Cluster()
+    cluster.polls = [{P0: [in_avro(prediction(0), 1)]}]
+    async with reading(registry) as documents:
+        evaluator = evaluator_on(cluster, documents=documents)
+        running = asyncio.create_task(evaluator.run())
+        await eventually(lambda: registry.requests.total() >= 2, "a second request")
+        cluster.epoch = None
+        await eventually(lambda: evaluator.waits_for_schema is None, "the end of the wait")
+        await eventually(lambda: not lookups(), "the end of the look-up")
+        evaluator.stop()
+        await running
+    assert cluster.calls == ["pause", "resume"] and not cluster.committed
 
-    async def sleep(seconds: float) -> None:
-        pass
 
-    async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
-        documents = PredictionDocuments(client, sleep=sleep)
-        assert not await documents.resolve({PLACE: encoded("avro", 1)[:1]}, ["predictions"], lambda: wanted.pop(0))
-    assert not wanted
+def lookups() -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("resolve schema")]
 
 
 def test_without_a_registry_only_json_is_read() -> None:
@@ -152,15 +195,26 @@ async def test_an_evaluator_counts_predictions_in_avro_once_the_registry_answers
     added = registry.add("predictions-value", avro_text("prediction"))
     registry.failures[""] = 503
     cluster = Cluster()
-    cluster.polls = [{P0: [in_avro(prediction(number), added.id) for number in (0, 1)]}, {L0: [label(0)]}]
-
-    async def sleep(seconds: float) -> None:
-        assert not cluster.committed, "nothing is committed while the schema is not known"
+    cluster.polls = [{P0: [in_avro(prediction(number), added.id) for number in (0, 1)]}]
+    clock = ManualClock()
+    async with reading(registry) as documents:
+        evaluator = evaluator_on(cluster, documents=documents, clock=clock)
+        admin = EvaluatorAdmin(Settings(), evaluator, clock=clock)
+        admin.progress.started = True
+        running = asyncio.create_task(evaluator.run())
+        await eventually(lambda: "status 503" in str(admin.readiness().reasons), "the reason")
+        assert not admin.readiness().ok and not cluster.committed and cluster.calls == ["pause"]
+        for _ in range(10):  # an outage of ten minutes: the loop is alive
+            clock.advance(60.0)
+            await eventually(lambda: evaluator.last_step_s == clock.monotonic_s(), "a step")
+            assert admin.liveness().ok
         registry.failures.clear()
-
-    async with open_registry(SchemaRegistrySection(urls=(registry.url,))) as client:
-        evaluator = evaluator_on(cluster, documents=PredictionDocuments(client, sleep=sleep))
-        await run_until_read(evaluator, cluster)
+        await eventually(lambda: evaluator.totals.commits > 0, "the commit")
+        cluster.polls = [{L0: [label(0)]}]
+        await eventually(lambda: evaluator.totals.commits > 1, "the label")
+        assert admin.readiness().ok
+        evaluator.stop()
+        await running
     ref = ModelRef("late", 3)
     assert (evaluator.totals.predictions[ref], evaluator.totals.matched[ref]) == (2, 1)
-    assert cluster.committed == {P0: 2, L0: 1}
+    assert cluster.committed == {P0: 2, L0: 1} and "resume" in cluster.calls

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 import pyarrow.types as types
 
+from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.record_sizes import record_bytes
 from forebay.stream.core.records import Record
@@ -25,10 +26,10 @@ from forebay.stream.decode.formats.arrow_messages import (
     ArrowLimits,
     Message,
     messages,
-    stream_start,
 )
 from forebay.stream.decode.formats.arrow_types import check_schema, is_text, is_view, storage_type, without_views
 from forebay.stream.decode.formats.arrow_values import column_of, column_of_objects, lookup, objects
+from forebay.stream.decode.formats.media_types import ARROW_FILE, ARROW_STREAM, media_type_of
 from forebay.stream.decode.formats.payload import (
     NO_ROLES,
     Column,
@@ -129,7 +130,7 @@ class ArrowSource:
         self.offset = record.offset
         self.timestamp = record.timestamp
         self.key = record.key
-        self.headers = record.headers
+        self.headers = _headers_of_rows(record.headers)
         self.batch = batch
         self.num_rows: int = batch.num_rows
         self.row_bytes = max(1, record_bytes(record) // self.num_rows)
@@ -219,8 +220,7 @@ class ArrowFormat:
 
     def batch(self, value: bytes) -> tuple[ArrowRows, Any]:
         """Return the rows of a value as one batch, and their format. Raises InvalidPayload."""
-        start = stream_start(value)
-        found = messages(value, start, self._limits)
+        found = messages(value, self._limits)
         try:
             row_format = self._rows_of(value[found[0].start : found[0].end])
             batch = self._read(value, found, row_format)
@@ -246,7 +246,7 @@ class ArrowFormat:
 
     def _read(self, value: bytes, found: list[Message], row_format: ArrowRows) -> Any:
         if row_format.has_dictionaries or any(message.kind == DICTIONARY for message in found):
-            batches = list(ipc.open_stream(pa.py_buffer(memoryview(value)[found[0].start :])))
+            batches = list(ipc.open_stream(pa.py_buffer(memoryview(value)[found[0].start : found[-1].end])))
         else:
             view = memoryview(value)
             batches = [
@@ -284,6 +284,15 @@ class ArrowFormat:
                 raise InvalidPayload(
                     FailureKind.TOO_LARGE, f"more than {self._limits.max_bytes} bytes of text; send fewer rows"
                 )
+
+
+def _headers_of_rows(headers: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]:
+    """Return the headers of rows of a record. A row alone is a stream, also if the record is a file."""
+    if not any(
+        name.lower() == names.CONTENT_TYPE and media_type_of(content) == ARROW_FILE for name, content in headers
+    ):
+        return headers
+    return tuple((name, ARROW_STREAM if name.lower() == names.CONTENT_TYPE else content) for name, content in headers)
 
 
 def _column(chosen: _Columns, path: Path, count: int) -> Column:

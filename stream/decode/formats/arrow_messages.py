@@ -18,6 +18,7 @@ DICTIONARY: Final = 2
 RECORD_BATCH: Final = 3
 
 _FILE_MAGIC: Final = b"ARROW1\0\0"
+_FILE_END: Final = b"ARROW1"
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 _UNCOMPRESSED: Final = -1
 _MAX_PAIRS: Final = 1_000_000
@@ -27,6 +28,8 @@ _I32: Final = struct.Struct("<i")
 _U32: Final = struct.Struct("<I")
 _I64: Final = struct.Struct("<q")
 _PAIR: Final = struct.Struct("<qq")
+_BLOCK: Final = struct.Struct("<qi4xq")
+"""The place of a batch in the footer of a file: where it begins, and the lengths of its metadata and its body."""
 
 
 class ArrowLimits(NamedTuple):
@@ -49,17 +52,49 @@ class Message(NamedTuple):
     rows: int
 
 
-def stream_start(value: bytes) -> int:
-    """Return where the stream begins: a file holds one after its magic bytes."""
-    return len(_FILE_MAGIC) if value.startswith(_FILE_MAGIC) else 0
+def messages(value: bytes, limits: ArrowLimits) -> list[Message]:
+    """Return the messages of a stream or of a file, the schema first. Raises InvalidPayload if they exceed the limits.
+
+    A file has the messages of a stream between its first bytes and its footer, which has to list their places.
+    """
+    if not value.startswith(_FILE_MAGIC):
+        return _messages(value, limits, start=0, end=len(value))
+    footer = _footer_start(value)
+    found = _messages(value, limits, start=len(_FILE_MAGIC), end=footer)
+    try:
+        table = _Table(value[footer:], _U32.unpack_from(value, footer)[0])
+        listed = {
+            (kind, *block) for kind, field in ((DICTIONARY, 2), (RECORD_BATCH, 3)) for block in table.blocks(field)
+        }
+    except (struct.error, IndexError):
+        raise _damaged_footer("it cannot be read") from None
+    batches = {(message.kind, message.start, message.end) for message in found if message.kind != SCHEMA}
+    if listed != batches:
+        raise _damaged_footer(f"it does not list the {len(batches)} batches and dictionaries that precede it")
+    return found
 
 
-def messages(value: bytes, start: int, limits: ArrowLimits) -> list[Message]:
-    """Return the messages of a stream, the schema first. Raises InvalidPayload if they are not within the limits."""
+def _footer_start(value: bytes) -> int:
+    length_at = len(value) - len(_FILE_END) - 4
+    if length_at < len(_FILE_MAGIC) or not value.endswith(_FILE_END):
+        raise InvalidPayload(
+            FailureKind.INVALID_PAYLOAD, "not an Arrow IPC file: it does not end with ARROW1; it may be truncated"
+        )
+    length = _I32.unpack_from(value, length_at)[0]
+    if not 4 <= length <= length_at - len(_FILE_MAGIC):
+        raise _damaged_footer(f"its length is {length} of {len(value)} bytes")
+    return length_at - int(length)
+
+
+def _damaged_footer(why: str) -> InvalidPayload:
+    return InvalidPayload(FailureKind.INVALID_PAYLOAD, f"not an Arrow IPC file: its footer is damaged: {why}")
+
+
+def _messages(value: bytes, limits: ArrowLimits, *, start: int, end: int) -> list[Message]:
     found: list[Message] = []
     rows = num_bytes = 0
     try:
-        for kind, place, end, table, body in _framed(value, start):
+        for kind, place, last, table, body in _framed(value, start, end):
             if kind in (RECORD_BATCH, DICTIONARY):
                 batch = table if kind == RECORD_BATCH else table.table(1)
                 count = batch.int64(0)
@@ -72,7 +107,7 @@ def messages(value: bytes, start: int, limits: ArrowLimits) -> list[Message]:
                         FailureKind.TOO_LARGE,
                         f"{max(rows, count)} rows; input.max_rows_per_record is {limits.max_rows}",
                     )
-                num_bytes += _unpacked_bytes(batch, value, limits, body=body, end=end)
+                num_bytes += _unpacked_bytes(batch, value, limits, body=body, end=last)
                 if num_bytes > limits.max_bytes:
                     raise InvalidPayload(
                         FailureKind.TOO_LARGE, f"more than {limits.max_bytes} bytes once decompressed; send fewer rows"
@@ -83,7 +118,7 @@ def messages(value: bytes, start: int, limits: ArrowLimits) -> list[Message]:
                 count = 0
             if kind != SCHEMA and not found:
                 raise _invalid("it does not begin with a schema")
-            found.append(Message(kind, place, end, count))
+            found.append(Message(kind, place, last, count))
     except (struct.error, IndexError):
         raise _invalid("its metadata is damaged") from None
     if not found:
@@ -140,23 +175,35 @@ class _Table:
             raise IndexError
         return list(_PAIR.iter_unpack(self._data[start + 4 : start + 4 + 16 * count]))
 
+    def blocks(self, field: int) -> list[tuple[int, int]]:
+        """Return where the batches begin and end that a footer lists."""
+        place = self.place_of(field)
+        if place is None:
+            return []
+        start = place + _U32.unpack_from(self._data, place)[0]
+        count = _U32.unpack_from(self._data, start)[0]
+        if start + 4 + _BLOCK.size * count > len(self._data):
+            raise IndexError
+        listed = _BLOCK.iter_unpack(self._data[start + 4 : start + 4 + _BLOCK.size * count])
+        return [(offset, offset + metadata + body) for offset, metadata, body in listed]
 
-def _framed(value: bytes, place: int) -> Iterator[tuple[int, int, int, _Table, int]]:
-    """Yield each message: its kind, place and end, its header, and where its body begins."""
-    while place < len(value):
+
+def _framed(value: bytes, place: int, limit: int) -> Iterator[tuple[int, int, int, _Table, int]]:
+    """Yield each message up to a place: its kind, place and end, its header, and where its body begins."""
+    while place < limit:
         if value[place : place + 4] != _CONTINUATION:
             raise _invalid("a message without its prefix")
         length = _I32.unpack_from(value, place + 4)[0]
         if length == 0:
             return  # the end of the stream
         body = place + 8 + length
-        if length < 0 or body > len(value):
+        if length < 0 or body > limit:
             raise _invalid("a message that is cut off")
         metadata = value[place + 8 : body]
         message = _Table(metadata, _U32.unpack_from(metadata, 0)[0])
         body_length = message.int64(3)
         end = body + body_length
-        if body_length < 0 or end > len(value):
+        if body_length < 0 or end > limit:
             raise _invalid("a batch that is cut off")
         yield message.byte(1), place, end, message.table(2), body
         place = end

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.avro_schema import AvroType
-from forebay.stream.decode.formats.payload import MAX_DEPTH, InvalidPayload
+from forebay.stream.decode.formats.payload import MAX_DEPTH, invalid_payload
 
 FREE_VALUES: Final = 65_536
 """This number of values in addition to two a byte is allowed, as values such as null have no bytes."""
@@ -47,7 +46,7 @@ class _Payload:
     def spend(self, values: int) -> None:
         self.left -= values
         if self.left < 0:
-            raise _invalid("there are too many values for the number of bytes")
+            raise invalid_payload("there are too many values for the number of bytes")
 
     def read_long(self, position: int) -> tuple[int, int]:
         """Return the integer at a position, and the position after it."""
@@ -60,7 +59,7 @@ class _Payload:
             byte = data[position]
             position += 1
             if shift == 63 and byte > 1:
-                raise _invalid(f"the integer before byte {position} has more than 64 bits")
+                raise invalid_payload(f"the integer before byte {position} has more than 64 bits")
             value |= (byte & 0x7F) << shift
             shift += 7
         return (value >> 1) ^ -(value & 1), position
@@ -69,7 +68,9 @@ class _Payload:
         """Return the position after `size` bytes, which must be present."""
         end = position + size
         if size < 0 or end > len(self.data):
-            raise _invalid(f"{size:,} bytes are announced at byte {position}, but {len(self.data) - position:,} follow")
+            raise invalid_payload(
+                f"{size:,} bytes are announced at byte {position}, but {len(self.data) - position:,} follow"
+            )
         return end
 
 
@@ -85,9 +86,9 @@ class AvroChecker:
         try:
             end = self._root(_Payload(payload), 0, 1)
         except IndexError:
-            raise _invalid(f"the payload ends within a value, after {len(payload):,} bytes") from None
+            raise invalid_payload(f"the payload ends within a value, after {len(payload):,} bytes") from None
         if end != len(payload):
-            raise _invalid(f"{len(payload) - end:,} bytes follow the value, which ends after {end:,} bytes")
+            raise invalid_payload(f"{len(payload) - end:,} bytes follow the value, which ends after {end:,} bytes")
 
     def _check(self, kind: AvroType) -> _Check:
         if kind.kind == "record":
@@ -118,7 +119,7 @@ class AvroChecker:
 
         def check(payload: _Payload, position: int, depth: int) -> int:
             if depth > MAX_DEPTH:
-                raise _invalid(f"the value is nested more than {MAX_DEPTH} levels")
+                raise invalid_payload(f"the value is nested more than {MAX_DEPTH} levels")
             payload.spend(len(record.fields) + 1)
             for check_field in fields:
                 position = check_field(payload, position, depth + 1)
@@ -134,7 +135,7 @@ class AvroChecker:
 
         def check(payload: _Payload, position: int, depth: int) -> int:
             if depth > MAX_DEPTH:
-                raise _invalid(f"the value is nested more than {MAX_DEPTH} levels")
+                raise invalid_payload(f"the value is nested more than {MAX_DEPTH} levels")
             while True:
                 count, position = payload.read_long(position)
                 if count == 0:
@@ -153,7 +154,7 @@ class AvroChecker:
                             position = check_key(payload, position, depth)
                         position = check_item(payload, position, depth + 1)
                 if end not in (-1, position):
-                    raise _invalid(f"a block of an {kind.kind} does not end at byte {end}, as it announces")
+                    raise invalid_payload(f"a block of an {kind.kind} does not end at byte {end}, as it announces")
 
         return check
 
@@ -195,7 +196,7 @@ def _check_width(width: int) -> _Check:
 
 def _check_boolean(payload: _Payload, position: int, depth: int) -> int:
     if payload.data[position] > 1:
-        raise _invalid(f"byte {position} is {payload.data[position]}; a boolean is 0 or 1")
+        raise invalid_payload(f"byte {position} is {payload.data[position]}; a boolean is 0 or 1")
     return position + 1
 
 
@@ -212,7 +213,7 @@ def _check_string(payload: _Payload, position: int, depth: int) -> int:
         try:
             text.decode()
         except UnicodeDecodeError:
-            raise _invalid(f"the text at byte {position} is not UTF-8") from None
+            raise invalid_payload(f"the text at byte {position} is not UTF-8") from None
     return end
 
 
@@ -222,7 +223,9 @@ def _check_integer(allowed: tuple[int, int], name: str) -> _Check:
     def check(payload: _Payload, position: int, depth: int) -> int:
         value, end = payload.read_long(position)
         if not lowest <= value <= highest:
-            raise _invalid(f"the integer {value} at byte {position} is not {name}: {lowest} to {highest} are allowed")
+            raise invalid_payload(
+                f"the integer {value} at byte {position} is not {name}: {lowest} to {highest} are allowed"
+            )
         return end
 
     return check
@@ -238,7 +241,7 @@ def _check_decimal(kind: AvroType) -> _Check:
             size, position = payload.read_long(position)
         end = payload.skip(position, size)
         if size > max_bytes or abs(int.from_bytes(payload.data[position:end], "big", signed=True)) >= limit:
-            raise _invalid(f"the decimal at byte {position} has more than {kind.precision} digits")
+            raise invalid_payload(f"the decimal at byte {position} has more than {kind.precision} digits")
         return end
 
     return check
@@ -249,11 +252,9 @@ def _check_union(checks: list[_Check]) -> _Check:
         payload.spend(1)
         branch, position = payload.read_long(position)
         if not 0 <= branch < len(checks):
-            raise _invalid(f"the union before byte {position} has the branch {branch}; it has {len(checks)} branches")
+            raise invalid_payload(
+                f"the union before byte {position} has the branch {branch}; it has {len(checks)} branches"
+            )
         return checks[branch](payload, position, depth)
 
     return check
-
-
-def _invalid(message: str) -> InvalidPayload:
-    return InvalidPayload(FailureKind.INVALID_PAYLOAD, message)

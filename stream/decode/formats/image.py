@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.image_files import ImageFile, invalid, read_image_file
+from forebay.stream.decode.formats.image_files import ImageFile, read_image_file
 from forebay.stream.decode.formats.image_options import ImageOptions
 from forebay.stream.decode.formats.payload import (
     NO_ROLES,
@@ -29,7 +29,9 @@ from forebay.stream.decode.formats.payload import (
     ParsedColumns,
     Path,
     ShapedFeatures,
+    invalid_payload,
 )
+from forebay.stream.decode.formats.png_pixels import check_pixel_data
 
 MAX_IMAGE_PIXELS: Final = 89_478_485
 """The largest allowed value of input.max_image_pixels: from here on Pillow warns of a decompression bomb."""
@@ -77,7 +79,7 @@ class ImageFeatures(ShapedFeatures):
         except InvalidPayload:
             raise
         except Exception as error:  # Pillow raises many kinds
-            raise invalid(f"the {self.file.type} cannot be decoded: {_one_line(error)}") from None
+            raise invalid_payload(f"the {self.file.type} cannot be decoded: {_one_line(error)}") from None
         x_CHW = pixels.reshape(height, width, channels).transpose(2, 0, 1).astype("<f4")
         if self.options.scale == "unit":
             x_CHW /= np.float32(255)
@@ -92,9 +94,11 @@ class ImageFeatures(ShapedFeatures):
                 f"the image has {own_size[0]}×{own_size[1]} pixels; the model takes {size[0]}×{size[1]} "
                 "(input.image_resize is refuse)",
             )
+        if file.type == "PNG":
+            check_pixel_data(file.pixels)
         with Image.open(BytesIO(file.pixels), formats=(file.type,)) as opened:
             if opened.size != (file.width, file.height):
-                raise invalid("the size in the header is not that of the pixels")
+                raise invalid_payload("the size in the header is not that of the pixels")
             image = _in_mode(opened, mode)
         if file.orientation != 1:
             image = image.transpose(_TRANSPOSITIONS[file.orientation])
@@ -145,7 +149,7 @@ def _in_mode(opened: Image.Image, mode: str) -> Image.Image:
     if mode in ("LA", "RGBA"):
         return image.convert(mode)
     if image.getchannel("A").getextrema()[0] != 255:
-        raise invalid(
+        raise invalid_payload(
             "the image has transparent pixels and the model takes no alpha channel; flatten it before sending"
         )
     return image.convert(mode)

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.payload import InvalidPayload
+from forebay.stream.decode.formats.payload import invalid_payload
 
 ImageType = Literal["PNG", "JPEG", "WEBP"]
 
@@ -55,12 +54,9 @@ def read_image_file(payload: bytes) -> ImageFile:
     for starts, read in _READERS:
         if starts(payload):
             return read(payload)
-    raise invalid(f"the value is not a PNG, JPEG or WebP image; it begins with {payload[:8].hex(' ') or 'nothing'}")
-
-
-def invalid(message: str) -> InvalidPayload:
-    """Return the fault of bytes that are not an image that Forebay reads."""
-    return InvalidPayload(FailureKind.INVALID_PAYLOAD, message)
+    raise invalid_payload(
+        f"the value is not a PNG, JPEG or WebP image; it begins with {payload[:8].hex(' ') or 'nothing'}"
+    )
 
 
 def exif_orientation(exif: bytes) -> int:
@@ -89,24 +85,24 @@ def _read_png(payload: bytes) -> ImageFile:
     for name, start, end in _png_chunks(payload):
         if not width:
             if name != b"IHDR" or end - start != 13:
-                raise invalid("the PNG does not begin with the chunk IHDR")
+                raise invalid_payload("the PNG does not begin with the chunk IHDR")
             width, height = _png_size(payload[start:end])
         elif name == b"IHDR":
-            raise invalid("the PNG has the chunk IHDR twice")
+            raise invalid_payload("the PNG has the chunk IHDR twice")
         elif name in (b"acTL", b"fcTL", b"fdAT"):
-            raise invalid("the PNG is animated; send one frame")
+            raise invalid_payload("the PNG is animated; send one frame")
         elif name == b"eXIf":
             orientation = exif_orientation(payload[start:end])
         if name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             parts.append(payload[start - 8 : end + 4])
             has_pixels |= name == b"IDAT"
         elif not name[0] & 0x20:
-            raise invalid(f"the PNG has the critical chunk {name!r}, which is unknown")
+            raise invalid_payload(f"the PNG has the critical chunk {name!r}, which is unknown")
         if name == b"IEND":
             is_complete = True
             break
     if not is_complete or not has_pixels:
-        raise invalid(f"the PNG has no chunk {'IEND' if not is_complete else 'IDAT'}: it is truncated")
+        raise invalid_payload(f"the PNG has no chunk {'IEND' if not is_complete else 'IDAT'}: it is truncated")
     return ImageFile("PNG", width, height, orientation=orientation, pixels=b"".join(parts))
 
 
@@ -119,22 +115,22 @@ def _png_chunks(payload: bytes) -> Iterator[tuple[bytes, int, int]]:
         length, name = struct.unpack_from(">I4s", payload, at)
         start, end = at + 8, at + 8 + length
         if end + 4 > len(payload):
-            raise invalid(f"the PNG ends within the chunk {name!r}: it is truncated")
+            raise invalid_payload(f"the PNG ends within the chunk {name!r}: it is truncated")
         if zlib.crc32(memoryview(payload)[at + 4 : end]) != int.from_bytes(payload[end : end + 4], "big"):
-            raise invalid(f"the checksum of the chunk {name!r} of the PNG is wrong")
+            raise invalid_payload(f"the checksum of the chunk {name!r} of the PNG is wrong")
         yield name, start, end
         at = end + 4
-    raise invalid(f"the PNG has more than {MAX_PARTS} chunks")
+    raise invalid_payload(f"the PNG has more than {MAX_PARTS} chunks")
 
 
 def _png_size(header: bytes) -> tuple[int, int]:
     width, height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", header)
     if depth == 16:
-        raise invalid("the PNG has 16 bits a channel; convert it to 8")
+        raise invalid_payload("the PNG has 16 bits a channel; convert it to 8")
     if depth not in _PNG_DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
-        raise invalid(f"the PNG has colour type {colour} with {depth} bits, which does not exist")
+        raise invalid_payload(f"the PNG has colour type {colour} with {depth} bits, which does not exist")
     if not width or not height:
-        raise invalid("the PNG has no pixels")
+        raise invalid_payload("the PNG has no pixels")
     return width, height
 
 
@@ -144,10 +140,12 @@ def _read_jpeg(payload: bytes) -> ImageFile:
     for marker, start, end in _jpeg_segments(payload):
         data = payload[start + 4 : end]
         if marker in _OTHER_JPEG_FRAMES:
-            raise invalid("the JPEG is lossless, arithmetic or hierarchical; send a baseline or progressive one")
+            raise invalid_payload(
+                "the JPEG is lossless, arithmetic or hierarchical; send a baseline or progressive one"
+            )
         if marker in _JPEG_FRAMES:
             if size is not None:
-                raise invalid("the JPEG has several frames")
+                raise invalid_payload("the JPEG has several frames")
             size = _jpeg_size(data)
         elif marker == 0xE1 and data.startswith(_EXIF):
             orientation = exif_orientation(data[len(_EXIF) :])
@@ -155,10 +153,10 @@ def _read_jpeg(payload: bytes) -> ImageFile:
             parts.append(payload[start:end])
         if marker == 0xDA:
             if size is None:
-                raise invalid("the JPEG has a scan before its frame")
+                raise invalid_payload("the JPEG has a scan before its frame")
             parts.append(_jpeg_scans(payload, start))
             return ImageFile("JPEG", *size, orientation=orientation, pixels=b"".join(parts))
-    raise invalid("the JPEG has no scan: it is truncated")
+    raise invalid_payload("the JPEG has no scan: it is truncated")
 
 
 def _jpeg_segments(payload: bytes) -> Iterator[tuple[int, int, int]]:
@@ -168,7 +166,7 @@ def _jpeg_segments(payload: bytes) -> Iterator[tuple[int, int, int]]:
         if at + 4 > len(payload):
             return
         if payload[at] != 0xFF:
-            raise invalid(f"the JPEG has no marker at byte {at}")
+            raise invalid_payload(f"the JPEG has no marker at byte {at}")
         marker = payload[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
@@ -176,25 +174,25 @@ def _jpeg_segments(payload: bytes) -> Iterator[tuple[int, int, int]]:
         length = int.from_bytes(payload[at + 2 : at + 4], "big")
         end = at + 2 + length
         if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2:
-            raise invalid(f"the JPEG has the marker {marker:#04x} at byte {at}, where a segment is expected")
+            raise invalid_payload(f"the JPEG has the marker {marker:#04x} at byte {at}, where a segment is expected")
         if end > len(payload):
-            raise invalid("the JPEG ends within a segment: it is truncated")
+            raise invalid_payload("the JPEG ends within a segment: it is truncated")
         yield marker, at, end
         at = end
-    raise invalid(f"the JPEG has more than {MAX_PARTS} segments")
+    raise invalid_payload(f"the JPEG has more than {MAX_PARTS} segments")
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int]:
     if len(frame) < 6:
-        raise invalid("the frame of the JPEG is truncated")
+        raise invalid_payload("the frame of the JPEG is truncated")
     bits, height, width, channels = struct.unpack_from(">BHHB", frame)
     if bits != 8:
-        raise invalid(f"the JPEG has {bits} bits a channel; convert it to 8")
+        raise invalid_payload(f"the JPEG has {bits} bits a channel; convert it to 8")
     if channels not in (1, 3):
         colours = "CMYK, whose colours depend on a profile" if channels == 4 else f"{channels} channels"
-        raise invalid(f"the JPEG is {colours}; convert it to RGB or grey")
+        raise invalid_payload(f"the JPEG is {colours}; convert it to RGB or grey")
     if not width or not height:
-        raise invalid("the JPEG does not state its size")
+        raise invalid_payload("the JPEG does not state its size")
     return width, height
 
 
@@ -202,10 +200,10 @@ def _jpeg_scans(payload: bytes, start: int) -> bytes:
     # Within a scan, 0xFF is followed by 0x00 or a restart marker, so these bytes are markers.
     scans = payload.count(b"\xff\xda", start)
     if scans > MAX_SCANS:
-        raise invalid(f"the JPEG has {scans} scans; at most {MAX_SCANS} are decoded")
+        raise invalid_payload(f"the JPEG has {scans} scans; at most {MAX_SCANS} are decoded")
     end = payload.find(b"\xff\xd9", start)
     if end < 0:
-        raise invalid("the JPEG has no end marker: it is truncated")
+        raise invalid_payload("the JPEG has no end marker: it is truncated")
     return payload[start : payload.rfind(b"\xff\xd9") + 2]
 
 
@@ -215,60 +213,60 @@ def _read_webp(payload: bytes) -> ImageFile:
     orientation = 1
     for name, data in _webp_chunks(payload):
         if name in (b"ANIM", b"ANMF"):
-            raise invalid("the WebP is animated; send one frame")
+            raise invalid_payload("the WebP is animated; send one frame")
         if name in parts:
-            raise invalid(f"the WebP has the chunk {name!r} twice")
+            raise invalid_payload(f"the WebP has the chunk {name!r} twice")
         if name == b"VP8X" and not parts:
             if len(data) != 10:
-                raise invalid("the chunk VP8X of the WebP has a wrong length")
+                raise invalid_payload("the chunk VP8X of the WebP has a wrong length")
             if data[0] & 0x02:
-                raise invalid("the WebP is animated; send one frame")
+                raise invalid_payload("the WebP is animated; send one frame")
             canvas = 1 + int.from_bytes(data[4:7], "little"), 1 + int.from_bytes(data[7:10], "little")
         elif name == b"EXIF":
             orientation = exif_orientation(data.removeprefix(_EXIF))
         parts[name] = data if name in (b"VP8X", b"ALPH", b"VP8 ", b"VP8L") else b""
     bitstream = parts.get(b"VP8L", parts.get(b"VP8 "))
     if bitstream is None or (b"VP8L" in parts and b"VP8 " in parts):
-        raise invalid("the WebP has no chunk with pixels, or several")
+        raise invalid_payload("the WebP has no chunk with pixels, or several")
     width, height = _vp8l_size(bitstream) if b"VP8L" in parts else _vp8_size(bitstream)
     if canvas is not None and canvas != (width, height):
-        raise invalid("the sizes in the WebP differ")
+        raise invalid_payload("the sizes in the WebP differ")
     return ImageFile("WEBP", width, height, orientation=orientation, pixels=_plain_webp(parts, width, height))
 
 
 def _webp_chunks(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
     size = 8 + int.from_bytes(payload[4:8], "little")
     if size > len(payload):
-        raise invalid("the WebP is shorter than its header says: it is truncated")
+        raise invalid_payload("the WebP is shorter than its header says: it is truncated")
     at = 12
     for _ in range(MAX_PARTS):
         if at + 8 > size:
             return
         name, length = struct.unpack_from("<4sI", payload, at)
         if at + 8 + length > size:
-            raise invalid(f"the WebP ends within the chunk {name!r}: it is truncated")
+            raise invalid_payload(f"the WebP ends within the chunk {name!r}: it is truncated")
         yield name, payload[at + 8 : at + 8 + length]
         at += 8 + length + (length & 1)
-    raise invalid(f"the WebP has more than {MAX_PARTS} chunks")
+    raise invalid_payload(f"the WebP has more than {MAX_PARTS} chunks")
 
 
 def _vp8_size(data: bytes) -> tuple[int, int]:
     if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
-        raise invalid("the WebP has no key frame")
+        raise invalid_payload("the WebP has no key frame")
     width, height = struct.unpack_from("<HH", data, 6)
     return _checked(width & 0x3FFF, height & 0x3FFF)
 
 
 def _vp8l_size(data: bytes) -> tuple[int, int]:
     if len(data) < 5 or data[0] != 0x2F:
-        raise invalid("the WebP has no lossless header")
+        raise invalid_payload("the WebP has no lossless header")
     bits = int.from_bytes(data[1:5], "little")
     return _checked(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
 
 
 def _checked(width: int, height: int) -> tuple[int, int]:
     if not width or not height:
-        raise invalid("the WebP has no pixels")
+        raise invalid_payload("the WebP has no pixels")
     return width, height
 
 

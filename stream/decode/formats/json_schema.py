@@ -25,8 +25,8 @@ FEATURE_KEYWORD: Final = "x-forebay-feature"
 ROLE_KEYWORD: Final = "x-forebay-role"
 ROLES: Final = ("id", "timestamp", "key", "model", "label", "deadline")
 MAX_PROPERTIES: Final = 20_000
-MAX_BACKTRACKS: Final = 100_000
-"""Limit of the steps back of one regular expression, beyond which a text does not match."""
+MAX_PATTERN_BYTES: Final = 1 << 20
+"""Patterns whose compiled form is larger are refused: the time for a text is at most its length times this size."""
 MAX_EXPLAINED_DEPTH: Final = 5
 """Where `oneOf` refers to the schema itself, the errors, with those of all branches, grow exponentially with the depth."""
 
@@ -183,10 +183,24 @@ def _validator(document: dict[str, Any] | bool, references: Mapping[str, Any], a
         return jsonschema_rs.validator_for(
             document,
             retriever=retrieve,
-            pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS),
+            # The time of this engine is linear in the length of a text, whatever the pattern.
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN_BYTES),
         )
-    except (ValueError, jsonschema_rs.ReferencingError, jsonschema_rs.ValidationError) as error:
+    except jsonschema_rs.ValidationError as error:
+        raise _unsupported(f"{about} cannot be used: {_pattern_fault(error) or error.message}") from None
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise _unsupported(f"{about} cannot be used: {error}") from None
+
+
+def _pattern_fault(error: jsonschema_rs.ValidationError) -> str | None:
+    """Return what is wrong with a pattern that the engine does not take; None if it is another error of the schema."""
+    path = [str(part) for part in error.schema_path]
+    if "pattern" not in path[-1:] and "patternProperties" not in path[-2:-1]:
+        return None  # for example, not a regular expression
+    return (
+        f"the pattern {str(error.instance)[:80]!r} at {'/'.join(path)[:80]} needs look-ahead, look-behind or back-references, "
+        "which are not supported because their time is not limited, or it is too large"
+    )
 
 
 def _unsupported(message: str) -> InvalidPayload:

@@ -8,6 +8,9 @@ from typing import Final
 
 from forebay.schemas import headers as names
 
+ARROW_STREAM: Final = b"application/vnd.apache.arrow.stream"
+ARROW_FILE: Final = b"application/vnd.apache.arrow.file"
+
 FORMATS_BY_MEDIA_TYPE: Final[Mapping[bytes, str]] = MappingProxyType(
     {
         names.JSON_CONTENT_TYPE.encode(): "json",
@@ -25,8 +28,8 @@ FORMATS_BY_MEDIA_TYPE: Final[Mapping[bytes, str]] = MappingProxyType(
         b"application/protobuf": "protobuf",
         b"application/x-protobuf": "protobuf",
         b"application/vnd.google.protobuf": "protobuf",
-        b"application/vnd.apache.arrow.stream": "arrow",
-        b"application/vnd.apache.arrow.file": "arrow",
+        ARROW_STREAM: "arrow",
+        ARROW_FILE: "arrow",
         b"image/png": "image",
         b"image/jpeg": "image",
         b"image/jpg": "image",

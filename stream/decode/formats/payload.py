@@ -39,6 +39,11 @@ class InvalidPayload(Exception):
         self.message = message
 
 
+def invalid_payload(message: str) -> InvalidPayload:
+    """Return the fault of bytes that are not a payload of the format."""
+    return InvalidPayload(FailureKind.INVALID_PAYLOAD, message)
+
+
 class ShapedFeatures(ABC):
     """Features in a document that become a row only when the shape that a model takes is known, such as an image."""
 

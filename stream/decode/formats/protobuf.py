@@ -10,9 +10,16 @@ from google.protobuf.message import DecodeError
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.document_columns import columns_of_documents
-from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
+from forebay.stream.decode.formats.payload import (
+    NO_ROLES,
+    FieldRoles,
+    InvalidPayload,
+    ParsedColumns,
+    Path,
+    invalid_payload,
+)
 from forebay.stream.decode.formats.protobuf_columns import ColumnReader
-from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES, Budget, Converters, invalid
+from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES, Budget, Converters
 from forebay.stream.decode.formats.protobuf_orders import Orders, learn_orders
 from forebay.stream.decode.formats.protobuf_plan import MessagePlan, Planner
 from forebay.stream.decode.formats.protobuf_schema import UnsupportedSchema, message_class
@@ -68,11 +75,11 @@ class ProtobufFormat:
     def document(self, payload: bytes) -> dict[str, object]:
         """Return the message as nested Python values. Raises only InvalidPayload."""
         if not self._limit.allows(payload):
-            raise invalid(f"more than {MAX_VALUES} values")
+            raise invalid_payload(f"more than {MAX_VALUES} values")
         try:
             message = self._class.FromString(payload)
         except DecodeError:
-            raise invalid(f"not a message of the type {self.message_type}") from None
+            raise invalid_payload(f"not a message of the type {self.message_type}") from None
         return self._convert(message, Budget())
 
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:

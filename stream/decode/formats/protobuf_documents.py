@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.payload import MAX_DEPTH, InvalidPayload
+from forebay.stream.decode.formats.payload import MAX_DEPTH, invalid_payload
 from forebay.stream.decode.formats.protobuf_schema import KNOWN_FILES
 
 MAX_VALUES: Final = 1_000_000
@@ -69,21 +68,16 @@ class Budget:
         self.take(num_values)
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise invalid(f"nested more than {MAX_DEPTH} levels deep")
+            raise invalid_payload(f"nested more than {MAX_DEPTH} levels deep")
 
     def take(self, num_values: int) -> None:
         """Count values. Raises InvalidPayload beyond the limit."""
         self.values -= num_values
         if self.values < 0:
-            raise invalid(f"more than {MAX_VALUES} values")
+            raise invalid_payload(f"more than {MAX_VALUES} values")
 
 
 Convert = Callable[[Any, Budget], object]
-
-
-def invalid(message: str) -> InvalidPayload:
-    """Return the exception for a payload that is not a message of the type."""
-    return InvalidPayload(FailureKind.INVALID_PAYLOAD, message)
 
 
 class Converters:
@@ -225,14 +219,14 @@ def _unchanged(value: Any, budget: Budget) -> object:
 
 def _string(value: Any, budget: Budget) -> str:
     if not isinstance(value, str):  # in proto2, the library returns bytes that are not UTF-8
-        raise invalid("a string is not UTF-8")
+        raise invalid_payload("a string is not UTF-8")
     return value
 
 
 def _timestamp(message: Any, budget: Budget) -> datetime:
     seconds, nanos = message.seconds, message.nanos
     if not (MIN_TIMESTAMP_S <= seconds <= MAX_TIMESTAMP_S and 0 <= nanos < NANOS):
-        raise invalid("a Timestamp is not within the years 1 to 9999, or its nanos are not within a second")
+        raise invalid_payload("a Timestamp is not within the years 1 to 9999, or its nanos are not within a second")
     return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
 
 
@@ -240,7 +234,7 @@ def _duration(message: Any, budget: Budget) -> float:
     seconds, nanos = message.seconds, message.nanos
     has_one_sign = seconds * nanos >= 0
     if not (abs(seconds) <= MAX_DURATION_S and abs(nanos) < NANOS and has_one_sign):
-        raise invalid("a Duration is beyond 10,000 years, or its seconds and nanos do not fit together")
+        raise invalid_payload("a Duration is beyond 10,000 years, or its seconds and nanos do not fit together")
     return float(seconds + nanos / NANOS)
 
 
@@ -277,7 +271,9 @@ def _value(message: Any, budget: Budget) -> object:
 def _decimal(message: Any, budget: Budget) -> Decimal:
     digits, scale = message.value, message.scale
     if len(digits) > MAX_DECIMAL_BYTES or abs(scale) > MAX_DECIMAL_SCALE:
-        raise invalid(f"a Decimal has more than {MAX_DECIMAL_BYTES} bytes, or a scale beyond {MAX_DECIMAL_SCALE}")
+        raise invalid_payload(
+            f"a Decimal has more than {MAX_DECIMAL_BYTES} bytes, or a scale beyond {MAX_DECIMAL_SCALE}"
+        )
     number = Decimal(int.from_bytes(digits, "big", signed=True))
     sign, figures, exponent = number.as_tuple()
     return Decimal((sign, figures, int(exponent) - scale))

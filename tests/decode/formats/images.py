@@ -44,3 +44,28 @@ def exif(orientation: int, order: str = "<") -> bytes:
     start = b"II*\x00" if order == "<" else b"MM\x00*"
     tags = struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
     return start + tags
+
+
+def with_pixel_data(png: bytes, compressed: bytes) -> bytes:
+    """Return a PNG with other pixel data, in two chunks."""
+    middle = len(compressed) // 2
+    chunks = png_chunk(b"IDAT", compressed[:middle]) + png_chunk(b"IDAT", compressed[middle:])
+    return without_pixel_data(png)[:-12] + chunks + png[-12:]
+
+
+def without_pixel_data(png: bytes) -> bytes:
+    """Return a PNG without its chunks IDAT."""
+    parts, at = [png[:8]], 8
+    while at < len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        parts += [] if png[at + 4 : at + 8] == b"IDAT" else [png[at:end]]
+        at = end
+    return b"".join(parts)
+
+
+def interlaced(width: int, height: int, *, colour: int, bits: int, num_bytes: int) -> bytes:
+    """Return an interlaced PNG whose pixels are zero. num_bytes: the length of its data once inflated."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 1)
+    palette = png_chunk(b"PLTE", bytes(6)) if colour == 3 else b""
+    chunks = png_chunk(b"IHDR", header) + palette + png_chunk(b"IDAT", zlib.compress(bytes(num_bytes)))
+    return b"\x89PNG\r\n\x1a\n" + chunks + png_chunk(b"IEND", b"")

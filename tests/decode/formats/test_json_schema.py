@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -175,9 +176,31 @@ def test_deep_events_are_rejected() -> None:
             assert "64 levels" in fault(made, payload).message
 
 
-def test_an_expression_that_backtracks_is_limited() -> None:
-    made = JsonSchemaFormat(schema({"properties": {"a": {"pattern": r"^(?=(a+)+$)\w+$"}}}))
-    assert "at a" in fault(made, json.dumps({"a": "a" * 400 + "!"}).encode()).message
+@pytest.mark.parametrize("pattern", [r"^(a+)+$", r"^(a|aa)*b$", r"(a*)*(a*)*c", r"(a|b)*a(a|b){100}c"])
+def test_the_time_of_a_pattern_is_linear_in_the_length_of_the_text(pattern: str) -> None:
+    made = JsonSchemaFormat(schema({"properties": {"text": {"pattern": pattern}}}))
+    started_s = time.process_time()
+    assert "at text" in fault(made, json.dumps({"text": "a" * 50_000 + "!"}).encode()).message
+    assert time.process_time() - started_s < 1.0  # with backtracking, 17 seconds
+
+
+@pytest.mark.parametrize("pattern", ["^(?=a)b", "(?!a)b", "(?<=a)b", r"(a)\1", "^(a{1000}){1000}$"])
+def test_a_pattern_that_cannot_be_matched_in_linear_time_is_refused_by_name(pattern: str) -> None:
+    text = {"pattern": pattern}
+    for document, place in (
+        ({"properties": {"user": text}}, "properties/user/pattern"),
+        ({"propertyNames": text}, "propertyNames/pattern"),
+        ({"patternProperties": {pattern: True}}, f"patternProperties/{pattern}"),
+    ):
+        message = refused(document)
+        assert f"the pattern {pattern!r} at {place} needs look-ahead" in message and "too large" in message
+
+
+def test_properties_that_are_called_pattern_are_allowed() -> None:
+    JsonSchemaFormat(
+        schema({"properties": {"pattern": {"type": "string", "pattern": "^a+$"}, "patternProperties": {}}})
+    )
+    assert "look-ahead" not in refused({"properties": {"pattern": {"type": "nonsense"}}})
 
 
 def test_keywords_of_properties_name_features_and_roles() -> None:
