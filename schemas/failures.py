@@ -203,7 +203,7 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
         ),
         FailureKind.UNSUPPORTED_CONTENT_TYPE: _rejected(
             "the content-type header names a format that Forebay does not read",
-            "send application/json (or no content-type header) or application/x-forebay-f32",
+            "send the content type of a format that is read, such as application/json, or no content-type header",
         ),
         FailureKind.NOT_JSON: _rejected(
             "the value is not a JSON document in UTF-8",
@@ -222,7 +222,8 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "remove what the message names from the schema, or send the events in another format",
         ),
         FailureKind.NOT_AN_OBJECT: _rejected(
-            "the value is JSON but not an object", "send an object with the fields id, timestamp and features"
+            "the value is not an object (a record or map with named fields)",
+            "send one event as an object; `forebay schemas event` and `[input.mapping]` say which fields it has",
         ),
         FailureKind.MISSING_FIELD: _rejected(
             "a required field is missing",

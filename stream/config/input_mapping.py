@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.section import Section
+from forebay.stream.config.toml_text import toml_key, toml_value
 from forebay.stream.config.values import Allowed, Mistake, Mistakes, allowed
 from forebay.stream.core.field_path import FieldPath, parse_field_path
 
@@ -74,16 +74,38 @@ def _read_fields(value: object) -> object:
     if len(value) > MAX_FEATURES:
         raise ValueError(f"there are {len(value)}")
     fields: dict[str, str | tuple[str, ...]] = {}
+    mistakes: list[Mistake] = []
     for feature, paths in value.items():
         listed = (paths,) if isinstance(paths, str) else paths
-        if not isinstance(listed, list | tuple) or not 0 < len(listed) <= MAX_ALIASES:
-            raise ValueError(f"{str(feature)[:_MAX_SHOWN_CHARS]!r} is not a path or a list of 1 to {MAX_ALIASES} paths")
-        for path in listed:
-            if not isinstance(path, str) or not path:
-                raise ValueError(f"{str(feature)[:_MAX_SHOWN_CHARS]!r} has an entry that is not a path")
-            parse_field_path(path)
-        fields[str(feature)] = paths if isinstance(paths, str) else tuple(listed)
+        if (reason := _reason_against(listed)) is None:
+            fields[str(feature)] = paths if isinstance(paths, str) else tuple(listed)
+        else:
+            entry = f"fields.{toml_key(str(feature))} = {_shown(paths)}"
+            verdict = f"must be a path, such as payload.user.age, or a list of 1 to {MAX_ALIASES} paths ({reason})"
+            mistakes.append(Mistake(f".fields.{feature}", entry, verdict))
+    if mistakes:
+        raise Mistakes(mistakes)
     return fields
+
+
+def _reason_against(paths: object) -> str | None:
+    """Return why a value is not the paths of a feature; None if it is."""
+    if not isinstance(paths, list | tuple):
+        return "neither text nor a list"
+    if not 0 < len(paths) <= MAX_ALIASES:
+        return f"it has {len(paths)}"
+    for path in paths:
+        if not isinstance(path, str) or not path:
+            return "a path is empty" if path == "" else f"{_shown(path)} is not text"
+        try:
+            parse_field_path(path)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def _shown(value: object) -> str:
+    return toml_value(value)[:_MAX_SHOWN_CHARS]
 
 
 _Path = Annotated[
@@ -150,20 +172,23 @@ def _read_table(value: object, part: str, subject: str) -> tuple[MappingTable | 
         return MappingTable(**{str(key): item for key, item in value.items()}), []
     except ValidationError as error:
         details = {str(detail["loc"][:1]): detail for detail in error.errors(include_url=False)}
-    return None, [_mistake(value, detail, part, subject) for detail in details.values()]
+    return None, [mistake for detail in details.values() for mistake in _mistakes(value, detail, part, subject)]
 
 
-def _mistake(table: dict[str, Any], error: Any, part: str, subject: str) -> Mistake:
+def _mistakes(table: dict[str, Any], error: Any, part: str, subject: str) -> list[Mistake]:
     fields, key = MappingTable.model_fields, str(error["loc"][0])
     place, before = f"{part}.{key}", f"{subject}, " if subject else ""
     if error["type"] == "extra_forbidden":
         near = get_close_matches(key, fields, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(fields)}"
-        return Mistake(place, f"{before}{key[:_MAX_SHOWN_CHARS]}", f"unknown key; {hint}")
-    shown = json.dumps(table.get(key), ensure_ascii=False, default=str)[:_MAX_SHOWN_CHARS]
+        return [Mistake(place, f"{before}{key[:_MAX_SHOWN_CHARS]}", f"unknown key; {hint}")]
     why = error.get("ctx", {}).get("error") if error["type"] == "value_error" else None
+    if isinstance(why, Mistakes):
+        return [Mistake(f"{part}{one.part}", f"{before}{one.subject}", one.verdict) for one in why.mistakes]
     verdict = f"must be {allowed(fields[key])}"
-    return Mistake(place, f"{before}{key} = {shown}", verdict if why is None else f"{verdict} ({why})")
+    return [
+        Mistake(place, f"{before}{key} = {_shown(table.get(key))}", verdict if why is None else f"{verdict} ({why})")
+    ]
 
 
 def _json_or(read: Callable[[object], object]) -> Callable[[object], object]:
@@ -215,7 +240,7 @@ def _read_formats(value: object) -> dict[str, object]:
     mistakes = [
         Mistake(
             f".{topic}",
-            f"{topic} = {json.dumps(name, ensure_ascii=False, default=str)[:_MAX_SHOWN_CHARS]}",
+            f"{toml_key(str(topic))} = {_shown(name)}",
             f"must be one of {', '.join(names)}",
         )
         for topic, name in value.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from forebay.stream.config.render import toml_value
+from forebay.stream.config.toml_text import toml_key, toml_value
 
 HEAD: Final = """\
 # Where the parts of an event are, proposed by `forebay init --from-subject {subject}` (version {version}, {type}).
@@ -31,13 +31,8 @@ def mapping_template(
     lines.append("[input.mapping.fields]")
     for field in fields:
         if field.path is None:
-            lines.append(f"# {_key(field.feature)} = ...  # {field.note}")
+            lines.append(f"# {toml_key(field.feature)} = ...  # {field.note}")
         else:
             mark = "" if field.is_sure else "# ? "
-            lines.append(f"{mark}{_key(field.feature)} = {toml_value(field.path)}  # {field.note}")
+            lines.append(f"{mark}{toml_key(field.feature)} = {toml_value(field.path)}  # {field.note}")
     return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    is_bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if is_bare else str(toml_value(name))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from forebay.stream.config.load import DEFAULT, LoadedSettings
@@ -15,10 +12,10 @@ from forebay.stream.config.model_checks import effective_key
 from forebay.stream.config.paths import MODELS, entry_keys, field_of, value_of
 from forebay.stream.config.redaction import HIDDEN as HIDDEN
 from forebay.stream.config.sections import section_types
+from forebay.stream.config.toml_text import plain_value, toml_value
 from forebay.stream.config.values import allowed, redacted
 
 MAX_ALIGNED_CHARS: Final = 60
-_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _OWN_TABLES: Final = ("window", "decision")
 """The tables of a model that inherit nothing."""
 
@@ -56,32 +53,6 @@ def render_json(loaded: LoadedSettings, *, only_changed: bool = False) -> dict[s
             for tables in _shown_models(loaded, only_changed)
         ]
     return document
-
-
-def toml_value(value: object) -> str:
-    """Return a string, number, boolean, or a list or table of them, in TOML. A model is a table of what is set in it."""
-    value = _plain(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(toml_value, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_toml_key(key)} = {toml_value(item)}' for key, item in value.items())}}}"
-    # TOML's basic strings have the same escapes as JSON, but TOML also requires that DEL is escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _toml_key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else toml_value(key)
-
-
-def _plain(value: object) -> object:
-    """Return lists, dictionaries and models in it as plain lists and dictionaries."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
 
 
 class _Setting(NamedTuple):
@@ -134,7 +105,7 @@ def _shown_models(loaded: LoadedSettings, only_changed: bool) -> Iterator[dict[s
 
 def _setting(key: str, value: object, origin: str) -> _Setting:
     field = field_of(key)
-    return _Setting(key.rpartition(".")[2], _plain(redacted(field, value)), origin, field)
+    return _Setting(key.rpartition(".")[2], plain_value(redacted(field, value)), origin, field)
 
 
 def _block(header: str, settings: Sequence[_Setting]) -> str:

@@ -6,8 +6,8 @@ import textwrap
 from typing import Final
 
 from forebay.stream.config.names import environment_name
-from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import Settings, section_types
+from forebay.stream.config.toml_text import toml_value
 from forebay.stream.config.values import allowed
 
 COMMON_KEYS: Final = {

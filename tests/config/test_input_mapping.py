@@ -75,7 +75,24 @@ def test_the_environment_has_json() -> None:
         ("[input.mapping]\nid = 'field:a..b'", "write a name with a dot as"),
         ("[input.mapping]\ntimestampp = 'record'", "timestampp (FILE:3): unknown key; did you mean timestamp?"),
         ("[input.mapping]\ntimestamp_unit = 'm'", 'must be "auto", "s", "ms", "us" or "ns"'),
-        ("[input.mapping.fields]\nage = 3", "'age' is not a path or a list of 1 to 16 paths"),
+        (
+            "[input.mapping]\nid = 'field:a.\"b'",
+            "input.mapping, id = 'field:a.\"b' (FILE:3): must be",
+        ),
+        (
+            "[input.mapping.fields]\nok = 'a'\nage = 3",
+            "input.mapping, fields.age = 3 (FILE:4): must be a path, such as payload.user.age, or a list of 1 to 16 paths "
+            "(neither text nor a list)",
+        ),
+        ("[input.mapping.fields]\nage = []", "fields.age = [] (FILE:3): must be a path"),
+        ("[input.mapping.fields]\n'x.y' = ''", 'fields."x.y" = "" (FILE:3): must be a path'),
+        ("[input.mapping.fields]\nage = ['a', 7]", 'fields.age = ["a", 7] (FILE:3): must be a path'),
+        ("[input.mapping.fields]\nage = ['a', 'b..c']", "('b..c' is not names separated by dots"),
+        ("[input.mapping.fields]\nage = 'a.\"b'", "fields.age = 'a.\"b' (FILE:3): must be a path"),
+        (
+            "[input.mappings.features]\nid = 'key'\n[input.mappings.features.fields]\nage = 'a..b'",
+            "input.mappings, topic 'features', fields.age = \"a..b\" (FILE:5): must be a path",
+        ),
         ("mapping = 3", "input.mapping, the table (FILE:2): must be a table"),
         ("[input.mappings.features]\nid = 'record'", "input.mappings, topic 'features', id = \"record\" (FILE:3)"),
     ],
@@ -84,6 +101,14 @@ def test_each_mistake_is_reported_with_its_place_and_what_is_allowed(tmp_path: P
     with pytest.raises(ConfigError) as failure:
         load(tmp_path, f"[input]\n{text}\n")
     assert problem in "\n".join(failure.value.problems).replace(str(tmp_path / "forebay.toml"), "FILE")
+
+
+def test_every_wrong_entry_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as failure:
+        load(tmp_path, "[input.mapping]\nid = 'x'\n[input.mapping.fields]\na = 1\nb = 'ok'\nc = ''\n")
+    assert [problem.split(" (")[0] for problem in failure.value.problems] == [
+        'input.mapping, id = "x"', "input.mapping, fields.a = 1", 'input.mapping, fields.c = ""'
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from forebay.schemas.errors import ConfigError
 from forebay.schemas.topics import ALL_TOPICS
 from forebay.stream.config.load import load_settings
 from forebay.stream.config.names import environment_name
-from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import Settings
+from forebay.stream.config.toml_text import toml_value
 
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=20).filter(lambda name: name not in (".", ".."))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(

@@ -10,6 +10,7 @@ from typing import Final
 from fastavro import schemaless_reader
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.decode.features import describe
 from forebay.stream.decode.formats.avro_check import AvroChecker
 from forebay.stream.decode.formats.avro_plan import Plan, compile_plan
 from forebay.stream.decode.formats.avro_resolution import check_resolvable, convert_defaults
@@ -56,9 +57,7 @@ class AvroFormat:
             message = f"the payload cannot be read as its schema says: {type(error).__name__}: {error}"
             raise InvalidPayload(FailureKind.INVALID_PAYLOAD, " ".join(message.split())[:400]) from None
         if not isinstance(value, dict):
-            raise InvalidPayload(
-                FailureKind.NOT_AN_OBJECT, f"the value is {type(value).__name__}; a record is expected"
-            )
+            raise InvalidPayload(FailureKind.NOT_AN_OBJECT, f"the value is {describe(value)}; a record is expected")
         return value
 
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:

@@ -58,5 +58,5 @@ def json_object(payload: bytes) -> dict[str, object]:
         kind = FailureKind.OUT_OF_RANGE if message.startswith("number is infinity") else FailureKind.NOT_JSON
         raise InvalidPayload(kind, message) from None
     if not isinstance(document, dict):
-        raise InvalidPayload(FailureKind.NOT_AN_OBJECT, f"the value is {describe(document)}")
+        raise InvalidPayload(FailureKind.NOT_AN_OBJECT, f"the value is {describe(document)}; an object is expected")
     return document

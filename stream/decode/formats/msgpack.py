@@ -5,7 +5,9 @@ Shapes: B payloads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -13,9 +15,32 @@ import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.document_columns import columns_of_documents
-from forebay.stream.decode.formats.payload import MAX_DEPTH, NO_ROLES, FieldRoles, InvalidPayload, ParsedColumns, Path
+from forebay.stream.decode.formats.payload import (
+    MAX_DEPTH,
+    NO_ROLES,
+    FieldRoles,
+    InvalidPayload,
+    ParsedColumns,
+    Path,
+    invalid_payload,
+)
 
 _CONTAINERS: Final = frozenset({dict, list})
+_NOT_A_MAP: Final = re.compile(r"Expected `object`, got `(\w+)`")
+_TYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "None": "null",
+        "null": "null",
+        "int": "a number",
+        "float": "a number",
+        "str": "a string",
+        "bool": "a boolean",
+        "array": "an array",
+        "bytes": "bytes",
+        "ext": "an extension type",
+    }
+)
+"""What the library calls the types, and how they are called in the terms of JSON."""
 
 
 class MessagePackFormat:
@@ -36,9 +61,7 @@ class MessagePackFormat:
         try:
             document: dict[str, object] = self._decode(payload)
         except msgspec.ValidationError as error:
-            is_other = str(error).startswith("Expected `object`")
-            kind = FailureKind.NOT_AN_OBJECT if is_other else FailureKind.INVALID_PAYLOAD
-            raise InvalidPayload(kind, f"MessagePack: {str(error)[:200]}") from None
+            raise _type_fault(str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError, TypeError) as error:
             raise InvalidPayload(FailureKind.INVALID_PAYLOAD, f"not MessagePack: {str(error)[:200]}") from None
         check_depth(document)
@@ -62,6 +85,15 @@ class MessagePackFormat:
 
 def _refuse_extension(code: int, data: memoryview) -> object:
     raise ValueError(f"the extension type {code} with {len(data)} bytes is not supported")
+
+
+def _type_fault(message: str) -> InvalidPayload:
+    """Return the fault that an error of types says: the value is not a map, or a key is not text."""
+    found = _NOT_A_MAP.match(message)
+    if found is None:
+        return invalid_payload(f"MessagePack: {message[:200]}")
+    name = _TYPES.get(found[1], found[1])
+    return InvalidPayload(FailureKind.NOT_AN_OBJECT, f"the value is {name}; an object is expected")
 
 
 def check_depth(document: object) -> None:
