@@ -33,9 +33,11 @@ def check_formats(settings: Settings) -> Check | None:
     """Check that the libraries and the files of configured formats can be used; None if they can."""
     from forebay.stream.decode.event_formats import event_formats
     from forebay.stream.preflight import Check, Status
+    from forebay.stream.schema_registry.store import SchemaStore
 
+    schemas = SchemaStore() if settings.schema_registry.urls else None
     try:
-        event_formats(settings.input, prefix=settings.topics.prefix)
+        event_formats(settings.input, prefix=settings.topics.prefix, schemas=schemas)
     except ForebayError as error:
         return Check("formats", Status.FAILED, error.message, error.remedy)
     return None

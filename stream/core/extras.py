@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 
-def install_hint(extra: str) -> str:
-    """Return how to install the missing packages of an extra."""
+def install_hint(*extras: str) -> str:
+    """Return how to install the missing packages of one or several extras."""
+    noun, listed = "extra" if len(extras) == 1 else "extras", ",".join(extras)
     # Forebay is not on a package index: it is installed from a checkout or a wheel.
-    return f"install Forebay's extra {extra}: pip install '.[{extra}]' in a checkout, or 'PATH-OF-THE-WHEEL[{extra}]'"
+    return (
+        f"install Forebay's {noun} {' and '.join(extras)}: pip install '.[{listed}]' in a checkout, "
+        f"or 'PATH-OF-THE-WHEEL[{listed}]'"
+    )

@@ -13,6 +13,7 @@ from forebay.stream.decode.formats.avro_options import load_avro_options
 from forebay.stream.decode.formats.choice import Choice, FormatChoice, FormatSettings
 from forebay.stream.decode.formats.factories import check_libraries
 from forebay.stream.decode.formats.image_options import ImageOptions
+from forebay.stream.decode.formats.media_types import FRAMED_FORMATS
 from forebay.stream.decode.formats.payload import Format
 from forebay.stream.decode.mapping.sources import (
     BY_NAME,
@@ -89,15 +90,19 @@ def plain_formats() -> EventFormats:
 def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | None = None) -> EventFormats:
     """Return the configured formats. Raises ConfigError if one needs a library that is not installed, or for schema files.
 
+    All that records with schemas of a registry may need is imported here, so that none has to wait for it.
+
     prefix: of the names of all topics. schemas: the known schemas of the registry, if one is configured.
     """
-    for name in {section.format, *section.formats.values()}:
-        check_libraries(name)
+    has_avro_files = bool(section.avro_schemas or section.reader_schemas)
+    check_libraries(
+        {section.format, *section.formats.values()}
+        | ({"avro"} if has_avro_files else set())
+        | (FRAMED_FORMATS if schemas is not None else frozenset())
+    )
     mappings = {f"{prefix}{topic}": table for topic, table in section.mappings.items()}
     mapped = None if section.mapping is not None else frozenset(mappings)
     by_topic = {f"{prefix}{topic}": name for topic, name in section.formats.items()}
-    if section.avro_schemas or section.reader_schemas:
-        check_libraries("avro")
     avro = load_avro_options(section.avro_schemas, section.reader_schemas, prefix=prefix)
     images = ImageOptions(section.max_image_pixels, section.image_resize, section.image_scale)
     # A buffer that decompresses to more than the events of a record may take is refused.

@@ -77,7 +77,7 @@ def value_formats(section: InputSection, *, prefix: str) -> FormatSettings:
     formats = {f"{prefix}{topic}": section.formats.get(topic, section.format) for topic in section.topics}
     if not section.avro_schemas:
         return FormatSettings("auto", formats)
-    check_libraries("avro")
+    check_libraries(["avro"])
     return FormatSettings("auto", formats, avro=load_avro_options(section.avro_schemas, {}, prefix=prefix))
 
 

@@ -73,7 +73,7 @@ class EvaluatorService:
                 "topics labels and quality",
             )
         if settings.output.format != "json":
-            check_libraries(settings.output.format)
+            check_libraries([settings.output.format])
         self._settings = settings
         self._clock = clock
         delivery = settings.delivery

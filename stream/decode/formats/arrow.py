@@ -42,6 +42,9 @@ from forebay.stream.decode.formats.payload import (
 ORIGIN: Final = b"forebay.origin"
 """Metadata of the schema of a row alone, which is a copy: `<topic>-<partition>-<offset>-<row>` of the original row."""
 
+# With its first conversion, pyarrow imports pandas if that is installed: here, and not when the first record is read.
+pa.array([0]).to_numpy()
+
 _DEFAULT_LIMITS: Final = ArrowLimits()
 _MAX_SCHEMAS: Final = 128
 _MAX_SCHEMA_BYTES: Final = 1 << 16

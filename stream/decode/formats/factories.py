@@ -1,8 +1,8 @@
-"""Builds formats when they are first needed, so that optional libraries are imported only then."""
+"""Builds formats when they are first needed. Their optional libraries are imported at the start if they are configured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Final, NamedTuple, cast
@@ -53,18 +53,25 @@ _BY_FORMAT: Final[Mapping[str, _Place]] = MappingProxyType(
 )
 
 
-def check_libraries(format_name: str) -> None:
-    """Import what a configured format needs. Raises ConfigError with what to install if it is missing."""
-    place = _BY_FORMAT.get(format_name)
-    if place is not None:
+def check_libraries(names: Iterable[str]) -> None:
+    """Import what formats need, so that no record has to wait for it. Raises ConfigError that names each missing extra."""
+    missing: dict[str, tuple[str, ImportError]] = {}
+    for name in sorted(names):
+        place = _BY_FORMAT.get(name)
+        if place is None:
+            continue
         try:
             _module(place)
         except ImportError as error:
-            raise ConfigError(
-                f"the format {format_name} needs a library that is not installed: {error}",
-                kind="missing_library",
-                remedy=None if place.extra is None else install_hint(place.extra),
-            ) from None
+            missing[name] = (place.extra or "", error)
+    if missing:
+        parts = [
+            f"the format {name} needs a library that is not installed: {error}" for name, (_, error) in missing.items()
+        ]
+        extras = [extra for extra, _ in missing.values() if extra]
+        raise ConfigError(
+            "; ".join(parts), kind="missing_library", remedy=install_hint(*dict.fromkeys(extras)) if extras else None
+        )
 
 
 def build_schema_format(schema: RegisteredSchema, indexes: tuple[int, ...], reader: str | None = None) -> Format:

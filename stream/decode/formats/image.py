@@ -36,6 +36,8 @@ from forebay.stream.decode.formats.png_pixels import check_pixel_data
 MAX_IMAGE_PIXELS: Final = 89_478_485
 """The largest allowed value of input.max_image_pixels: from here on Pillow warns of a decompression bomb."""
 
+# Imported here, and not when the first image is opened.
+Image.preinit()
 # Registered here: Pillow imports all of its plug-ins if it does not know the type that it is asked for.
 _PLUGINS: Final = (PngImagePlugin, JpegImagePlugin, WebPImagePlugin)
 _MODES: Final = MappingProxyType({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"})

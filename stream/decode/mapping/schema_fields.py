@@ -29,7 +29,7 @@ class SchemaField:
 def fields_of_schema(schema: RegisteredSchema) -> list[SchemaField]:
     """Return the fields of a schema. Raises InvalidPayload if it cannot be used, ConfigError if a library is missing."""
     if schema.type != "JSON":
-        check_libraries(schema.type.lower())
+        check_libraries([schema.type.lower()])
     if schema.type == "AVRO":
         return _of_avro(schema)
     if schema.type == "PROTOBUF":
