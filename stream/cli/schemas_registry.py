@@ -59,7 +59,7 @@ MAX_FILE_BYTES = 8 << 20
     metavar="NAME=SUBJECT:VERSION",
     help="A schema to which this one refers; may be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Check the compatibility, and register nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the schema and its compatibility, and register nothing.")
 @json_option
 def register_command(
     source: ConfigSource,
@@ -73,7 +73,8 @@ def register_command(
 ) -> int:
     """Register a schema in the schema registry, after checking that it is compatible with the subject's versions.
 
-    A schema that the subject has already is not registered again. The exit status is 1 if the schema is not compatible.
+    The schema is parsed first, with its references, as a worker would. A schema that the subject has already is not registered
+    again. The exit status is 1 if the schema is not compatible, and 2 if it is invalid.
     """
     settings = source.load().settings
     if outputs:
@@ -87,7 +88,7 @@ def register_command(
 
     schema_type, text = type_of_file(path, named_type), _read(path)
     parsed = [parse_reference(reference) for reference in references]
-    result = run_async(_register(section, subject, schema_type, text, references=parsed, dry_run=dry_run))
+    result = run_async(_register(section, subject, schema_type, text, references=parsed, dry_run=dry_run, path=path))
     if as_json:
         echo_json(result.to_dict() | {"dry_run": dry_run})
     else:
@@ -137,11 +138,14 @@ async def _register(
     *,
     references: list[Reference],
     dry_run: bool,
+    path: str,
 ) -> Registration:
+    from forebay.stream.decode.formats.schema_check import check_schema
     from forebay.stream.schema_registry.connection import open_registry
     from forebay.stream.schema_registry.registering import register_schema
 
     async with open_registry(section) as client:
+        check_schema(await client.with_references(schema_type, text, references, about=path), about=path)
         return await register_schema(client, subject, schema_type, text, references=references, dry_run=dry_run)
 
 

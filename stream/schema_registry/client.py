@@ -184,6 +184,13 @@ class SchemaRegistryClient:
 
     # ---- references
 
+    async def with_references(
+        self, schema_type: SchemaType, text: str, references: Sequence[Reference] = (), *, about: str
+    ) -> RegisteredSchema:
+        """Return a schema that is not registered, with what it refers to. about: what it is, for messages."""
+        answer = SchemaAnswer(schema_type, text, tuple(references), (), id=None, subject=None, version=None)
+        return await self._resolved(SchemaRef(id=0), answer, about)
+
     async def _resolved(self, ref: SchemaRef, answer: SchemaAnswer, about: str) -> RegisteredSchema:
         """Return the schema with everything that it refers to, depth first."""
         found: dict[Reference, ReferencedSchema] = {}

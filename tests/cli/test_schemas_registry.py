@@ -81,14 +81,68 @@ def test_an_incompatible_schema_is_not_registered(stub: StubRegistry, capsys: py
 
 def test_references_and_types(stub: StubRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.proto").write_text("syntax = 'proto3';")
+    for version in range(3):
+        stub.add("ctx:c", f"syntax = 'proto3'; message M{version} {{}}", "PROTOBUF")
     run(capsys, "register", "--subject", "a", "--file", "a.proto", "--reference", "c.proto=ctx:c:3")
     assert stub.subjects["a"][0].document == {
         "schema": "syntax = 'proto3';",
         "schemaType": "PROTOBUF",
         "references": [{"name": "c.proto", "subject": "ctx:c", "version": 3}],
     }
-    run(capsys, "register", "--subject", "b", "--file", "event.avsc", "--type", "json")
+    Path("event").write_text('{"type": "object"}')
+    run(capsys, "register", "--subject", "b", "--file", "event", "--type", "json")
     assert stub.subjects["b"][0].document["schemaType"] == "JSON"
+
+
+@pytest.mark.parametrize("dry_run", [("--dry-run",), ()])
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.avsc", '{"type": "record", "name": "A", "fields": [{"name": "x"}]}', "a.avsc: the Avro schema"),
+        ("a.avsc", '{"type": "record", "name": "A"', "a.avsc: the Avro schema"),
+        (
+            "a.avsc",
+            '{"type": "record", "name": "A", "fields": [{"name": "x", "type": "B"}]}',
+            "a.avsc: the Avro schema",
+        ),
+        ("a.proto", "syntax = 'proto3'; message A { strin a = 1; }", "a.proto: the Protobuf schema"),
+        ("a.proto", "syntax = 'proto3'; message A { string a = ; }", "a.proto: the Protobuf schema"),
+        ("a.json", '{"type": "objekt"}', "a.json: the JSON schema"),
+        ("a.json", '{"$ref": "other.json"}', "a.json: the JSON schema"),
+        ("a.json", '{"properties": {"x": {"pattern": "(?=a)"}}}', "a.json: the JSON schema"),
+    ],
+)
+def test_an_invalid_schema_is_refused_before_the_registry_is_asked(
+    name: str, text: str, words: str, dry_run: tuple[str, ...], stub: StubRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(name).write_text(text)
+    before = stub.requests.total()
+    shown = run(capsys, "register", "--subject", "a", "--file", name, *dry_run, status=2)
+    assert words in shown and "nothing was registered" in shown
+    assert stub.requests.total() == before and stub.subjects == {}
+
+
+def test_a_schema_is_checked_with_its_references(stub: StubRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    stub.add("money-value", '{"type": "record", "name": "Money", "fields": [{"name": "x", "type": "int"}]}')
+    Path("order.avsc").write_text('{"type": "record", "name": "Order", "fields": [{"name": "m", "type": "Money"}]}')
+    args = ("register", "--subject", "orders", "--file", "order.avsc", "--dry-run")
+    assert "is compatible" in run(capsys, *args, "--reference", "Money=money-value:1")
+    assert "money-value" in run(capsys, *args, "--reference", "Money=money-value:2", status=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("key.avsc", '"string"'),
+        ("e.proto", "syntax = 'proto3'; enum E { NONE = 0; }"),
+        ("k.json", '{"type": "string"}'),
+    ],
+)
+def test_schemas_of_keys_and_of_imported_files_are_taken(
+    name: str, text: str, stub: StubRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(name).write_text(text)
+    assert "is compatible" in run(capsys, "register", "--subject", "key", "--file", name, "--dry-run")
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,22 @@ class UnsupportedSchema(ValueError):
 
 def message_class(schema: RegisteredSchema, indexes: Sequence[int]) -> Any:
     """Return the class of the message type that the indexes of Confluent's framing name. Raises UnsupportedSchema."""
-    loader = _Loader({reference.name: reference.text for reference in schema.references})
-    file = loader.add(_file(schema.text, _own_name(schema)), 0)
+    loader, file = _loaded(schema)
     try:
         name = _name_of(file, indexes, is_descriptor=_from_base64(schema.text) is not None)
         return message_factory.GetMessageClass(loader.pool.FindMessageTypeByName(name))
     except KeyError as fault:
         raise UnsupportedSchema(f"the Protobuf schema has no message {fault}") from None
+
+
+def check_protobuf_schema(schema: RegisteredSchema) -> None:
+    """Raise UnsupportedSchema if a schema or one of its imports is invalid. It need not have a message type."""
+    _loaded(schema)
+
+
+def _loaded(schema: RegisteredSchema) -> tuple[_Loader, descriptor_pb2.FileDescriptorProto]:
+    loader = _Loader({reference.name: reference.text for reference in schema.references})
+    return loader, loader.add(_file(schema.text, _own_name(schema)), 0)
 
 
 class _Loader:
