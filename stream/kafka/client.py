@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from importlib.util import find_spec
 
 from pydantic import SecretStr
 
 from forebay.schemas.errors import ConfigError
+from forebay.stream.config.client_tls import client_tls_context
 from forebay.stream.config.sections import KafkaSection
 
 
@@ -24,7 +24,7 @@ def client_options(kafka: KafkaSection) -> dict[str, object]:
         "security_protocol": kafka.security_protocol,
     }
     if kafka.security_protocol in ("SSL", "SASL_SSL"):
-        options["ssl_context"] = _ssl_context(kafka)
+        options["ssl_context"] = client_tls_context(kafka, section="kafka")
     if kafka.security_protocol.startswith("SASL_"):
         options.update(_sasl_options(kafka))
     return options
@@ -53,32 +53,6 @@ def _sasl_options(kafka: KafkaSection) -> dict[str, object]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = _plain(kafka.sasl_password)
     return options
-
-
-def _ssl_context(kafka: KafkaSection) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=kafka.ssl_cafile)
-    except (OSError, ValueError) as error:
-        raise _unusable("ssl_cafile", kafka.ssl_cafile, error, "certificates in PEM") from None
-    context.check_hostname = kafka.ssl_check_hostname
-    if kafka.ssl_certfile is not None:
-        # A function, because with None OpenSSL would prompt for the password on the terminal.
-        password = _plain(kafka.ssl_password) or ""
-        try:
-            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password=lambda: password)
-        except (OSError, ValueError) as error:
-            key, path = (
-                ("ssl_keyfile", kafka.ssl_keyfile) if kafka.ssl_keyfile else ("ssl_certfile", kafka.ssl_certfile)
-            )
-            raise _unusable(
-                key, path, error, "the key, in PEM, of the certificate in ssl_certfile, and ssl_password its password"
-            ) from None
-    return context
-
-
-def _unusable(key: str, path: str | None, error: Exception, wanted: str) -> ConfigError:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    return ConfigError(f"kafka.{key}: {path} cannot be used: {reason}", remedy=f"it must hold {wanted}")
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -114,7 +114,8 @@ class SchemaAdmission:
 
         epoch: the one in which the records were read, and the current one of the source.
         """
-        if epoch != self._epoch:
+        is_new_epoch = epoch != self._epoch
+        if is_new_epoch:
             self._forget()
             self._epoch = epoch
         waiting = {
@@ -123,6 +124,8 @@ class SchemaAdmission:
             if (index := self._first_unresolved(records, partition)) is not None
         }
         if not waiting:
+            if is_new_epoch:
+                self._lookups.want(())  # those of the earlier epoch
             return poll
         for partition, index in waiting.items():
             self._hold(TopicPartition(*partition), poll[partition][index])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from forebay.schemas.errors import ConfigError
+from forebay.stream.config.client_tls import client_tls_context
 from forebay.stream.config.sections import SchemaRegistrySection
 from forebay.stream.core.clock import Clock
 from forebay.stream.schema_registry.client import SchemaRegistryClient
@@ -47,7 +47,7 @@ def connect_registry(
         )
     # Credentials go to the URLs of the settings only; .netrc and proxies of the environment are not used.
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=ssl_context(section), limit=16),
+        connector=aiohttp.TCPConnector(ssl=client_tls_context(section, section="schema_registry"), limit=16),
         headers=_authorization(section),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # a small compressed answer can be very large; none is asked for
@@ -87,30 +87,3 @@ def _authorization(section: SchemaRegistrySection) -> dict[str, str]:
         login = base64.b64encode(f"{section.username}:{password}".encode()).decode()
         return {"Authorization": f"Basic {login}"}
     return {}
-
-
-def ssl_context(section: SchemaRegistrySection) -> ssl.SSLContext:
-    """Return the TLS context for URLs with https. Raises ConfigError if a file cannot be used."""
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=section.ssl_cafile)
-    except (OSError, ValueError) as error:
-        raise _unusable("ssl_cafile", section.ssl_cafile, error, "certificates in PEM") from None
-    context.check_hostname = section.ssl_check_hostname
-    if section.ssl_certfile is not None:
-        # A function, because with None OpenSSL would prompt for the password on the terminal.
-        password = section.ssl_password.get_secret_value() if section.ssl_password else ""
-        try:
-            context.load_cert_chain(section.ssl_certfile, section.ssl_keyfile, password=lambda: password)
-        except (OSError, ValueError) as error:
-            key, path = (
-                ("ssl_keyfile", section.ssl_keyfile) if section.ssl_keyfile else ("ssl_certfile", section.ssl_certfile)
-            )
-            raise _unusable(
-                key, path, error, "the key, in PEM, of the certificate in ssl_certfile, and ssl_password its password"
-            ) from None
-    return context
-
-
-def _unusable(key: str, path: str | None, error: Exception, wanted: str) -> ConfigError:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    return ConfigError(f"schema_registry.{key}: {path} cannot be used: {reason}", remedy=f"it must hold {wanted}")

@@ -80,6 +80,16 @@ def test_a_poll_whose_schemas_are_known_passes_as_it_is(ids: tuple[int | None, .
     assert not holds.held and not lookups.wanted
 
 
+def test_look_ups_of_an_earlier_epoch_end_with_the_first_poll_of_the_next() -> None:
+    lookups, holds = Lookups(ONE), Holds()
+    admitting = admission(lookups, holds)
+    admitting.admit({P0: framed(2)}, EPOCH)
+    assert lookups.wanted == {TWO}
+    poll = {P1: framed(1)}  # the partition that waited belongs to another worker now
+    assert admitting.admit(poll, LATER) is poll
+    assert not lookups.wanted and not admitting.waits()
+
+
 def test_a_partition_is_held_at_the_first_record_whose_schema_is_not_known() -> None:
     lookups, holds, clock = Lookups(ONE), Holds(), ManualClock()
     admitting = admission(lookups, holds, clock)

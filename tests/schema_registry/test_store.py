@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Iterator
+
 import pytest
 
 from forebay.stream.schema_registry.schema import RegisteredSchema, SchemaRef
@@ -38,3 +42,34 @@ def test_a_schema_that_is_added_again_takes_no_second_place() -> None:
 def test_a_store_needs_a_place() -> None:
     with pytest.raises(ValueError, match="at least one"):
         SchemaStore(0)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Let threads take turns as often as possible."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_a_known_schema_is_found_by_several_threads_at_once() -> None:
+    store = SchemaStore(max_schemas=4)
+    for number in range(4):
+        store.put(schema(number))
+    missed: list[int] = []
+
+    def read() -> None:
+        for turn in range(5_000):
+            if store.get(SchemaRef(id=turn % 4)) is None:
+                missed.append(turn)
+            store.put(schema(turn % 4))
+            list(store)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not missed and len(store) == 4

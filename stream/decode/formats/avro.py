@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from io import BytesIO
@@ -44,6 +45,7 @@ class AvroFormat:
             raise unsupported(f"the Avro schema is of the type {shown.describe()}; a record is expected")
         self.roles: FieldRoles = schema_mapping(shown)
         self._checker = AvroChecker(writer.root)
+        self._lock = threading.Lock()
         self._plans: OrderedDict[tuple[Path, ...], Plan | None] = OrderedDict()
 
     def document(self, payload: bytes) -> dict[str, object]:
@@ -66,12 +68,13 @@ class AvroFormat:
         return None if plan is None else plan.run(values, start)
 
     def _plan(self, paths: tuple[Path, ...]) -> Plan | None:
-        if paths not in self._plans:
-            reader = None if self.reader is None else self.reader.root
-            self._plans[paths] = compile_plan(self.writer.root, reader, paths)
-            if len(self._plans) > MAX_PLANS:
-                self._plans.popitem(last=False)
-        return self._plans[paths]
+        with self._lock:  # threads may ask for the same plan at once
+            if paths not in self._plans:
+                reader = None if self.reader is None else self.reader.root
+                self._plans[paths] = compile_plan(self.writer.root, reader, paths)
+                if len(self._plans) > MAX_PLANS:
+                    self._plans.popitem(last=False)
+            return self._plans[paths]
 
 
 def _registered(schema: RegisteredSchema) -> AvroSchema:

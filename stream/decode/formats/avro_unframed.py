@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ class UnframedAvroFormat:
     def __init__(self, texts: Iterable[str] = (), reader: str | None = None, store: SchemaStore | None = None) -> None:
         self._reader = reader
         self._store = store
+        self._lock = threading.Lock()
         self._seen: set[SchemaRef] = set()
         self._by_fingerprint: dict[bytes, AvroFormat] = {}
         self._of_files: dict[bytes, AvroFormat | InvalidPayload] = {}
@@ -99,7 +101,9 @@ class UnframedAvroFormat:
 
     def _with_fingerprint(self, fingerprint: bytes) -> AvroFormat | None:
         known = self._by_fingerprint.get(fingerprint)
-        if known is None and self._store is not None:
+        if known is not None or self._store is None:
+            return known
+        with self._lock:  # another thread may be building the format of this very schema
             for schema in self._store:
                 if schema.type == "AVRO" and schema.ref not in self._seen:
                     self._seen.add(schema.ref)
@@ -108,8 +112,7 @@ class UnframedAvroFormat:
                     except InvalidPayload:
                         continue
                     self._by_fingerprint.setdefault(other.writer.fingerprint(), other)
-            known = self._by_fingerprint.get(fingerprint)
-        return known
+            return self._by_fingerprint.get(fingerprint)
 
     def _of_file(self, text: str) -> AvroFormat:
         key = hashlib.sha256(text.encode()).digest()
@@ -119,9 +122,10 @@ class UnframedAvroFormat:
                 known = AvroFormat(text, self._reader)
             except InvalidPayload as fault:
                 known = fault
-            if len(self._of_files) >= MAX_FILE_SCHEMAS:
-                del self._of_files[next(iter(self._of_files))]
-            self._of_files[key] = known
+            with self._lock:
+                if len(self._of_files) >= MAX_FILE_SCHEMAS:
+                    del self._of_files[next(iter(self._of_files))]
+                self._of_files[key] = known
         if isinstance(known, InvalidPayload):
             raise InvalidPayload(known.kind, known.message)
         return known

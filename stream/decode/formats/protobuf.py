@@ -121,13 +121,12 @@ class ProtobufFormat:
         orders = learn_orders(self._class.DESCRIPTOR, sample)
         if orders == self._orders:
             return parsed
-        known, self._orders = self._orders, orders
-        plan = self._new_plan(paths)
+        plan = self._new_plan(paths, orders)
         again = ColumnReader(plan, values, start).read()
         if again.suspects_B.sum() >= parsed.suspects_B.sum():
-            self._orders = known
             return parsed
-        self._plans = {paths: plan}
+        # Only now, because other threads may be planning for other paths.
+        self._orders, self._plans = orders, {paths: plan}
         return again
 
     def _plan(self, paths: tuple[Path, ...]) -> MessagePlan:
@@ -135,9 +134,9 @@ class ProtobufFormat:
         if plan is None:
             if len(self._plans) >= MAX_PLANS:
                 self._plans.clear()
-            plan = self._plans[paths] = self._new_plan(paths)
+            plan = self._plans[paths] = self._new_plan(paths, self._orders)
         return plan
 
-    def _new_plan(self, paths: tuple[Path, ...]) -> MessagePlan:
+    def _new_plan(self, paths: tuple[Path, ...], orders: Orders) -> MessagePlan:
         wanted = [(path, path) for path in dict.fromkeys(paths)]
-        return Planner(self._converters, self._orders).plan(self._class.DESCRIPTOR, wanted)
+        return Planner(self._converters, orders).plan(self._class.DESCRIPTOR, wanted)
