@@ -16,7 +16,7 @@ from forebay.stream.decode.validator import (
     EventLimits,
     EventValidator,
     InvalidEvent,
-    media_type_and_model,
+    read_headers,
 )
 
 
@@ -69,8 +69,8 @@ class OneModelDecoder:
             try:
                 if not value or len(value) > max_bytes or (key is not None and len(key) > max_key_bytes):
                     raise ValueError
-                media_type, header = media_type_and_model(headers) if headers else (None, None)
-                if header is not None and header != own_header:
+                media_type, header, is_other = read_headers(headers) if headers else (None, None, False)
+                if is_other or (header is not None and header != own_header):
                     raise ValueError
                 if media_type is None:
                     media_type = default

@@ -17,7 +17,7 @@ from forebay.stream.decode.validator import (
     EventLimits,
     EventValidator,
     InvalidEvent,
-    media_type_and_model,
+    read_headers,
 )
 
 
@@ -134,7 +134,9 @@ class SharedTopicDecoder:
             try:
                 if not value or len(value) > max_bytes or (key is not None and len(key) > max_key_bytes):
                     raise ValueError
-                media_type, header = media_type_and_model(headers)
+                media_type, header, is_other = read_headers(headers)
+                if is_other:
+                    raise ValueError
                 if media_type is None or media_type in JSON_CONTENT_TYPES:
                     event = parse(value)
                     name, features = event.model, event.features

@@ -20,10 +20,12 @@ from forebay.stream.core.time_units import guess_unit, whole_milliseconds
 from forebay.stream.decode.event_formats import EventFormats, plain_formats
 from forebay.stream.decode.features import InvalidFeatures, describe
 from forebay.stream.decode.formats.base64_f32 import decode_base64_f32
+from forebay.stream.decode.formats.choice import CE_VERSION
 from forebay.stream.decode.formats.json_documents import json_object
 from forebay.stream.decode.formats.payload import InvalidPayload
 from forebay.stream.decode.mapping.documents import layout_of, model_name_of, parts_of, row_of
 from forebay.stream.decode.models import ModelChoice, RowFormat
+from forebay.stream.schema_registry.framing import VALUE_SCHEMA_HEADER
 
 RAW_F32 = names.F32_CONTENT_TYPE.encode()
 JSON_CONTENT_TYPES = (names.JSON_CONTENT_TYPE.encode(), b"text/json")
@@ -100,7 +102,14 @@ def media_type_and_model(headers: Iterable[tuple[str, bytes | None]]) -> tuple[b
     The media type is in lower case and without parameters. Of several headers, the first `content-type` and the last
     `forebay-model` count.
     """
+    media_type, model, _ = read_headers(headers)
+    return media_type, model
+
+
+def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> tuple[bytes | None, bytes | None, bool]:
+    """Return the same as `media_type_and_model`, and whether other headers may say that the value is not plain JSON."""
     media_type = model = None
+    is_ce = has_schema = False
     for name, value in headers:
         lower = name.lower()
         if lower == names.CONTENT_TYPE:
@@ -108,7 +117,11 @@ def media_type_and_model(headers: Iterable[tuple[str, bytes | None]]) -> tuple[b
                 media_type = (value or b"").split(b";")[0].strip().lower()
         elif lower == names.MODEL:
             model = value or b""
-    return media_type, model
+        elif lower == CE_VERSION:
+            is_ce = True
+        elif lower == VALUE_SCHEMA_HEADER:
+            has_schema = True
+    return media_type, model, is_ce or (has_schema and media_type is None)
 
 
 class EventValidator:
