@@ -43,8 +43,8 @@ from forebay.stream.bench.events import Events
 from forebay.stream.bench.host_info import describe_host
 from forebay.stream.bench.preload import preload_topic
 from forebay.stream.bench.stats import pairwise_ratios
-from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import InputSection, KafkaSection, ModelSection, Settings, TopicsSection
+from forebay.stream.config.toml_text import toml_value
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.topics import create_topics
 

@@ -20,8 +20,8 @@ from forebay.models.backends.torch.save import save_artefact
 from forebay.models.registration.layers_graph import encode_layers
 from forebay.models.registration.register import register
 from forebay.stream.config.names import environment_name
-from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import KafkaSection, ModelSection, Settings, WindowSection, section_types
+from forebay.stream.config.toml_text import toml_value
 from forebay.stream.config.values import may_hold_secret
 from forebay.stream.embedded.worker_process import without_settings
 

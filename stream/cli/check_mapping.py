@@ -53,6 +53,8 @@ def check_mappings(settings: Settings, sample: Path | None) -> Iterator[Check]:
         try:
             found = _fields(settings, topic, full, sample)
             if found is None:
+                if (missing := _missing_subject(settings, topic, full)) is not None:
+                    yield missing
                 continue
             signature = _signature(settings, topic)
         except ModelError:
@@ -62,6 +64,26 @@ def check_mappings(settings: Settings, sample: Path | None) -> Iterator[Check]:
             yield Check("mapping", Status.FAILED, f"{full}: {error.message}", error.remedy)
             continue
         yield _check(settings, full, found, signature)
+
+
+def _missing_subject(settings: Settings, topic: str, full: str) -> Check | None:
+    """Return the check of a topic whose schema the registry does not have; None if its events need none."""
+    from forebay.stream.decode.formats.media_types import FRAMED_FORMATS
+    from forebay.stream.preflight import Check, Status
+
+    section = settings.input
+    name = section.formats.get(topic, section.format)
+    if not settings.schema_registry.urls or name not in ("auto", *FRAMED_FORMATS) or section.avro_schemas:
+        return None
+    is_needed = name in FRAMED_FORMATS
+    waits = "; records wait until their schema is known" if is_needed else ""
+    return Check(
+        "mapping",
+        Status.WARNING if is_needed else Status.SKIPPED,
+        f"{full}: the schema registry has no subject {full}-value{waits}",
+        remedy=f"`forebay schemas register --subject {full}-value --file FILE` registers a schema; [input.subjects] names "
+        "the subject of a topic, where it is another one; --sample FILE compares the mapping with a record instead",
+    )
 
 
 def _check(settings: Settings, topic: str, found: TopicFields, signature: Signature) -> Check:
@@ -102,12 +124,13 @@ def _fields(settings: Settings, topic: str, full: str, sample: Path | None) -> T
         subject = settings.input.subjects.get(topic)
         schema = run_async(find_schema(settings, subject or f"{full}-value"))
         if schema is not None:
-            return _of_schema(schema, settings.input.reader_schemas.get(topic))
+            return topic_fields(schema, settings.input.reader_schemas.get(topic))
         if subject is not None:
             raise ConfigError(
                 f"the schema registry has no subject {subject}, which input.subjects names",
                 kind="no_subject",
-                remedy="`forebay schemas list` lists the subjects",
+                remedy=f"`forebay schemas list` lists the subjects; `forebay schemas register --subject {subject} --file FILE` "
+                "registers a schema",
             )
     return None
 
@@ -124,8 +147,11 @@ async def find_schema(settings: Settings, subject: str) -> RegisteredSchema | No
             return None
 
 
-def _of_schema(schema: RegisteredSchema, reader: str | None) -> TopicFields:
-    """Return the fields of a schema. reader: a file with the schema that events are read as instead, in Avro."""
+def topic_fields(schema: RegisteredSchema, reader: str | None) -> TopicFields:
+    """Return the fields of a schema. Raises ConfigError if it cannot be used.
+
+    reader: a file with the schema that events are read as instead, in Avro.
+    """
     from forebay.stream.decode.formats.factories import build_schema_format
     from forebay.stream.decode.formats.payload import InvalidPayload
     from forebay.stream.decode.mapping.schema_fields import fields_of_schema

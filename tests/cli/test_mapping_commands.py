@@ -65,8 +65,8 @@ def test_what_a_format_needs_and_does_not_have_is_named(
     settings.write_text('[input]\nformat = "avro"\n')
     (found,) = check(capsys, name="formats")
     assert "fastavro" in found["detail"] and "[avro]" in found["remedy"]
-    settings.write_text("")
-    (found,) = check(capsys)
+    settings.write_text("")  # its registry may bring events in Avro
+    (found,) = check(capsys, name="formats")
     assert "fastavro" in found["detail"] and "[avro]" in found["remedy"]
     assert main(["init", "--from-subject", "features-value", "-o", "-"]) != 0
     assert "[avro]" in capsys.readouterr().err
@@ -75,7 +75,6 @@ def test_what_a_format_needs_and_does_not_have_is_named(
 def test_check_shows_the_mapping_by_the_schema_of_the_topic(
     registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert check(capsys) == []
     registry.add("features-value", json.dumps(SCHEMA))
     (found,) = check(capsys)
     assert found["status"] == "failed"
@@ -84,6 +83,27 @@ def test_check_shows_the_mapping_by_the_schema_of_the_topic(
     (tmp_path / "forebay.toml").write_text('[input.mapping.fields]\ndistance = "distance_km"\n')
     (found,) = check(capsys)
     assert found["status"] == "ok" and "distance <- distance_km (double)" in found["problems"]
+
+
+@pytest.mark.parametrize(("format_name", "status"), [("auto", "skipped"), ("avro", "warning"), ("msgpack", None)])
+def test_check_says_what_to_do_if_the_registry_lacks_the_schema_of_a_topic(
+    format_name: str, status: str | None, registry: StubRegistry, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "forebay.toml").write_text(f'[input]\nformat = "{format_name}"\n')
+    found = check(capsys)
+    assert [one["status"] for one in found] == ([] if status is None else [status])
+    for one in found:
+        assert "features: the schema registry has no subject features-value" in one["detail"]
+        assert "forebay schemas register --subject features-value" in one["remedy"]
+        assert ("records wait" in one["detail"]) == (status == "warning")
+
+
+def test_check_names_the_extras_that_a_registry_may_need(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
+    (found,) = check(capsys, name="formats")
+    assert found["status"] == "failed" and "[json-schema]" in found["remedy"]
 
 
 def test_the_subject_and_the_reader_schema_of_a_topic_can_be_named(
@@ -121,8 +141,7 @@ def test_init_writes_a_proposed_mapping_and_marks_guesses(
     assert main(["init", "-o", "new.toml", "--from-subject", "features-value"]) == 0
     text = Path("new.toml").read_text()
     assert '# ? distance = "distance_km"  # double, similar name' in text
-    mapping = tomllib.loads(text)["input"]["mapping"]
-    assert mapping == {"id": "field:id", "timestamp": "record", "fields": {"age": "age"}}
+    assert "mapping" not in tomllib.loads(text)["input"], "what is found by its name needs no setting"
     capsys.readouterr()
     (found,) = check(capsys, "-c", "new.toml")
     assert found["status"] == "failed", "a guess is not applied"
@@ -131,6 +150,46 @@ def test_init_writes_a_proposed_mapping_and_marks_guesses(
     assert found["status"] == "ok"
     assert main(["init", "-o", "-", "--from-subject", "nowhere"]) == 2
     assert "no subject nowhere" in capsys.readouterr().err
+
+
+def proposed(registry: StubRegistry, fields: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the proposed mapping for a schema with these fields."""
+    registry.subjects.clear()
+    registry.add("features-value", json.dumps({"type": "record", "name": "Event", "fields": fields}))
+    assert main(["init", "-o", "-", "--from-subject", "features-value"]) == 0
+    text = capsys.readouterr().out
+    return text[text.index("# Where the parts of an event are, proposed") :]
+
+
+def field(name: str, kind: Any = "double", **properties: str) -> dict[str, Any]:
+    return {"name": name, "type": kind, **properties}
+
+
+def test_init_writes_only_settings_that_have_an_effect(
+    registry: StubRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = proposed(registry, [field("id", "string"), field("age"), field("distance")], capsys)
+    assert "No setting is needed" in text and tomllib.loads(text) == {}
+    # The schema itself says what the fields are for.
+    text = proposed(registry, [field("years", **{"forebay.feature": "age"}), field("distance")], capsys)
+    assert "No setting is needed" in text and tomllib.loads(text) == {}
+    text = proposed(registry, [field("Age"), field("km")], capsys)
+    assert tomllib.loads(text) == {"input": {"mapping": {"fields": {"age": "Age"}}}}
+    assert "# distance = ...  # no field has a similar name" in text
+
+
+def test_init_writes_the_roles_that_it_finds(registry: StubRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    user = {"type": "record", "name": "User", "fields": [field("key", "string"), field("age")]}
+    time = field("created", {"type": "long", "logicalType": "timestamp-millis"}, **{"forebay.role": "timestamp"})
+    order = field("order_id", "string", **{"forebay.role": "id"})
+    text = proposed(registry, [field("user", user), order, time, field("distance"), field("id", "string")], capsys)
+    assert tomllib.loads(text)["input"]["mapping"] == {
+        "id": "field:order_id",
+        "timestamp": "field:created",
+        "key": "field:user.key",
+        "fields": {"age": "user.age"},
+    }
+    assert 'id = "field:order_id"  # as the schema says' in text
 
 
 def test_check_says_whether_the_registry_has_the_schema_of_predictions(
