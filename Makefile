@@ -18,7 +18,7 @@ IMAGE_ARGS ?=
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-evaluate test-experiments test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-processes test-evaluate test-experiments test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and
 
 test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 20 minutes
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
+
+test-processes: .venv/.ready-dev ## Kill and restart the processes of one supervisor on an Apache Kafka, and count every event; takes 4 minutes
+	@$(BIN)/python -m tests.exactness.processes $(ARGS)
 
 test-evaluate: .venv/.ready-dev ## Join labels with predictions while evaluators are killed, and compare with a recount; takes 5 minutes
 	@$(BIN)/python -m tests.exactness.evaluation $(ARGS)

@@ -43,6 +43,18 @@ none, as Forebay derives them.
 {{- mul (len $topics) (include "forebay.setting" (dict "root" . "section" "topics" "key" "partitions") | int) -}}
 {{- end }}
 
+{{/* The number of worker processes in each pod; 1 for auto, which is known only when a pod starts. */}}
+{{- define "forebay.processes" -}}
+{{- $given := ((.Values.config).worker).processes | default .Values.worker.processes | default 1 -}}
+{{- if eq ($given | toString) "auto" }}1{{ else }}{{ $given | int }}{{ end -}}
+{{- end }}
+
+{{/* The number of pods beyond which further ones are idle. */}}
+{{- define "forebay.maxReplicas" -}}
+{{- $processes := include "forebay.processes" . | int -}}
+{{- div (add (include "forebay.partitions" . | int) $processes -1) $processes -}}
+{{- end }}
+
 {{/* "true" if the model of the test's event, which goes to the first input topic, predicts windows of events. */}}
 {{- define "forebay.windows" -}}
 {{- $window := (.Values.config).window -}}
@@ -136,6 +148,7 @@ none, as Forebay derives them.
 {{- end -}}
 {{- $own := dict "kafka" $kafka "model" $model "admin" $admin "log" (dict "format" "json") -}}
 {{- with $registry }}{{ $_ := set $own "schema_registry" . }}{{ end -}}
+{{- with .Values.worker.processes }}{{ $_ := set $own "worker" (dict "processes" .) }}{{ end -}}
 {{- if .Values.evaluator.enabled }}{{ $_ := set $own "evaluate" (dict "enabled" true) }}{{ end -}}
 {{- toJson $own -}}
 {{- end }}

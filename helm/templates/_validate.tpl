@@ -158,9 +158,12 @@
 {{- range $name := list "autoscaling" "keda" -}}
 {{- $scaling := get $v $name -}}
 {{- if $scaling.enabled -}}
-{{- $most := $scaling.maxReplicas | default $partitions | int -}}
-{{- if gt $most $partitions -}}
-{{- fail (printf "%s.maxReplicas = %d is greater than the number of input partitions, %d, so some workers would be idle; set config.topics.partitions to the partitions of the input topics, or leave maxReplicas null" $name $most $partitions) -}}
+{{- $useful := include "forebay.maxReplicas" $ | int -}}
+{{- $most := $scaling.maxReplicas | default $useful | int -}}
+{{- if gt $most $useful -}}
+{{- $processes := include "forebay.processes" $ | int -}}
+{{- $each := gt $processes 1 | ternary (printf " for pods with %d processes" $processes) "" -}}
+{{- fail (printf "%s.maxReplicas = %d is greater than the number of input partitions, %d%s, so some workers would be idle; set config.topics.partitions to the partitions of the input topics, or leave maxReplicas null" $name $most $partitions $each) -}}
 {{- end -}}
 {{- if gt ($scaling.minReplicas | int) $most -}}
 {{- fail (printf "%s.minReplicas = %d is greater than the maximum, %d; lower it" $name ($scaling.minReplicas | int) $most) -}}

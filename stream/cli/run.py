@@ -114,9 +114,10 @@ def _run_several(
 
     from forebay.stream.supervisor.run import fork_for, run_processes
     from forebay.stream.telemetry.log_setup import set_up_logging
+    from forebay.stream.worker.start import load_and_run
 
     set_up_logging(settings.log.level, settings.log.format)
-    forked = fork_for(settings)
+    forked = fork_for(settings, load_and_run)
     with aggregator():
         run_processes(settings, forked, load)
 

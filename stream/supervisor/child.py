@@ -14,13 +14,16 @@ from typing import Final
 from forebay.schemas.errors import ConfigError, ForebayError
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.stop_request import StoppedEarly, StopRequest
+from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.supervisor.child_errors import write_error
 from forebay.stream.supervisor.lifeline import follow_lifeline
 from forebay.stream.telemetry.log_setup import set_up_logging
-from forebay.stream.worker.start import load_and_run
 from forebay.stream.worker.supervision import Supervision
 
 log = logging.getLogger("forebay.worker")
+
+RunWorker = Callable[[Settings, Supervision], Pipeline]
+"""Runs a worker until it is stopped (see `worker.start`)."""
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
@@ -72,7 +75,7 @@ class Ending:
         return self._leaves_at_end and self._shared[0] == 1
 
 
-def child_runner(ending: Ending) -> Callable[[ChildJob, int], int]:
+def child_runner(ending: Ending, run_worker: RunWorker) -> Callable[[ChildJob, int], int]:
     """Return what a child runs (see `template_process`). Its exit status is that of the command line."""
 
     def run(job: ChildJob, lifeline: int) -> int:
@@ -88,7 +91,7 @@ def child_runner(ending: Ending) -> Callable[[ChildJob, int], int]:
         set_up_logging(job.settings.log.level, job.settings.log.format, process=job.number)
         supervision = Supervision(socket_of(job.folder, job.number), stop, ending.leaves_group)
         try:
-            pipeline = load_and_run(job.settings, supervision)
+            pipeline = run_worker(job.settings, supervision)
         except StoppedEarly:
             return 0
         except ForebayError as error:

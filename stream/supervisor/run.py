@@ -21,6 +21,7 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.supervisor.child import (
     ChildJob,
     Ending,
+    RunWorker,
     child_runner,
     error_of,
     kill_after_s,
@@ -57,8 +58,10 @@ class Forked:
     query: PartitionQuery | None
 
 
-def fork_for(settings: Settings) -> Forked:
+def fork_for(settings: Settings, run_worker: RunWorker) -> Forked:
     """Import what the children need, find their number, and fork the template. Call it before any thread and event loop.
+
+    run_worker: runs the worker of a child.
 
     Raises ConfigError if that is impossible, and with `auto` the error that would end every worker.
     """
@@ -73,7 +76,7 @@ def fork_for(settings: Settings) -> Forked:
     folder = make_folder(Path(tempfile.gettempdir()))
     ending = Ending(leaves_at_end=settings.kafka.group_instance_id is None)
     template = fork_template(
-        child_runner(ending),
+        child_runner(ending, run_worker),
         kill_after_s=kill_after_s(settings),
         on_end=lambda: shutil.rmtree(folder, ignore_errors=True),
     )

@@ -31,9 +31,12 @@ from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.core.stop_request import StoppedEarly
 from forebay.stream.inference.loading import ModelLoader
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.supervisor.run import fork_for, run_processes
 from forebay.stream.telemetry.load_meter import load_meter
 from forebay.stream.telemetry.log_setup import set_up_logging
 from forebay.stream.worker.assembly import run_worker
+from forebay.stream.worker.supervision import Supervision
 from tests.worker import failpoints
 
 ALONE = "echo"
@@ -149,13 +152,20 @@ def main() -> int:
     set_up_logging("info", settings.log.format)
     clock = SteppingClock(**arguments["clock"]) if "clock" in arguments else None
     failpoints.install(arguments.get("failpoints", {}))
-    try:
+
+    def run(settings: Settings, supervision: Supervision | None = None) -> Pipeline:
         models: list[Model]
         if arguments["models"] == [{"mode": "stored"}]:
             models = load_models(settings)
         else:
             models = [build_model(**described) for described in arguments["models"]]
-        pipeline = asyncio.run(run_worker(settings, models, clock=clock))
+        return asyncio.run(run_worker(settings, models, clock=clock, supervision=supervision))
+
+    try:
+        if settings.worker.processes != 1:
+            run_processes(settings, fork_for(settings, run), lambda: settings)
+            return 0
+        pipeline = run(settings)
     except StoppedEarly:
         return 0  # nothing was read yet, as in `forebay run`
     except ForebayError as error:
