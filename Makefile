@@ -18,7 +18,7 @@ IMAGE_ARGS ?=
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-processes test-evaluate test-experiments test-rollouts test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-processes test-evaluate test-experiments test-rollouts test-objective test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-rollouts: .venv/.ready-dev ## Judge good and bad versions; roll out and bac
 
 test-experiments: .venv/.ready-dev ## Simulate 1,000 comparisons of equal versions, and find bad canaries and shadows; takes 8 minutes
 	@$(BIN)/python -m tests.experiments.proof $(ARGS)
+
+test-objective: .venv/.ready-dev ## Compare the controller of the objective with fixed settings at simulated workers; takes 15 minutes
+	@$(BIN)/python -m tests.objective.proof
 
 test-faults: .venv/.ready-dev ## Test failures of brokers, network, clocks and groups and print a report; takes 10 minutes
 	@$(BIN)/python -m tests.faults.report $(ARGS)

@@ -76,6 +76,16 @@ class WorkerRow:
                 served += [ModelRef(announced.name, version) for version in versions]
         return tuple(served)
 
+    @property
+    def missed_objective(self) -> str | None:
+        """By how much the worker misses its objective on latency, and why; None if it meets it or has none."""
+        status = self.response.status
+        objective = None if status is None else status.objective
+        if objective is None or objective.met:
+            return None
+        measured = "" if objective.measured_p99_ms is None else f", measured {objective.measured_p99_ms:,.0f} ms"
+        return f"objective of p99 {objective.p99_ms:,.0f} ms is not met{measured}: {objective.detail}"
+
     def to_dict(self) -> dict[str, Any]:
         status = self.response.status
         now = CurrentRates() if status is None else status.now
@@ -91,6 +101,7 @@ class WorkerRow:
                 for model in self.served
             ],
             "rollouts": [] if status is None else [msgspec.to_builtins(rollout) for rollout in status.rollouts],
+            "objective": None if status is None else msgspec.to_builtins(status.objective),
             "release": self.metadata.release if self.metadata else None,
             "partitions": [{"topic": topic, "partition": number} for topic, number in self.member.partitions],
             "lag": self.lag,

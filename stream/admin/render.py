@@ -49,6 +49,11 @@ def render_status(status: GroupStatus) -> RenderableType:
         for row in status.workers
         if row.reason
     ]
+    remarks += [
+        shortened(printable(f"{row.name}: {row.missed_objective}"), _MAX_REMARK_CHARS)
+        for row in status.workers
+        if row.missed_objective
+    ]
     if status.without_owner:
         remarks.append(f"no worker reads {printable(format_partitions(status.without_owner))}")
     remarks += [

@@ -23,6 +23,7 @@ from forebay.stream.admin.health import (
 )
 from forebay.stream.admin.member_metadata import decode_member_metadata
 from forebay.stream.admin.model_status import breaker_status, describe_model, model_status, window_status
+from forebay.stream.admin.objective_status import objective_status
 from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.status_observer import StatusObserver
 from forebay.stream.config.sections import Settings
@@ -31,6 +32,7 @@ from forebay.stream.core.group import Member
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Epoch, WindowStatus
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
+from forebay.stream.objective.controller import ObjectiveReport
 from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.schema_admission import SchemaWait
@@ -60,6 +62,7 @@ class WorkerComponents:
     rollouts: returns the status of the rollouts; none if they are not enabled.
     waiting_for: returns the revisions that must be applied before partitions can be read.
     schema_waits: returns the partitions that wait for a schema.
+    objective: returns the state of the objective on latency; None if there is none.
     """
 
     models: ServedModels
@@ -72,6 +75,7 @@ class WorkerComponents:
     rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
     waiting_for: Callable[[], tuple[str, ...]] = tuple
     schema_waits: Callable[[], Sequence[SchemaWait]] = tuple
+    objective: Callable[[], ObjectiveReport] | None = None
 
 
 @dataclass(slots=True)
@@ -203,6 +207,8 @@ class WorkerView:
         }
         if rollouts := self._components.rollouts():
             document["rollouts"] = [rollout.to_dict() for rollout in rollouts]
+        if self._components.objective is not None:
+            document["objective"] = objective_status(self._components.objective(), now_s=snapshot.now_s, now_ms=now_ms)
         if since is not None:
             document["history"] = self._components.status_observer.samples.columns(now_ms=now_ms, since=since)
         return document

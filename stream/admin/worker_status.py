@@ -73,12 +73,23 @@ class RolloutState(msgspec.Struct, frozen=True):
     resident: tuple[int, ...] = ()
 
 
+class ObjectiveState(msgspec.Struct, frozen=True):
+    """The objective on latency of a worker. detail: what binds, if it is not met."""
+
+    p99_ms: _Measure
+    met: bool
+    measured_p99_ms: _Measure | None = None
+    binding: str | None = None
+    detail: str = ""
+
+
 class WorkerStatus(msgspec.Struct, frozen=True):
     """The status that a worker reports.
 
     worker: instance id of the worker that answers, which may differ from the announced one.
     models: empty if the worker is of an older release.
     rollouts: empty if rollouts are disabled or the worker is of an older release.
+    objective: None without an objective on latency.
     """
 
     worker: str
@@ -87,6 +98,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     uptime_s: _Measure | None = None
     models: tuple[ModelState, ...] = ()
     rollouts: tuple[RolloutState, ...] = ()
+    objective: ObjectiveState | None = None
 
 
 _DECODER = msgspec.json.Decoder(WorkerStatus)

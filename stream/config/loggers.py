@@ -21,6 +21,7 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
         "forebay.decode": "event timestamps that are probably not in milliseconds",
         "forebay.windows": "event-time windows: rebuilt, rejected events, closed by the wall clock or early",
         "forebay.pipeline": "failed commits, after which events are read again; events that a rebalance left uncommitted",
+        "forebay.objective": "the objective on latency: when it is no longer met and why, and when it is met again",
         "forebay.shadows": "shadows that start, end, cannot be loaded or are disabled; predictions of shadows that are lost",
         "forebay.drift": "models whose rows or scores are not counted; counts that are lost",
         "forebay.commit": "each commit with its offsets (debug); another worker with the same transactional id",

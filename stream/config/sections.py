@@ -21,6 +21,7 @@ from forebay.stream.config.models_section import BatchSection as BatchSection
 from forebay.stream.config.models_section import ModelEntry as ModelEntry
 from forebay.stream.config.models_section import ModelSection as ModelSection
 from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
+from forebay.stream.config.objective_section import ObjectiveSection as ObjectiveSection
 from forebay.stream.config.output_section import OutputSection as OutputSection
 from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
 from forebay.stream.config.schema_registry_section import SchemaRegistrySection as SchemaRegistrySection
@@ -208,6 +209,7 @@ class Settings(Section):
     schema_registry: SchemaRegistrySection = SchemaRegistrySection()
     input: InputSection = InputSection()
     batch: BatchSection = BatchSection()
+    objective: ObjectiveSection = ObjectiveSection()
     window: WindowSection = WindowSection()
     decision: DecisionSection = DecisionSection()
     model: ModelSection = ModelSection()

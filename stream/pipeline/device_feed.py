@@ -3,6 +3,9 @@
 One flat loop drives the executor (`advance`). It never recurses, yields to the event loop after a few micro-batches, and cuts
 at most `limits.max_in_flight_batches` micro-batches ahead of the executor. The rest of a poll, or of many windows that close
 together, waits uncut.
+
+With an objective, a micro-batch whose time has come stays open while the executor is busy, and takes what is polled meanwhile:
+closed ones would queue as they are, however small.
 """
 
 from __future__ import annotations
@@ -76,6 +79,7 @@ class DeviceFeed:
         self._to_device: deque[MicroBatch] = deque()
         self._flush: str | None = None
         self._unfinished = 0
+        self._is_held = False
 
     @property
     def is_backed_up(self) -> bool:
@@ -101,9 +105,10 @@ class DeviceFeed:
     def close_at_s(self) -> float:
         """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one.
 
-        While parts wait uncut it does not close by itself: a caller that waited for that time would never wait again.
+        While parts wait uncut, or it waits for the device, it does not close by itself: a caller that waited for that time
+        would never wait again.
         """
-        return math.inf if self._parts else self._batcher.close_at_s()
+        return math.inf if self._parts or self._is_held else self._batcher.close_at_s()
 
     def add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         """Add a part and submit the micro-batches that it completes."""
@@ -116,7 +121,9 @@ class DeviceFeed:
     def poll(self, now_s: float) -> None:
         """Close the open micro-batch if its time has come, and keep the device busy."""
         if not self._parts:
-            self._close(self._batcher.poll(now_s=now_s))
+            self._is_held = now_s >= self._batcher.close_at_s() and self._must_wait()
+            if not self._is_held:
+                self._close(self._batcher.poll(now_s=now_s))
         self.advance()
 
     def flush(self, reason: str = "flush") -> None:
@@ -131,11 +138,13 @@ class DeviceFeed:
         self._batcher.purge()
         self._flush = None
         self._unfinished = 0
+        self._is_held = False
 
     async def run(self) -> None:
         """Keep the device busy. Never returns."""
         while True:
-            await self._device.wait(RETRY_CAPACITY_S if self._to_device or self._parts else None)
+            is_waiting = self._to_device or self._parts or self._is_held
+            await self._device.wait(RETRY_CAPACITY_S if is_waiting else None)
             self.advance()
             await asyncio.sleep(0)
 
@@ -162,8 +171,22 @@ class DeviceFeed:
         if self._flush is not None and not self._parts:
             self._close(self._batcher.flush(reason=self._flush))
             self._flush = None
+        if self._is_held and not self._must_wait():
+            self._close(self._batcher.flush(reason="delay"))
+
+    def _must_wait(self) -> bool:
+        """Return whether the open micro-batch should wait for the device.
+
+        Not for the last place of the executor: what closes while a call runs would be small, and wait for that call anyway.
+        """
+        if not self._batcher.waits_for_device:
+            return False
+        is_busy = self._unfinished > len(self._to_device)
+        return bool(self._to_device) or self._device.capacity() <= int(is_busy)
 
     def _close(self, batches: Sequence[MicroBatch]) -> None:
+        if batches:
+            self._is_held = False
         for batch in batches:
             self._in_flight.on_batch_closed()
             self._observer.on_batch_closed(batch)

@@ -3,7 +3,8 @@
 A micro-batch closes for the first of these reasons:
 - `size`: it holds `max_batch_size` records;
 - `bytes`: one more record would exceed `max_batch_bytes`;
-- `delay`: `max_queue_delay_ms` have passed since its *first* record arrived;
+- `delay`: `max_queue_delay_ms` have passed since its *first* record arrived; with an objective, as soon after that as the
+  model has room for it (see `pipeline.device_feed`);
 - `deadline`: `max_queue_delay_ms` remain until the earliest deadline of its events, so that the model has as much time as the
   queue was allowed;
 - `epoch`: a record of another epoch arrives;
@@ -25,12 +26,15 @@ class MicroBatcher:
 
     Rejected records count as well, so that micro-batches close even if no record of a topic is valid. A record larger than
     `max_batch_bytes` forms its own micro-batch.
+
+    waits_for_device: whether the micro-batch stays open for further records while the model is busy. `DeviceFeed` reads it.
     """
 
     def __init__(self, *, max_batch_size: int, max_batch_bytes: int, max_queue_delay_ms: float) -> None:
         self._max_batch_size = max_batch_size
         self._max_batch_bytes = max_batch_bytes
         self._max_queue_delay_s = max_queue_delay_ms / 1000
+        self._sufficient_size = max_batch_size
         self._chunks: list[BatchPart] = []
         self._size = 0
         self._num_bytes = 0
@@ -38,6 +42,8 @@ class MicroBatcher:
         self._close_at_s = math.inf
         self._reason = "delay"
         self._seq = 0
+        self.waits_for_device = False
+        self._not_before_s = -math.inf
 
     @property
     def max_batch_size(self) -> int:
@@ -54,15 +60,32 @@ class MicroBatcher:
         """The parts of the open micro-batch."""
         return self._chunks
 
+    def set_limits(self, *, max_batch_size: int, max_queue_delay_s: float, sufficient_size: int) -> None:
+        """Set other limits, also for the open micro-batch. One that holds more already closes with the next part.
+
+        sufficient_size: a micro-batch of this size waits for no further records.
+        """
+        self._max_batch_size = max_batch_size
+        self._sufficient_size = sufficient_size
+        self._max_queue_delay_s = max_queue_delay_s
+        if self._chunks:
+            self._close_at_s = min(self._close_at_s, self._opened_s + max_queue_delay_s)
+
     def close_at_s(self) -> float:
         """Return the monotonic time at which the open micro-batch closes by itself; infinity without an open one."""
-        return self._close_at_s
+        return max(self._close_at_s, self._not_before_s)
+
+    def hold_until(self, at_s: float) -> None:
+        """Do not close a micro-batch by time before this time."""
+        self._not_before_s = at_s
 
     def add(self, chunk: BatchPart, *, now_s: float, wall_ms: int) -> list[MicroBatch]:
         """Add a part and return the micro-batches that it closed, oldest first."""
         closed: list[MicroBatch] = []
         if self._chunks and self._chunks[0].epoch != chunk.epoch:
             closed.extend(self.flush(reason="epoch"))
+        elif self._size >= self._max_batch_size:
+            closed.extend(self.flush(reason="size"))  # the limit was lowered meanwhile
         rest: BatchPart | None = chunk
         while rest is not None:
             room = self._max_batch_size - self._size
@@ -92,7 +115,8 @@ class MicroBatcher:
 
     def poll(self, *, now_s: float) -> list[MicroBatch]:
         """Close and return the open micro-batch if its time has come."""
-        return self.flush(reason=self._reason) if self._chunks and now_s >= self._close_at_s else []
+        is_due = bool(self._chunks) and now_s >= self._close_at_s and now_s >= self._not_before_s
+        return self.flush(reason=self._reason) if is_due else []
 
     def flush(self, *, reason: str = "flush") -> list[MicroBatch]:
         """Close and return the open micro-batch, if there is one."""
@@ -118,6 +142,8 @@ class MicroBatcher:
         self._chunks.append(chunk)
         self._size += chunk.size
         self._num_bytes += chunk.num_bytes
+        if self._size >= self._sufficient_size:
+            self._close_at_s = min(self._close_at_s, now_s)
         if chunk.deadlines:
             remaining_s = (min(chunk.deadlines.values()) - wall_ms) / 1000
             close_at_s = now_s + remaining_s - self._max_queue_delay_s

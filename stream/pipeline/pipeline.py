@@ -21,6 +21,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, Epoch, Record, TopicPartition
 from forebay.stream.decode import DecodedModel
 from forebay.stream.output.emitter import ModelEmitter
+from forebay.stream.pipeline.commit_pacing import CommitPacing
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane import Lane
 from forebay.stream.pipeline.lane_status import LaneStatus
@@ -49,6 +50,7 @@ class Pipeline:
 
     max_poll_records: limit of one poll, in events.
     paused_by_operator: while it is set, nothing new is read.
+    pacing: delays commits; None to commit results as soon as they are ready.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Pipeline:
         revoke_timeout_s: float,
         max_poll_records: int,
         clock: Clock,
+        pacing: CommitPacing | None = None,
     ) -> None:
+        self._pacing = pacing
         self._in_flight = in_flight
         self._revoke_timeout_s = revoke_timeout_s
         self._breakers = breakers
@@ -93,7 +97,13 @@ class Pipeline:
             may_change=stages.rollouts is not None,
         )
         self._work = InFlightWork(
-            self._in_flight, self._uncommitted, self._lanes, self._lanes.reorder, room=self._room, idle=self._idle
+            self._in_flight,
+            self._uncommitted,
+            self._lanes,
+            self._lanes.reorder,
+            room=self._room,
+            idle=self._idle,
+            pacing=self._pacing,
         )
         self._recovery = Recovery(
             stages.source,
@@ -149,6 +159,8 @@ class Pipeline:
         room = self._in_flight.room() if topics and self._may_read(now_s) else 0
         if room == 0 or (source.paused and not self._in_flight.is_low()):
             self._full_since_s = now_s if self._full_since_s is None else self._full_since_s
+            if self._pacing is not None:
+                self._pacing.hurry()
             if now_s - self._full_since_s >= PAUSE_AFTER_S:
                 # Paused but still polled: the group removes a member that does not poll.
                 source.pause()
@@ -336,9 +348,7 @@ class Pipeline:
             await self._wait_for_breaker()
             if self._stages.rollouts is not None:
                 await self._leave_stuck_lanes()
-            while batches := self._lanes.reorder.take(
-                max_records=self._max_poll_records * self._recovery.max_commit_batches, max_bytes=MAX_COMMIT_BYTES
-            ):
+            while batches := await self._take():
                 num_drops = self._recovery.num_drops
                 ledger = await self._recovery.commit(batches)
                 if ledger is None:
@@ -349,6 +359,14 @@ class Pipeline:
                     self._stages.duplicates.on_committed(batches)
                 if num_drops == self._recovery.num_drops:
                     self._release(batches)
+
+    async def _take(self) -> Sequence[BatchResult]:
+        """Return the results to commit now, once the cadence permits a commit."""
+        if self._pacing is not None:
+            await self._pacing.wait()
+        return self._lanes.reorder.take(
+            max_records=self._max_poll_records * self._recovery.max_commit_batches, max_bytes=MAX_COMMIT_BYTES
+        )
 
     async def _leave_stuck_lanes(self) -> None:
         """Read events again that are stuck in versions which serve no more, so that other versions predict them."""

@@ -15,6 +15,7 @@ CommitRefused, each failure counts for the cluster's circuit breaker. Any other 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from forebay.stream.core.ports import RecordProducer
 from forebay.stream.core.records import BatchResult, Epoch
 from forebay.stream.kafka.producer.commit_failures import CommitWords, FailureLimits
 from forebay.stream.output.ledger import Ledger
+from forebay.stream.pipeline.commit_pacing import CommitPacing
 from forebay.stream.pipeline.device_feed import ResultBuffer
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.observer import Observer
@@ -70,6 +72,7 @@ class InFlightWork:
 
     room: set when more may be polled.
     idle: set while nothing is in flight.
+    pacing: delays commits, but none while `finish` waits; None if nothing delays them.
     """
 
     counts: InFlight
@@ -78,11 +81,13 @@ class InFlightWork:
     reorder: ResultBuffer
     room: asyncio.Event
     idle: asyncio.Event
+    pacing: CommitPacing | None = None
 
     async def finish(self) -> None:
         """Close the open micro-batch and wait until nothing is in flight: all is committed or dropped by a rewind."""
         self.feed.flush()
-        await self.idle.wait()
+        with contextlib.nullcontext() if self.pacing is None else self.pacing.suspended():
+            await self.idle.wait()
 
     def drop(self) -> None:
         """Drop everything. Its records will be read again; results that the device returns for them later are ignored."""

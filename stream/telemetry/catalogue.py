@@ -16,6 +16,7 @@ from forebay.stream.telemetry.metric_types import Counter as Counter
 from forebay.stream.telemetry.metric_types import Gauge as Gauge
 from forebay.stream.telemetry.metric_types import Histogram as Histogram
 from forebay.stream.telemetry.metric_types import Metric as Metric
+from forebay.stream.telemetry.objective_catalogue import OBJECTIVE_METRICS
 from forebay.stream.telemetry.supervisor_metrics import SUPERVISOR_METRICS
 
 _MODEL: Final = ("model", "version")
@@ -378,10 +379,7 @@ EVALUATE_LABELS: Final = Counter(
     ("result",),
 )
 EVALUATE_REFUSED: Final = Counter(
-    "forebay.evaluate.refused",
-    "{record}",
-    "Records that cannot be used as a label or prediction",
-    ("topic", "reason"),
+    "forebay.evaluate.refused", "{record}", "Records that cannot be used as a label or prediction", ("topic", "reason")
 )
 EVALUATE_RECORDS: Final = Counter(
     "forebay.evaluate.records", "{record}", "Records that the evaluator has read, including those that it read again"
@@ -395,5 +393,5 @@ def _all() -> tuple[Metric, ...]:
     return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))
 
 
-METRICS: Final = (*_all(), *device_catalogue.METRICS, *SUPERVISOR_METRICS)
-"""Every metric, in the order of this file, then those of CUDA devices and of a supervisor."""
+METRICS: Final = (*_all(), *device_catalogue.METRICS, *OBJECTIVE_METRICS, *SUPERVISOR_METRICS)
+"""Every metric, in the order of this file, then those of CUDA devices, of an objective and of a supervisor."""

@@ -9,11 +9,14 @@ from typing import Protocol
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition, WindowStatus
+from forebay.stream.objective.controller import ObjectiveReport
+from forebay.stream.objective.verdict import Binding
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
 from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry import objective_catalogue as o
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import Labels, MetricStore
 from forebay.stream.telemetry.metrics_observer import MetricsRecorder, model_labels
@@ -52,6 +55,7 @@ class PolledComponents:
     is_ready: returns the verdict of `/readyz`.
     rollouts: returns the status of the rollouts; none if they are not enabled.
     schemas: None if no schema registry is configured.
+    objective: returns the state of the objective on latency; None if there is none.
     """
 
     source: GaugeSource
@@ -62,6 +66,7 @@ class PolledComponents:
     is_ready: Callable[[], bool]
     rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
     schemas: PolledSchemas | None = None
+    objective: Callable[[], ObjectiveReport] | None = None
 
 
 class GaugePoller:
@@ -106,6 +111,8 @@ class GaugePoller:
             self._rollouts.record(rollouts)
         if components.schemas is not None:
             self._record_schemas(components.schemas)
+        if components.objective is not None:
+            self._record_objective(components.objective())
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})
@@ -125,6 +132,19 @@ class GaugePoller:
         self._store.replace(c.SCHEMA_WAIT, waits)
         for result, count in schemas.results().items():
             self._store.set_total(c.SCHEMA_LOOKUPS, count, (result,))
+
+    def _record_objective(self, report: ObjectiveReport) -> None:
+        store = self._store
+        store.set(o.OBJECTIVE, report.objective_s)
+        store.set(o.OBJECTIVE_MET, int(report.verdict.is_met))
+        store.set(o.OBJECTIVE_LATENCY, report.p99_s or 0.0)
+        store.set(o.OBJECTIVE_COMMIT_INTERVAL, report.commit_interval_s)
+        store.replace(
+            o.OBJECTIVE_BINDING, {(binding.value,): int(binding == report.verdict.binding) for binding in Binding}
+        )
+        lanes = {model_labels(model): lane.limits for model, lane in report.lanes.items()}
+        store.replace(o.OBJECTIVE_BATCH_SIZE, {labels: limits.max_batch_size for labels, limits in lanes.items()})
+        store.replace(o.OBJECTIVE_QUEUE_DELAY, {labels: limits.max_queue_delay_s for labels, limits in lanes.items()})
 
     def _record_lanes(self, lanes: Sequence[LaneStatus]) -> None:
         by_labels = {model_labels(lane.model): lane for lane in lanes}

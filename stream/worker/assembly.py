@@ -9,11 +9,8 @@ import socket
 import uuid
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer
-
 from forebay.models.backends.protocol import Model
 from forebay.schemas.topics import topic_name
-from forebay.stream.admin.group_warnings import GroupWarnings
 from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.admin.status_observer import StatusObserver
@@ -27,41 +24,37 @@ from forebay.stream.decode.event_formats import event_formats
 from forebay.stream.decode.seen_ids import DuplicateWindow
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
-from forebay.stream.eventtime.restore import WithoutWindows
-from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.topic_layout import Layout
-from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
-from forebay.stream.kafka.consumer.start_offsets import StartPolicy
-from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.output.prediction_format import BinaryPredictions
 from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
-from forebay.stream.pipeline.observer import Observer
+from forebay.stream.pipeline.objective_control import ObjectiveControl
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages
-from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
-from forebay.stream.worker.commit_assembly import build_committer, build_producer, retry_backoff
+from forebay.stream.worker.commit_assembly import build_committer, build_producer
 from forebay.stream.worker.drift_assembly import build_drift
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
+from forebay.stream.worker.objective_assembly import build_objective
 from forebay.stream.worker.output_format import binary_predictions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import tune_process
-from forebay.stream.worker.report_assembly import optional_components, polled_components
+from forebay.stream.worker.report_assembly import lag_listener, optional_components, polled_components
 from forebay.stream.worker.resident_versions import VersionReports
 from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
 from forebay.stream.worker.schema_assembly import SchemaParts, build_schemas
+from forebay.stream.worker.source_assembly import build_source
 from forebay.stream.worker.supervision import Supervision
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 
@@ -129,10 +122,12 @@ class WorkerAssembly:
         telemetry, timings = self._telemetry(), CommitTimings()
         status_observer, timestamp_warning = self._status_observer(), self._timestamp_warning()
         observer = CompositeObserver(telemetry, status_observer, timings, timestamp_warning)
-        pipeline = self._pipeline(self._in_flight(), observer)
+        in_flight = self._in_flight()
+        objective = build_objective(self._settings.objective, self._lanes, in_flight, clock=self._clock)
+        pipeline = self._pipeline(in_flight, observer, objective)
         layout = await find_usable_layout(self._settings, stop, clock=self._clock)
         producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
-        reports = self._reports(windows, telemetry, status_observer, timestamp_warning)
+        reports = self._reports(windows, telemetry, status_observer, timestamp_warning, objective=objective)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
         decoder, factory = self._decoder(), self._lane_factory(layout, predictions)
         rollouts = self._rollouts(
@@ -159,7 +154,7 @@ class WorkerAssembly:
                 schemas=None if schemas is None else schemas.admission,
             )
         )
-        lag = LagPoller(source, telemetry.record_lag, clock=self._clock)
+        lag = LagPoller(source, lag_listener(telemetry, objective), clock=self._clock)
         components = WorkerComponents(
             models=reports.models,
             lanes_status=pipeline.lanes_status,
@@ -168,7 +163,7 @@ class WorkerAssembly:
             source=source,
             lag=lag,
             status_observer=status_observer,
-            **optional_components(rollouts, schemas),
+            **optional_components(rollouts, schemas, objective),
         )
         admin = self._admin(components, decoder, telemetry)
         telemetry.attach(polled_components(components, schemas, is_ready=admin.is_ready, source=source))
@@ -210,6 +205,8 @@ class WorkerAssembly:
         telemetry: Telemetry,
         status_observer: StatusObserver,
         timestamp_warning: TimestampWarning,
+        *,
+        objective: ObjectiveControl | None,
     ) -> VersionReports:
         return VersionReports(
             models=self._served_models(windows),
@@ -217,6 +214,7 @@ class WorkerAssembly:
             telemetry=telemetry,
             status_observer=status_observer,
             timestamp_warning=timestamp_warning,
+            objective=objective,
         )
 
     def _worker(self, parts: WorkerParts, stop: StopRequest) -> Worker:
@@ -286,7 +284,11 @@ class WorkerAssembly:
         observer.add(rollouts.shadows.observer)
         return rollouts
 
-    def _pipeline(self, in_flight: InFlight, observer: Observer) -> Pipeline:
+    def _pipeline(
+        self, in_flight: InFlight, observer: CompositeObserver, objective: ObjectiveControl | None
+    ) -> Pipeline:
+        if objective is not None:
+            observer.add(objective)
         max_batch_size = max(lane.max_batch_size for lane in self._lanes)
         return Pipeline(
             in_flight,
@@ -295,6 +297,7 @@ class WorkerAssembly:
             revoke_timeout_s=self._settings.delivery.revoke_timeout_ms / 1000,
             max_poll_records=min(poll_size(max_batch_size, lane.windows) for lane in self._lanes),
             clock=self._clock,
+            pacing=None if objective is None else objective.pacing,
         )
 
     def _windows(self, layout: Layout) -> LaneWindows | None:
@@ -337,43 +340,16 @@ class WorkerAssembly:
         user_data: Callable[[], bytes],
         rollouts: RolloutParts | None,
     ) -> Source:
-        kafka, entry = self._settings.kafka, self._settings.input
-        consumer = AIOKafkaConsumer(
-            **client_options(kafka),
-            group_id=kafka.group_id,
-            group_instance_id=kafka.group_instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level=entry.isolation_level,
-            partition_assignment_strategy=(AdvertisingAssignor(user_data, GroupWarnings().check),),
-            session_timeout_ms=kafka.session_timeout_ms,
-            heartbeat_interval_ms=kafka.heartbeat_interval_ms,
-            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
-            max_poll_interval_ms=kafka.max_poll_interval_ms,
-            metadata_max_age_ms=kafka.metadata_max_age_ms,
-            fetch_min_bytes=entry.fetch_min_bytes,
-            fetch_max_wait_ms=entry.fetch_max_wait_ms,
-            max_partition_fetch_bytes=entry.max_partition_fetch_bytes,
-        )
-        return Source(
-            consumer,
-            topics=layout.input_partitions,
-            group_id=kafka.group_id,
-            policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
-            restorer=RevisionRestorer(windows or WithoutWindows(), None if rollouts is None else rollouts.ledger),
-            on_revoked=pipeline.on_revoked,
+        return build_source(
+            self._settings,
+            pipeline,
+            layout,
+            windows,
+            lanes=self._lanes,
+            user_data=user_data,
+            rollouts=rollouts,
             on_fatal=self._failure.report,
-            backoff=retry_backoff(self._settings),
             clock=self._clock,
-            read_limits=self._read_limits(),
-            revision_gate=None if rollouts is None else rollouts.follower,
-        )
-
-    def _read_limits(self) -> ReadLimits:
-        in_flight_bytes = self._settings.limits.max_in_flight_bytes
-        return ReadLimits(
-            max_unpacked_bytes=self._settings.input.max_unpacked_batch_bytes or in_flight_bytes,
-            max_poll_bytes=max(in_flight_bytes // 4, *(lane.settings.batch.max_batch_bytes for lane in self._lanes)),
         )
 
     def _decoder(self) -> Decoder:

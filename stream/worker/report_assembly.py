@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from forebay.stream.admin.view import WorkerComponents
+from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.pipeline.objective_control import ObjectiveControl
 from forebay.stream.telemetry.polled_gauges import PolledComponents
+from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.worker.rollout_assembly import RolloutParts
 from forebay.stream.worker.schema_assembly import SchemaParts
 
 
-def optional_components(rollouts: RolloutParts | None, schemas: SchemaParts | None) -> dict[str, Any]:
-    """Return the parts of `WorkerComponents` that only workers with rollouts or with a schema registry have."""
+def lag_listener(
+    telemetry: Telemetry, objective: ObjectiveControl | None
+) -> Callable[[Mapping[TopicPartition, PartitionLag]], None]:
+    """Return what receives each poll of the lag."""
+    if objective is None:
+        return telemetry.record_lag
+
+    def record(lags: Mapping[TopicPartition, PartitionLag]) -> None:
+        telemetry.record_lag(lags)
+        objective.on_lags(lags)
+
+    return record
+
+
+def optional_components(
+    rollouts: RolloutParts | None, schemas: SchemaParts | None, objective: ObjectiveControl | None
+) -> dict[str, Any]:
+    """Return the parts of `WorkerComponents` that only some workers have."""
     found: dict[str, Any] = {} if schemas is None else {"schema_waits": schemas.waits}
+    if objective is not None:
+        found["objective"] = objective.report
     if rollouts is not None:
         found |= {"rollouts": rollouts.follower.status, "waiting_for": rollouts.follower.waiting_for}
     return found
@@ -34,4 +55,5 @@ def polled_components(
         is_ready=is_ready,
         rollouts=components.rollouts,
         schemas=schemas,
+        objective=components.objective,
     )

@@ -17,6 +17,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.decode import DecodedModel
 from forebay.stream.output.emitter import ModelEmitter
 from forebay.stream.pipeline.lane import Lane
+from forebay.stream.pipeline.objective_control import ObjectiveControl
 from forebay.stream.pipeline.stages import Breakers
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
@@ -51,13 +52,17 @@ class LaneFactory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionReports:
-    """What reports the versions of a worker, and is built from the first ones."""
+    """What reports the versions of a worker, and is built from the first ones.
+
+    objective: sets the limits of their micro-batches; None if there is no objective.
+    """
 
     models: ServedModels
     breakers: Breakers
     telemetry: Telemetry
     status_observer: StatusObserver
     timestamp_warning: TimestampWarning
+    objective: ObjectiveControl | None = None
 
     def add(self, lane: ServedLane) -> None:
         """Report a version from now on."""
@@ -67,6 +72,8 @@ class VersionReports:
         self.telemetry.add_model(ModelOnDevice(ref, served.device))
         self.status_observer.add_model(ref)
         self.timestamp_warning.add_model(ref)
+        if self.objective is not None:
+            self.objective.add_lane(lane.lane)
 
     def remove(self, ref: ModelRef) -> None:
         """Report a version no longer."""
@@ -74,6 +81,8 @@ class VersionReports:
         del self.breakers.models[ref]
         self.telemetry.remove_model(ref)
         self.status_observer.remove_model(ref)
+        if self.objective is not None:
+            self.objective.remove_lane(ref)
 
 
 class ResidentVersions:

@@ -77,3 +77,29 @@ def test_an_open_micro_batch_has_no_time_to_close_while_parts_wait_uncut() -> No
     executor.free = 1
     feed.poll(2.0)
     assert [batch.num_rows for batch in executor.submitted] == [5, 5, 3]
+
+
+def test_with_an_objective_the_open_micro_batch_grows_while_the_executor_is_busy() -> None:
+    executor, in_flight = BusyExecutor(), InFlight(Bounds(1000, 1 << 20, 32))
+    batcher = MicroBatcher(max_batch_size=100, max_batch_bytes=1 << 20, max_queue_delay_ms=0)
+    batcher.waits_for_device = True
+    feed = DeviceFeed(
+        batcher, executor, ReorderBuffer(), in_flight=in_flight, observer=NullObserver(), result_ready=asyncio.Event()
+    )
+    for number in range(3):
+        feed.add(chunk([number]), now_s=number, wall_ms=JULY)
+        feed.poll(number + 0.5)
+    assert feed.close_at_s() == math.inf, "a poll may wait: the executor's result ends the wait"
+    assert not executor.submitted
+    executor.free = 2
+    feed.advance()
+    assert [batch.num_records for batch in executor.submitted] == [3]
+    # One runs now. The last place stays free: what closes now would be small, and wait for that call.
+    feed.add(chunk([3]), now_s=4, wall_ms=JULY)
+    feed.poll(4.5)
+    feed.add(chunk([4]), now_s=5, wall_ms=JULY)
+    feed.poll(5.5)
+    assert len(executor.submitted) == 1
+    feed.flush()
+    assert [batch.num_records for batch in executor.submitted] == [3, 2], "a drain does not wait"
+    assert feed.close_at_s() == math.inf

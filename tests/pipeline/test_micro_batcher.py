@@ -127,3 +127,36 @@ def test_every_record_is_in_exactly_one_batch(
             assert part.x_BF[:, 0].tolist() == [record.offset for record in part.records]
             offsets_by_partition[part.partition].extend(offsets)
     assert offsets_by_partition == came
+
+
+def test_other_limits_apply_to_the_open_batch_too() -> None:
+    micro_batcher = batcher(size=100, delay_ms=50)
+    add(micro_batcher, chunk(range(6)), now_s=10)
+    micro_batcher.set_limits(max_batch_size=4, max_queue_delay_s=0.002, sufficient_size=4)
+    assert micro_batcher.close_at_s() == 10.002
+    micro_batcher.set_limits(max_batch_size=4, max_queue_delay_s=0.05, sufficient_size=4)
+    assert micro_batcher.close_at_s() == 10.002, "it does not wait longer than it was to wait"
+    closed = add(micro_batcher, chunk(range(6, 11)), now_s=10.001)
+    assert [(b.num_records, b.reason) for b in closed] == [(6, "size"), (4, "size")]
+    assert micro_batcher.size == 1
+
+
+def test_a_batch_of_a_sufficient_size_waits_for_no_more() -> None:
+    micro_batcher = batcher(size=100, delay_ms=50)
+    micro_batcher.set_limits(max_batch_size=100, max_queue_delay_s=0.05, sufficient_size=4)
+    add(micro_batcher, chunk(range(3)), now_s=10)
+    assert micro_batcher.close_at_s() == 10.05
+    add(micro_batcher, chunk(range(3, 5)), now_s=10.01)
+    assert [b.num_records for b in micro_batcher.poll(now_s=10.01)] == [5]
+
+
+def test_a_held_batch_closes_by_size_but_not_by_time() -> None:
+    micro_batcher = batcher(delay_ms=5)
+    micro_batcher.hold_until(10.02)
+    assert micro_batcher.close_at_s() == math.inf
+    add(micro_batcher, chunk(range(3)), now_s=10)
+    assert micro_batcher.close_at_s() == 10.02
+    assert micro_batcher.poll(now_s=10.01) == []
+    assert [b.num_records for b in add(micro_batcher, chunk([3]), now_s=10.01)] == [4]
+    add(micro_batcher, chunk([4]), now_s=10.01)
+    assert [b.num_records for b in micro_batcher.poll(now_s=10.02)] == [1]

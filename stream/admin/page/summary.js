@@ -32,6 +32,10 @@ const ofBreaker = (name) => name.replace(/^model:([^:]+)(?::(\d+))?$/, (_, model
 const rolloutProblems = (rollouts) => rollouts.filter(({ error }) => error)
   .map(({ model, applied, error }) => `${model} continues with revision ${applied}: ${error}`);
 
+// Why the objective on latency is not met.
+const missedObjective = (objective) => !objective || objective.met ? []
+  : [`the objective of ${objective.p99_ms} ms for the p99 latency is not met: ${objective.detail}`];
+
 const openBreakers = (breakers) => Object.entries(breakers).filter(([, breaker]) => breaker.state !== "closed");
 
 export function showHealth(status) {
@@ -43,7 +47,7 @@ export function showHealth(status) {
   if (problem) remarks.push(`${problem}: nothing is lost, and work continues when the cluster recovers`);
   if (health.paused) remarks.push("reading is paused by an operator");
   const waits = health.waiting_for_schemas || [];
-  remarks.push(...waits, ...rolloutProblems(status.rollouts || []));
+  remarks.push(...waits, ...rolloutProblems(status.rollouts || []), ...missedObjective(status.objective));
   if (!health.live) showPill("bad", "stuck");
   else if (!health.started) showPill("warn", "warming up");
   else if (!health.ready) showPill("warn", "not ready");
