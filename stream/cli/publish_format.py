@@ -92,6 +92,7 @@ def check_unsuitable(chosen: str, always: Mapping[str, object], with_schema: Map
 def with_format(job: PublishJob, chosen: str, options: FormatOptionValues, settings: Settings) -> PublishJob:
     """Return the job with the format. Raises ConfigError, RegistryError."""
     values: SchemaValues | EnvelopeValues | ArrowValues
+    inspection = None  # what has a schema is checked by it
     if chosen == ARROW:
         values = _arrow_values(job.times)
     elif chosen in SCHEMA_FORMATS:
@@ -104,7 +105,8 @@ def with_format(job: PublishJob, chosen: str, options: FormatOptionValues, setti
         from forebay.stream.publish.envelope_values import CloudEventsValues, MessagePackValues
 
         values = MessagePackValues() if chosen == "msgpack" else CloudEventsValues("forebay publish")
-    return replace(job, format=values, headers=(*values.headers, *job.headers), inspection=None)
+        inspection = None if job.inspection is None else job.inspection.in_format(values.headers, values.event)
+    return replace(job, format=values, headers=(*values.headers, *job.headers), inspection=inspection)
 
 
 def _arrow_values(times: TimeRule) -> ArrowValues:

@@ -191,7 +191,8 @@ def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:
                 )
     if source.formats.get(labels, "auto") not in _LABEL_FORMATS:
         yield Conflict(
-            ("input.formats", "evaluate.labels_topic"), f"must be {' or '.join(_LABEL_FORMATS)} for the labels' topic"
+            ("input.formats", "evaluate.labels_topic"),
+            f"must be {' or '.join(_LABEL_FORMATS)} for the labels' topic, {labels!r}",
         )
     tables = [("input.mapping", source.mapping)]
     tables += [("input.mappings", table) for topic, table in source.mappings.items() if topic != labels]

@@ -22,6 +22,10 @@ class MessagePackValues:
         """Return what a value says, to be shown."""
         return msgspec.msgpack.decode(value)
 
+    def event(self, value: bytes) -> object:
+        """Return the event in a value."""
+        return msgspec.msgpack.decode(value)
+
 
 class CloudEventsValues:
     """Encodes events as CloudEvents in structured mode. source: names where they come from."""
@@ -49,3 +53,7 @@ class CloudEventsValues:
     def decode(self, value: bytes) -> object:
         """Return what a value says, to be shown."""
         return orjson.loads(value)
+
+    def event(self, value: bytes) -> object:
+        """Return the event in a value: the data of the CloudEvent."""
+        return orjson.loads(value)["data"]

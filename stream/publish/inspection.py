@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
@@ -34,6 +34,8 @@ _COMMA_NUMBER: Final = re.compile(r"[+-]?\d+,\d+")
 _REMEDY: Final = "--no-check publishes them anyway"
 
 Headers = Sequence[tuple[str, bytes]]
+EventOf = Callable[[bytes], object]
+"""Returns the event in a value, with its features. Raises ValueError if there is none."""
 
 
 class Candidate(NamedTuple):
@@ -83,16 +85,30 @@ class Verdict(NamedTuple):
     fault: str | None
 
 
-class EventCheck:
-    """Checks events as the worker does, each for its model. headers: the headers that every record will have."""
+def json_event(value: bytes) -> object:
+    """Return the event in a value in JSON. Raises ValueError."""
+    return orjson.loads(value)
 
-    def __init__(self, served: ServedSignature, headers: Headers = ()) -> None:
+
+class EventCheck:
+    """Checks events as the worker does, each for its model.
+
+    headers: the headers that every record will have. event_of: returns the event in a value, or raises ValueError.
+    """
+
+    def __init__(self, served: ServedSignature, headers: Headers = (), event_of: EventOf = json_event) -> None:
+        self._served = served
+        self._event_of = event_of
         self.signatures = {served.model_name: served.signature, **served.others}
         self._headers = headers
         self._unchecked = served.unchecked
         models = [DecodedModel(ModelRef(name, 0), signature) for name, signature in self.signatures.items()]
         self._validator = EventValidator(ModelChoice(models), served.limits, served.formats)
         self._topic = served.topic
+
+    def in_format(self, headers: Headers, event_of: EventOf) -> EventCheck:
+        """Return the check of records in another format. headers: those of the format, in addition."""
+        return EventCheck(self._served, (*headers, *self._headers), event_of)
 
     def verdict(self, message: Message) -> Verdict:
         """Return the model that a message is for, and whether the worker accepts it."""
@@ -117,7 +133,7 @@ class EventCheck:
 
     def _named_model(self, message: Message) -> str:
         """Return the model that a message names by its field or header."""
-        event = _event(message)
+        event = event_in(message, self._event_of)
         if event is not None and event.get("model") is not None:
             return str(event["model"])
         named = [content for name, content in self._headers if name.lower() == MODEL]
@@ -146,11 +162,18 @@ class Inspection:
     """The inspection before publishing.
 
     check: None if no model is known. every_event: whether to check every event, not a sample. warn: receives each warning.
+    event_of: returns the event in a value, or raises ValueError.
     """
 
     check: EventCheck | None
     every_event: bool
     warn: Callable[[str], None]
+    event_of: EventOf = json_event
+
+    def in_format(self, headers: Headers, event_of: EventOf) -> Inspection:
+        """Return the inspection of records in another format. headers: those of the format."""
+        check = None if self.check is None else self.check.in_format(headers, event_of)
+        return replace(self, check=check, event_of=event_of)
 
     def inspect(self, sample: Sequence[Candidate]) -> None:
         """Warn of probable mistakes. Raises DataError if the models would reject all events."""
@@ -161,12 +184,16 @@ class Inspection:
         for finding in findings:
             for warning in [*finding.hints, *([] if finding.rejected is None else [finding.rejected])]:
                 self.warn(warning)
-        events = [event for candidate in sample if (event := _event(candidate.message)) is not None]
+        events = self._events(sample)
         if events and all(_looks_like_seconds(event.get("timestamp")) for event in events):
             self.warn(
                 f"timestamps seem to be in seconds, but milliseconds are expected ({events[0]['timestamp']} ms is in 1970); "
                 "--timestamp-unit s reads them as seconds"
             )
+
+    def _events(self, sample: Sequence[Candidate]) -> list[dict[str, object]]:
+        found = (event_in(candidate.message, self.event_of) for candidate in sample)
+        return [event for event in found if event is not None]
 
     def _groups(self, sample: Sequence[Candidate]) -> list[_Group]:
         """Return the candidates by model, in the order of the models' first candidates."""
@@ -183,7 +210,7 @@ class Inspection:
 
     def _inspect_group(self, group: _Group) -> _Finding:
         signature, model_name, sample, faults = group
-        events = [event for candidate in sample if (event := _event(candidate.message)) is not None]
+        events = self._events(sample)
         names = _feature_names(events)
         hints = _unknown_names(names, signature)
         if sample and sample[0].written and (odd := _data_in_header(names)) is not None:
@@ -206,9 +233,10 @@ class Inspection:
         return _Finding(hints, f"{rejected}; the first, {place}: {reason}")
 
 
-def _event(message: Message) -> dict[str, object] | None:
+def event_in(message: Message, event_of: EventOf) -> dict[str, object] | None:
+    """Return the event in a message; None if it is not an object."""
     try:
-        event = orjson.loads(message.value)
+        event = event_of(message.value)
     except ValueError:
         return None
     return event if isinstance(event, dict) else None

@@ -61,7 +61,7 @@ def test_the_environment_has_json() -> None:
         ('format = "xml"', 'input.format = "xml" (FILE:2): must be "auto", "json"'),
         ("formats.features = 'jsonn'", 'input.formats, features = "jsonn" (FILE:2): must be one of auto, json'),
         ("formats.other = 'json'", "must not contain 'other': topics that are read are features, labels"),
-        ("formats.labels = 'image'", "must be auto or json or msgpack or cloudevents for the labels' topic"),
+        ("formats.labels = 'image'", "must be auto or json or msgpack or cloudevents for the labels' topic, 'labels'"),
         ("mapping.label = 'field:y'", "must have label only for the labels' topic, 'labels'"),
         ("mappings.features.label = 'field:y'", "must have label only for the labels' topic, 'labels'"),
         ("format = 'protobuf'", "needs schema_registry.urls: only a registry has schemas of protobuf"),

@@ -15,7 +15,9 @@ from forebay.models.data.csv_rows import CsvOptions, csv_rows
 from forebay.models.data.input_row import InputRow, InputRows, InvalidRow
 from forebay.schemas.errors import DataError
 from forebay.stream.decode.validator import EventLimits
-from forebay.stream.publish.event_builder import EventBuilder, Message
+from forebay.stream.publish.envelope_values import CloudEventsValues, MessagePackValues
+from forebay.stream.publish.event_builder import EventBuilder, Message, RowBuilder
+from forebay.stream.publish.formatted_builder import EnvelopeBuilder, EnvelopeValues
 from forebay.stream.publish.inspection import SAMPLE_ROWS, Candidate, EventCheck, Headers, Inspection, ServedSignature
 from forebay.stream.publish.rate_limited_publish import PublishResult, publish_rows
 from tests.core.build import JULY, ManualClock, signature
@@ -37,13 +39,18 @@ def served(of: Signature = ROOM) -> ServedSignature:
 class Publishing:
     """Publishes CSV with an inspection, and records the messages and warnings."""
 
-    def __init__(self, of: Signature | None = ROOM, *, every: bool = False) -> None:
+    def __init__(
+        self, of: Signature | None = ROOM, *, every: bool = False, values: EnvelopeValues | None = None
+    ) -> None:
         self.clock = ManualClock()
         self.sink = RecordingSink(self.clock)
         self.warnings: list[str] = []
         self.served = None if of is None else served(of)
         check = None if self.served is None else EventCheck(self.served)
         self.inspection = Inspection(check, every, self.warnings.append)
+        self.values = values
+        if values is not None:
+            self.inspection = self.inspection.in_format(values.headers, values.event)
 
     async def csv(self, text: str, **options: object) -> PublishResult:
         categories = {} if self.served is None else self.served.categories()
@@ -55,7 +62,8 @@ class Publishing:
         async def sleep(seconds: float) -> None:
             self.clock.advance(seconds)
 
-        builder = EventBuilder("file", now_ms=self.clock.wall_ms)
+        events = EventBuilder("file", now_ms=self.clock.wall_ms)
+        builder: RowBuilder = events if self.values is None else EnvelopeBuilder(self.values, events)
         return await publish_rows(
             rows,
             builder,
@@ -101,6 +109,29 @@ async def test_a_file_whose_events_would_all_be_rejected_is_not_sent(text: str, 
     assert message in caught.value.message and "nothing was published" in caught.value.message
     assert remedy in str(caught.value.remedy)
     assert publishing.sink.values == []
+
+
+@pytest.mark.parametrize("values", [MessagePackValues(), CloudEventsValues("test")])
+async def test_formats_that_hold_a_whole_event_are_checked_as_json_is(values: EnvelopeValues) -> None:
+    publishing = Publishing(values=values)
+    assert (await publishing.csv("sensor,temperature,humidity\n01,5,\nNA,True,3\n")).events == 2
+    assert publishing.warnings == []
+    assert [values.event(value)["features"] for value in publishing.sink.values] == [  # type: ignore[index]
+        {"sensor": "01", "temperature": 5, "humidity": None},
+        {"sensor": "NA", "temperature": True, "humidity": 3},
+    ]
+    for text, message in (
+        ("sensor,temprature\n01,5\n01,6\n", "all of the first 2 events; file, line 2"),
+        ("sensor,temperature\n7,5\n", "category that the model does not know"),
+        ("a,b\n1,2\n", "none of 'a', 'b' is a feature of model 'm'"),
+    ):
+        publishing = Publishing(values=values)
+        with pytest.raises(DataError, match="nothing was published") as caught:
+            await publishing.csv(text)
+        assert message in caught.value.message and publishing.sink.values == []
+    publishing = Publishing(values=values)
+    assert (await publishing.csv("sensor,temperature\n01,5\n02,5\nNA,\n")).events == 3
+    assert any("would reject" in warning for warning in publishing.warnings)
 
 
 async def test_a_file_with_some_rejected_events_is_sent_with_a_warning() -> None:
