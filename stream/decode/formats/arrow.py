@@ -28,7 +28,8 @@ from forebay.stream.decode.formats.arrow_messages import (
     messages,
 )
 from forebay.stream.decode.formats.arrow_types import check_schema, is_text, is_view, storage_type, without_views
-from forebay.stream.decode.formats.arrow_values import column_of, column_of_objects, lookup, objects
+from forebay.stream.decode.formats.arrow_values import column_of, column_of_objects, objects
+from forebay.stream.decode.formats.document_columns import lookup
 from forebay.stream.decode.formats.media_types import ARROW_FILE, ARROW_STREAM, media_type_of
 from forebay.stream.decode.formats.payload import (
     NO_ROLES,

@@ -50,18 +50,6 @@ def column_of_objects(values: Sequence[Any]) -> Column:
     return Column(_object_array(values), missing_B if missing_B.any() else None)
 
 
-def lookup(value: object, path: Sequence[str]) -> object:
-    """Return the value at a path within a value; None if there is none."""
-    for name in path:
-        if isinstance(value, dict):
-            value = value.get(name)
-        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            return None
-    return value
-
-
 def objects(array: Any) -> list[Any]:
     """Return the values as they are in documents: times aware, a time without a zone as UTC; what Python's types cannot hold
     as integers."""

@@ -9,11 +9,9 @@ import binascii
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import numpy as np
-
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.features import describe
-from forebay.stream.decode.formats.document_columns import columns_of_documents
+from forebay.stream.decode.formats.document_columns import columns_one_by_one
 from forebay.stream.decode.formats.json_documents import json_object
 from forebay.stream.decode.formats.media_types import FORMATS_BY_MEDIA_TYPE
 from forebay.stream.decode.formats.payload import NO_ROLES, FieldRoles, Format, InvalidPayload, ParsedColumns, Path
@@ -51,15 +49,7 @@ class CloudEventsFormat:
 
     def columns(self, values: Sequence[bytes], paths: Sequence[Path], *, start: int) -> ParsedColumns | None:
         """Return the columns of a poll, from whole documents."""
-        documents: list[dict[str, object]] = []
-        suspects_B = np.zeros(len(values), dtype=np.bool_)
-        for index, value in enumerate(values):
-            try:
-                document = self.document(value[start:] if start else value)
-            except InvalidPayload:
-                suspects_B[index], document = True, {}
-            documents.append(document)
-        return ParsedColumns(columns_of_documents(documents, paths), suspects_B)
+        return columns_one_by_one(self.document, values, paths, start=start)
 
     def _data(self, event: dict[str, object]) -> object:
         media_type, content = _content(event)

@@ -1,17 +1,17 @@
-"""Columns from documents that are already parsed, for formats without a columnar parser.
+"""Columns from documents, for formats without a columnar parser.
 
 Shapes: B documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 
-from forebay.stream.decode.formats.payload import Column, Path
+from forebay.stream.decode.formats.payload import Column, InvalidPayload, ParsedColumns, Path
 
 _NONE: Final = type(None)
 
@@ -42,6 +42,21 @@ def columns_of_documents(documents: Sequence[Mapping[str, Any]], paths: Sequence
         for name, values in zip(names, _fields(objects, names), strict=True):
             columns[*parent, name] = column_of_values(values)
     return columns
+
+
+def columns_one_by_one(
+    document: Callable[[bytes], Mapping[str, Any]], values: Sequence[bytes], paths: Sequence[Path], *, start: int
+) -> ParsedColumns:
+    """Return the columns of a poll from its documents. document: returns that of a payload, or raises InvalidPayload."""
+    documents: list[Mapping[str, Any]] = []
+    suspects_B = np.zeros(len(values), dtype=np.bool_)
+    for index, value in enumerate(values):
+        try:
+            documents.append(document(value[start:] if start else value))
+        except InvalidPayload:
+            documents.append({})
+            suspects_B[index] = True
+    return ParsedColumns(columns_of_documents(documents, paths), suspects_B)
 
 
 def _fields(objects: Sequence[Any], names: Sequence[str]) -> Sequence[list[Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from forebay.schemas.failures import FailureKind
-from forebay.stream.decode.formats.document_columns import columns_of_documents
+from forebay.stream.decode.formats.document_columns import columns_one_by_one
 from forebay.stream.decode.formats.payload import (
     NO_ROLES,
     FieldRoles,
@@ -89,7 +89,7 @@ class ProtobufFormat:
         key = tuple(paths)
         plan = self._plan(key)
         if len(values) <= plan.num_few and not self._reads_few_at_once:
-            return self._one_by_one(values, paths, start)
+            return columns_one_by_one(self.document, values, paths, start=start)
         parsed = ColumnReader(plan, values, start).read()
         if np.count_nonzero(parsed.suspects_B) > len(values) // MANY:
             parsed = self._in_other_order(key, values, parsed, start=start)
@@ -97,18 +97,6 @@ class ProtobufFormat:
         if max(map(len, values)) > longest:
             parsed.suspects_B |= np.fromiter((len(value) > longest for value in values), bool, len(values))
         return parsed
-
-    def _one_by_one(self, values: Sequence[bytes], paths: Sequence[Path], start: int) -> ParsedColumns:
-        """Return the columns of few payloads from their documents."""
-        documents: list[dict[str, object]] = []
-        suspects_B = np.zeros(len(values), bool)
-        for index, value in enumerate(values):
-            try:
-                documents.append(self.document(value[start:]))
-            except InvalidPayload:
-                documents.append({})
-                suspects_B[index] = True
-        return ParsedColumns(columns_of_documents(documents, paths), suspects_B)
 
     def _in_other_order(
         self, paths: tuple[Path, ...], values: Sequence[bytes], parsed: ParsedColumns, *, start: int

@@ -21,7 +21,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.rows import RowOrigin, RowRecord, key_id, position_id
 from forebay.stream.decode.formats.arrow import ArrowFormat, RowsOfSchema
 from forebay.stream.decode.formats.arrow_messages import ArrowLimits
-from forebay.stream.decode.formats.arrow_values import lookup
+from forebay.stream.decode.formats.document_columns import lookup
 from forebay.stream.decode.formats.payload import Column, InvalidPayload, Path
 from tests.core.build import FakeRecord
 
