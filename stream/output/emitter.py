@@ -26,6 +26,7 @@ from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.encoder import (
     Encoder,
     dead_letter,
+    output_bytes,
     prediction_bytes,
     prediction_headers,
     record_size,
@@ -102,6 +103,7 @@ class Placer:
 EmissionSteps = Generator[None, None, Emission]
 """Builds an emission in slices and yields after each, so that other tasks can use the event loop."""
 MAX_SLICE_BYTES: Final = 4 << 20
+MIN_SLICE_BYTES: Final = 128 << 10  # smaller micro-batches share a slice: each pause costs a turn of the event loop
 
 
 class EmissionBuilder(Protocol):
@@ -177,10 +179,13 @@ class ModelEmitter(ABC):
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build the emission of these micro-batches, which are in commit order. Never raises for data."""
-        emission = self.begin()
+        emission, num_bytes = self.begin(), 0
         for result in batches:
             yield from self.add(result, emission)
-            yield
+            num_bytes += output_bytes(result)
+            if num_bytes >= MIN_SLICE_BYTES:
+                num_bytes = 0
+                yield
         return self.finish(emission, delta_headers)
 
     def begin(self) -> Emission:

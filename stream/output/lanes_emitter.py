@@ -14,7 +14,8 @@ import numpy as np
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing
 from forebay.stream.core.records import BatchResult, TopicPartition
-from forebay.stream.output.emitter import NO_HEADERS, Emission, EmissionSteps, ModelEmitter
+from forebay.stream.output.emitter import MIN_SLICE_BYTES, NO_HEADERS, Emission, EmissionSteps, ModelEmitter
+from forebay.stream.output.encoder import output_bytes
 
 CombineMetadata = Callable[[TopicPartition, int, Mapping[ModelRef, str]], str]
 """Returns the metadata to commit with the position of a partition, from that of the window lanes in the commit, by model."""
@@ -67,9 +68,13 @@ class LanesEmitter:
             model: Emission(outgoing={}, positions={}, ledger=emission.ledger, has_offsets=len(models) > 1)
             for model in models
         }
+        num_bytes = 0
         for result in batches:
             yield from self._emitters[result.model].add(result, lanes[result.model])
-            yield
+            num_bytes += output_bytes(result)
+            if num_bytes >= MIN_SLICE_BYTES:
+                num_bytes = 0
+                yield
         yield from _merge(lanes.values(), emission)
         for lane in lanes.values():
             for partition, next_offset in lane.positions.items():

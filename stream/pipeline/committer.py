@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from forebay.schemas.errors import ForebayError
@@ -64,6 +64,7 @@ class Committer:
 
     dead_letter_limit: checked before anything is sent.
     observer: receives the times of each successful commit.
+    on_delivered: called in each commit once the outputs are delivered, shortly before its end.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Committer:
         *,
         clock: Clock,
         timeout_ms: int,
+        on_delivered: Callable[[], None] = lambda: None,
     ) -> None:
         self._emitter = emitter
         self._producer = producer
@@ -84,6 +86,7 @@ class Committer:
         self._observer = observer
         self._clock = clock
         self._timeout_s = timeout_ms / 1000
+        self._on_delivered = on_delivered
 
     async def commit(self, batches: Sequence[BatchResult]) -> Ledger:
         """Commit micro-batches of one epoch, in order, and return their outcomes.
@@ -102,16 +105,16 @@ class Committer:
         try:
             async with asyncio.timeout(self._timeout_s):
                 at_s = [now_s()]
-                # 3. Begin as late as possible: readers wait behind an open transaction.
-                await self._transaction.begin(emission.outgoing)
+                # 3. Begin as late as possible: readers wait behind an open transaction. At the same time, announce to the
+                #    coordinator that positions will follow: it takes both requests from one connection, in turn.
+                await _run_both(self._transaction.begin(emission.outgoing), self._transaction.add_group())
                 at_s.append(now_s())
                 # 4. Send predictions, dead letters and deltas, and await every delivery: a transaction would commit without
-                #    a batch that failed. At the same time, announce to the coordinator that positions will follow.
-                await _run_both(
-                    self._producer.send(emission.outgoing, timestamp_ms=self._clock.wall_ms()),
-                    self._transaction.add_group(),
-                )
+                #    a batch that failed. Nothing else is requested meanwhile: the brokers ask the coordinator whether these
+                #    partitions are in the transaction, and while it is writing, the client's answer is to wait 100 ms.
+                await self._producer.send(emission.outgoing, timestamp_ms=self._clock.wall_ms())
                 at_s.append(now_s())
+                self._on_delivered()
                 try:
                     # 5. Add the positions, under the epoch in which the records were read.
                     await self._transaction.commit_positions(emission.positions, emission.metadata, epoch)

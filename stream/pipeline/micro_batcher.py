@@ -8,7 +8,7 @@ A micro-batch closes for the first of these reasons:
 - `deadline`: `max_queue_delay_ms` remain until the earliest deadline of its events, so that the model has as much time as the
   queue was allowed;
 - `epoch`: a record of another epoch arrives;
-- `idle`: it holds windows that were closed by the wall clock;
+- `idle`: no other micro-batch waits for the next commit, or it holds windows that were closed by the wall clock;
 - `empty`: it is a part without rows, which does not wait for the model (only with several models);
 - `flush`: what is in flight must be committed now: the worker drains, partitions are revoked, or reading cannot continue.
 """

@@ -22,12 +22,13 @@ from forebay.stream.core.records import BatchPart, BatchResult, Chunk, Epoch, Re
 from forebay.stream.decode import DecodedModel
 from forebay.stream.output.emitter import ModelEmitter
 from forebay.stream.pipeline.commit_pacing import CommitPacing
+from forebay.stream.pipeline.early_closing import EarlyClosing
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane import Lane
 from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.lanes import Lanes
 from forebay.stream.pipeline.observer import Observer
-from forebay.stream.pipeline.recovery import InFlightWork, Recovery
+from forebay.stream.pipeline.recovery import InFlightWork, Recovery, wait_until_allowed
 from forebay.stream.pipeline.rollouts import Rollouts
 from forebay.stream.pipeline.served_revision import ServedRevision
 from forebay.stream.pipeline.stages import Breakers, Stages
@@ -39,7 +40,6 @@ log = logging.getLogger("forebay.pipeline")
 PAUSE_AFTER_S = 1.0
 IDLE_WAIT_S = 0.5
 IDLE_COMMIT_S = 2.0
-BREAKER_POLL_S = 0.2
 WINDOWS_POLL_S = 0.5
 MAX_COMMIT_BYTES = 64 << 20
 """Approximate limit of the outputs of one commit. A broker may get all of them in one request; its default limit is 100 MiB."""
@@ -77,6 +77,7 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._early_closing = EarlyClosing(in_flight, enabled=pacing is None)
         self._check_windows_at_s = 0.0
         self._full_since_s: float | None = None
         self._idle_commit_at_s = 0.0
@@ -257,10 +258,10 @@ class Pipeline:
 
     def _process(self, records: Mapping[TopicPartition, Sequence[Record]], epoch: Epoch, *, began_s: float) -> None:
         now_s, wall_ms = self._clock.monotonic_s(), self._clock.wall_ms()
-        stages = self._stages
-        windows = stages.windows
+        stages, windows = self._stages, self._stages.windows
         chunks: Sequence[Chunk] = stages.decoder.decode(records, epoch)
         num_events = sum(chunk.num_records for chunk in chunks)
+        self._early_closing.on_polled(num_events)
         self._in_flight.on_decoded(events=num_events, records=sum(map(len, records.values())))
         if stages.rollouts is not None:
             chunks = stages.rollouts.route(chunks, records, now_ms=wall_ms)
@@ -270,6 +271,7 @@ class Pipeline:
         # A poll that only replays known events to rebuild windows has no parts.
         for part in chunks if windows is None else windows.take(chunks):
             self._add(part, now_s=now_s, wall_ms=wall_ms)
+        self._close_early()
 
     def _add(self, part: BatchPart, *, now_s: float, wall_ms: int) -> None:
         self._idle.clear()
@@ -286,6 +288,10 @@ class Pipeline:
         for part in windows.close_idle(source.epoch, source.is_at_end):
             self._add(part, now_s=now_s, wall_ms=self._clock.wall_ms())
             # Close at once: a part without events counts as in flight only once it is in a micro-batch.
+            self._lanes.flush(reason="idle")
+
+    def _close_early(self) -> None:
+        if self._early_closing.is_due:
             self._lanes.flush(reason="idle")
 
     async def _wait_for_room(self, timeout_s: float) -> None:
@@ -345,12 +351,14 @@ class Pipeline:
         while True:
             await self._results_ready.wait()
             self._results_ready.clear()
-            await self._wait_for_breaker()
+            await wait_until_allowed(self._breakers.cluster, self._clock)
             if self._stages.rollouts is not None:
                 await self._leave_stuck_lanes()
             while batches := await self._take():
                 num_drops = self._recovery.num_drops
+                self._early_closing.on_commit_started(batches)
                 ledger = await self._recovery.commit(batches)
+                self._early_closing.on_commit_ended()
                 if ledger is None:
                     break
                 self.totals.add(ledger, sum(result.is_last_part for result in batches))
@@ -375,14 +383,6 @@ class Pipeline:
             names = ", ".join(map(str, stuck))
             await self._recovery.read_again(f"{names} cannot run and serves no more; other versions predict its events")
 
-    async def _wait_for_breaker(self) -> None:
-        breaker = self._breakers.cluster
-        while True:
-            now_s = self._clock.monotonic_s()
-            if breaker.allows(now_s):
-                return
-            await asyncio.sleep(min(BREAKER_POLL_S, breaker.wait_s(now_s)))
-
     def _release(self, batches: Sequence[BatchResult]) -> None:
         for result in batches:
             batch = result.batch
@@ -393,6 +393,7 @@ class Pipeline:
         self._room.set()
         if self._in_flight.is_empty:
             self._idle.set()
+        self._close_early()
 
     async def on_revoked(self) -> None:
         """Commit everything in flight before partitions are revoked, or drop it at the deadline."""

@@ -46,6 +46,7 @@ commit_log = logging.getLogger("forebay.commit")
 MAX_COMMIT_BATCHES = 16
 """The largest number of full micro-batches in one commit. Halved after a commit timeout, doubled after a success."""
 CANCEL_TIMEOUT_S = 1.0
+BREAKER_POLL_S = 0.2
 WORDS: Final = CommitWords(
     "worker",
     "the same outputs",
@@ -229,3 +230,12 @@ class Recovery:
         self._num_drops += 1
         self._work.drop()
         self._observer.on_purged()
+
+
+async def wait_until_allowed(breaker: CircuitBreaker, clock: Clock) -> None:
+    """Wait until a circuit breaker permits an attempt."""
+    while True:
+        now_s = clock.monotonic_s()
+        if breaker.allows(now_s):
+            return
+        await asyncio.sleep(min(BREAKER_POLL_S, breaker.wait_s(now_s)))

@@ -8,6 +8,7 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.topic_layout import Layout
 from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.kafka.patches.fetch_pacing import FetchHold
 from forebay.stream.kafka.producer.producer import OutputProducer, TransactionSettings
 from forebay.stream.kafka.producer.transaction import Transaction, transactional_id
 from forebay.stream.output.emitter import EmissionBuilder
@@ -49,8 +50,12 @@ def build_committer(
     observer: Observer,
     clock: Clock,
 ) -> Committer:
-    """Build the committer, which commits in transactions unless the settings say otherwise."""
+    """Build the committer, which commits in transactions unless the settings say otherwise.
+
+    source: not started yet. Its fetches are held until the deliveries of a commit are done.
+    """
     limits = settings.limits
+    source.fetch_hold = FetchHold()
     return Committer(
         emitter,
         producer,
@@ -65,4 +70,5 @@ def build_committer(
         observer=observer,
         clock=clock,
         timeout_ms=settings.delivery.commit_timeout_ms,
+        on_delivered=source.fetch_hold.release,
     )

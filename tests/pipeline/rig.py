@@ -102,7 +102,7 @@ class ScriptedSource:
         if self.current is None or self.paused:
             return records_by_partition
         for place, records in self.log.items():
-            if place in self.held:
+            if place in self.held or place not in self.next_offsets:
                 continue
             part = records[self.next_offsets[place] : self.next_offsets[place] + max_records]
             self.next_offsets[place] += len(part)

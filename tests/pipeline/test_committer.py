@@ -85,8 +85,24 @@ def committer(script: Script) -> Committer:
 async def test_a_commit_runs_its_steps_in_order() -> None:
     script = Script()
     ledger = await committer(script).commit([BATCH])
-    assert script.steps == ["begin", "send", "group", POSITIONS, "commit"]
+    assert script.steps == ["begin", "group", "send", POSITIONS, "commit"]
     assert sum(ledger.outcomes.values()) == 3
+
+
+async def test_deliveries_are_reported_before_the_positions_are_added() -> None:
+    script = Script()
+    commits = Committer(
+        emitter(),
+        script,
+        transaction=script,
+        dead_letter_limit=guard(),
+        observer=NullObserver(),
+        clock=ManualClock(),
+        timeout_ms=20,
+        on_delivered=lambda: script.steps.append("delivered"),
+    )
+    await commits.commit([BATCH])
+    assert script.steps == ["begin", "group", "send", "delivered", POSITIONS, "commit"]
 
 
 async def test_each_commit_is_logged_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
@@ -114,7 +130,7 @@ async def test_refused_positions_abort_and_nothing_is_committed() -> None:
     script.fails[POSITIONS] = CommitRefused("evicted")
     with pytest.raises(CommitRefused):
         await committer(script).commit([BATCH])
-    assert script.steps == ["begin", "send", "group", POSITIONS, "abort"]
+    assert script.steps == ["begin", "group", "send", POSITIONS, "abort"]
 
 
 async def test_a_failed_delivery_commits_nothing() -> None:

@@ -32,6 +32,13 @@ async def test_every_event_is_committed_once() -> None:
     assert rig.pipeline.totals.rewinds == 0
 
 
+async def test_a_micro_batch_that_the_next_commit_can_have_does_not_wait_for_more_events() -> None:
+    rig = Rig([23, 40], max_batch_size=1000)
+    async with rig.running():
+        await rig.until(rig.all_committed, step_s=0.0)
+    assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 63}, "although no time has passed"
+
+
 async def test_a_failed_commit_rewinds_and_loses_nothing() -> None:
     rig = Rig([50, 50])
     failures = iter([False, True, False, True, True])

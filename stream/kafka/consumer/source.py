@@ -41,7 +41,7 @@ from forebay.stream.kafka.consumer.positions import all_positions, is_at_end, kn
 from forebay.stream.kafka.consumer.restoration import Restoration, RevisionGate
 from forebay.stream.kafka.consumer.start_offsets import OffsetRestorer, StartPolicy, out_of_range_error
 from forebay.stream.kafka.patches.chunked_reads import use_chunked_reads
-from forebay.stream.kafka.patches.fetch_pacing import IDLE_WAIT_S, pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import IDLE_WAIT_S, FetchHold, pace_fetches
 from forebay.stream.kafka.patches.raw_records import ReadLimits, use_raw_records
 
 log = logging.getLogger("forebay.source")
@@ -83,6 +83,7 @@ class Source(ConsumerRebalanceListener):
     ) -> None:
         self._consumer = consumer
         self._idle_wait_s = idle_wait_s
+        self.fetch_hold: FetchHold | None = None
         self._read_limits = read_limits
         self._revision_gate = revision_gate
         self._topics = dict(topics)
@@ -107,7 +108,7 @@ class Source(ConsumerRebalanceListener):
         await self._consumer.start()
         use_chunked_reads(self._consumer)
         self._poll_budget = use_raw_records(self._consumer, self._read_limits)
-        pace_fetches(self._consumer, self._idle_wait_s)
+        pace_fetches(self._consumer, self._idle_wait_s, hold=self.fetch_hold, sizes=self._poll_budget.fetched_bytes)
         self._offsets = GroupOffsets(self._consumer, self._group_id)
         self._watch = ClusterWatch(self._consumer._client, self._topics, clock=self._clock)
         self._restoration = Restoration(

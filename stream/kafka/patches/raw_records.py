@@ -43,11 +43,15 @@ class ReadLimits:
 
 
 class PollBudget:
-    """The number of bytes that a consumer may still return in this poll. Call `begin_poll` before each `getmany`."""
+    """The number of bytes that a consumer may still return in this poll. Call `begin_poll` before each `getmany`.
+
+    fetched_bytes: size of the last fetch response of each broker, by node id.
+    """
 
     def __init__(self, limits: ReadLimits) -> None:
         self.limits = limits
         self.bytes_left = limits.max_poll_bytes
+        self.fetched_bytes: dict[int, int] = {}
 
     def begin_poll(self) -> None:
         """Reset the budget for the next poll."""
@@ -69,6 +73,7 @@ def use_raw_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> PollBudge
     async def fetch(assignment: Any, node_id: int, request: Any) -> bool:
         with client.recording(request) as logs:
             brought_data: bool = await proc_fetch_request(assignment, node_id, request)
+        budget.fetched_bytes[node_id] = sum(map(len, logs.values()))
         for partition, result in fetcher._records.items():
             partition_records = getattr(result, "_partition_records", None)  # a fetch error does not have it
             if partition_records is None or isinstance(partition_records._records, _WholeBatches):

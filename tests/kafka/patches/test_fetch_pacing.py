@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from forebay.stream.kafka.patches import fetch_pacing
-from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
+from forebay.stream.kafka.patches.fetch_pacing import MAX_HELD_BYTES, MAX_HOLD_S, FetchHold, pace_fetches
 from tests.brokers.clients import consumer, create_topic, producer, read, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
@@ -85,6 +85,62 @@ async def test_a_cancelled_wait_ends_as_the_fetcher_expects() -> None:
     await asyncio.sleep(0)
     task.cancel()
     assert await task is False
+
+
+def held_fetcher(hold: FetchHold, *answers: tuple[bool, float], num_bytes: int = 100) -> Fetcher:
+    fetcher = Fetcher()
+    fetcher.answers = list(answers)
+    consumer = Consumer(fetcher)
+    pace_fetches(consumer, monotonic=lambda: fetcher.now_s, hold=hold, sizes={1: num_bytes})  # type: ignore[arg-type]
+    return fetcher
+
+
+async def is_held(fetcher: Fetcher, node_id: int = 1) -> asyncio.Task[bool]:
+    """Begin a fetch and return its task, after as many turns as a fetch needs that is not held."""
+    task = asyncio.create_task(fetcher._proc_fetch_request(Assignment(), node_id, None))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_a_fetch_after_one_with_few_records_waits_until_it_is_released() -> None:
+    hold = FetchHold(max_hold_s=60)
+    fetcher = held_fetcher(hold, (True, 0.0), (True, 0.0), (True, 0.0), (False, 1.0))
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None), "the first one is not held"
+    held = await is_held(fetcher)
+    other = await is_held(fetcher, node_id=2)
+    assert not held.done() and other.done(), "brokers do not wait for one another"
+    hold.release()
+    assert await held
+    held = await is_held(fetcher)
+    assert not held.done(), "until the next release"
+    hold.release()
+    assert not await held
+    fetcher.answers = [(True, 0.0)]
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None), "an empty response holds nothing"
+
+
+async def test_a_fetch_is_held_for_a_limited_time() -> None:
+    hold = FetchHold(max_hold_s=MAX_HOLD_S)
+    fetcher = held_fetcher(hold, (True, 0.0), (True, 0.0), (True, 0.0))
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None)
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None), "after the limit, although nothing releases it"
+    fetcher.now_s += MAX_HOLD_S
+    assert (await is_held(fetcher)).done()
+
+
+async def test_a_backlog_is_fetched_without_a_wait() -> None:
+    fetcher = held_fetcher(FetchHold(max_hold_s=60), (True, 0.0), (True, 0.0), num_bytes=MAX_HELD_BYTES + 1)
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None)
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None)
+
+
+async def test_a_held_fetch_that_is_cancelled_ends_as_the_fetcher_expects() -> None:
+    fetcher = held_fetcher(FetchHold(max_hold_s=60), (True, 0.0))
+    assert await fetcher._proc_fetch_request(Assignment(), 1, None)
+    held = await is_held(fetcher)
+    held.cancel()
+    assert await held is False
 
 
 def test_a_consumer_that_was_not_started_is_an_error() -> None:
