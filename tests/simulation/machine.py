@@ -207,13 +207,8 @@ class LanesMachine(WorkerMachine):
         return Simulation(seed, THREE_LANES)
 
 
-class RolloutsMachine(WorkerMachine):
-    """Two workers with two models: revisions change the versions of the first, and the second takes windows."""
-
-    name = "rollouts"
-
-    def make(self, seed: int) -> Simulation:
-        return Simulation(seed, LANES_WITH_ROLLOUTS, has_rollouts=True)
+class ProposesRevisions(WorkerMachine):
+    """Two workers for which revisions are proposed, if the simulation has some."""
 
     @rule(
         stable=st.sampled_from(VERSIONS),
@@ -224,10 +219,20 @@ class RolloutsMachine(WorkerMachine):
     )
     def propose(self, stable: int, weights: dict[int, int], seed: int, route_by: str | None, for_s: float) -> None:
         revisions = self.simulation.revisions
-        assert revisions is not None
+        if revisions is None:
+            return
         canaries = {version: weight for version, weight in weights.items() if version != stable}
         revisions.propose(stable, canaries, seed=seed, route_by=route_by)
         self._step(for_s)
+
+
+class RolloutsMachine(ProposesRevisions):
+    """Two workers with two models: revisions change the versions of the first, and the second takes windows."""
+
+    name = "rollouts"
+
+    def make(self, seed: int) -> Simulation:
+        return Simulation(seed, LANES_WITH_ROLLOUTS, has_rollouts=True)
 
 
 class WindowsMachine(WorkerMachine):
@@ -239,12 +244,14 @@ class WindowsMachine(WorkerMachine):
         return Simulation(seed, ONE_LANE_OF_WINDOWS)
 
 
-class SchemasMachine(WorkerMachine):
-    """Two workers whose events have schemas of a registry."""
+class SchemasMachine(ProposesRevisions):
+    """Two workers whose events have schemas of a registry. Half of the runs have windows, and canaries of other columns."""
 
     name = "schemas"
 
     def make(self, seed: int) -> Simulation:
+        if seed % 2:
+            return SchemaSimulation(seed, LANES_WITH_ROLLOUTS, has_rollouts=True)
         return SchemaSimulation(seed)
 
     @rule(is_up=st.booleans(), for_s=SECONDS)

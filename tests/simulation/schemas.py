@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from forebay.stream.core.records import Record
 from forebay.stream.pipeline.schema_admission import SchemaAdmission
 from forebay.stream.schema_registry.schema import SchemaRef
+from tests.simulation.lanes import ONE_LANE, LaneOptions
 from tests.simulation.member import Member
 from tests.simulation.simulation import KEYS, Simulation
 from tests.simulation.world import World
@@ -86,8 +87,8 @@ class SchemaSimulation(Simulation):
 
     member_type = SchemaMember
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, lineup: Sequence[LaneOptions] = ONE_LANE, *, has_rollouts: bool = False) -> None:
+        super().__init__(seed, lineup, has_rollouts=has_rollouts)
         self.registry = self.cluster.registry = SimulatedRegistry()
         self.cluster.input_headers = (("schema", b""),)
 
