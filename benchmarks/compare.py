@@ -1,7 +1,7 @@
 """Compare Forebay with hand-written workers.
 
 python -m benchmarks.compare --rounds 5 --events 400000
-python -m benchmarks.compare --broker apache
+python -m benchmarks.compare --broker apache --contestants all
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 import uuid
@@ -21,7 +22,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.field import CONTESTANTS, FOREBAY, Contestant, Field, Run, RunFailed, prepared
+from benchmarks.contestants.catalogue import (
+    CONTESTANTS,
+    FOREBAY,
+    GROUPS,
+    SHORT_DIVISOR,
+    Contestant,
+    Runtime,
+    chosen,
+    reference_of,
+)
+from benchmarks.field import Field, Run, RunFailed, prepared
 from forebay.schemas.errors import ForebayError
 from forebay.stream.bench.host_info import describe_host, installed_version
 from forebay.stream.bench.stats import pairwise_ratios
@@ -36,37 +47,33 @@ def order_of(contestants: Sequence[Contestant], number: int) -> list[Contestant]
 
 
 def summarise(runs: Runs) -> dict[str, dict[str, object]]:
-    """Return medians, ranges, and the ratios of Forebay to each contestant, round by round."""
-    ours = runs.get(FOREBAY.name)
+    """Return medians, ranges, and the ratios of Forebay with the same guarantee to each contestant, round by round."""
+    references = {contestant.name: reference_of(contestant).name for contestant in CONTESTANTS}
     summary: dict[str, dict[str, object]] = {}
     for name, rounds in runs.items():
         rates = [run.events_per_s for run in rounds]
         cpu_rates = [run.events_per_cpu_s for run in rounds]
         entry: dict[str, object] = {
-            "events_per_s": {"median": median(rates), "min": min(rates), "max": max(rates), "rounds": rates},
-            "events_per_cpu_s": {
-                "median": median(cpu_rates),
-                "min": min(cpu_rates),
-                "max": max(cpu_rates),
-                "rounds": cpu_rates,
-            },
+            "events_per_s": _spread(rates),
+            "events_per_cpu_s": _spread(cpu_rates),
             "peak_rss_mib": max(run.peak_rss_mib for run in rounds),
         }
+        ours = runs.get(references.get(name, FOREBAY.name)) or runs.get(FOREBAY.name)
         if ours is not None and name != FOREBAY.name:
-            for key, our_rates, their_rates in (
-                ("forebay_ratio", [run.events_per_s for run in ours], rates),
-                ("forebay_cpu_ratio", [run.events_per_cpu_s for run in ours], cpu_rates),
-            ):
-                ratios = pairwise_ratios(our_rates, their_rates)
-                entry[key] = {"median": median(ratios), "min": min(ratios), "max": max(ratios), "rounds": ratios}
+            entry["forebay_ratio"] = _spread(pairwise_ratios([run.events_per_s for run in ours], rates))
+            entry["forebay_cpu_ratio"] = _spread(pairwise_ratios([run.events_per_cpu_s for run in ours], cpu_rates))
         summary[name] = entry
     return summary
+
+
+def _spread(values: Sequence[float]) -> dict[str, object]:
+    return {"median": median(values), "min": min(values), "max": max(values), "rounds": list(values)}
 
 
 def to_table(summary: Mapping[str, Mapping[str, object]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("contestant", no_wrap=True)
-    for heading in ("events/s", "range", "events/CPU-s", "Forebay ÷ it", "range", "per CPU-s", "peak MiB"):
+    for heading in ("events/s", "range", "events/CPU-s", "Forebay ÷ it", "range", "per CPU-s", "range", "peak MiB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in summary.items():
         rate, cpu_rate = _numbers(entry, "events_per_s"), _numbers(entry, "events_per_cpu_s")
@@ -79,6 +86,7 @@ def to_table(summary: Mapping[str, Mapping[str, object]], title: str) -> Table:
             f"{ratio['median']:.2f}×" if ratio else "",
             f"{ratio['min']:.2f}–{ratio['max']:.2f}" if ratio else "",
             f"{cpu_ratio['median']:.2f}×" if cpu_ratio else "",
+            f"{cpu_ratio['min']:.2f}–{cpu_ratio['max']:.2f}" if cpu_ratio else "",
             f"{entry['peak_rss_mib']:,.0f}",
         )
     return table
@@ -109,6 +117,7 @@ async def compete(
     broker: str,
     bootstrap_server: str | None,
     begin: Callable[[str, int], Callable[[int], None]],
+    builds: Mapping[Runtime, Path],
 ) -> tuple[str, Runs]:
     """Run every contestant once in each round, on one broker and one filled topic. Return the broker and the runs."""
     async with prepared(
@@ -119,9 +128,26 @@ async def compete(
         idempotent=idempotent,
         run_id=uuid.uuid4().hex[:8],
         timestamp_ms=time.time_ns() // 1_000_000,
-        progress=begin("filling the topic", events),
+        progress=begin("filling the topics", events + events // SHORT_DIVISOR),
+        builds=builds,
     ) as field:
         return field.broker, await run_rounds(field, contestants, rounds, begin("runs", rounds * len(contestants)))
+
+
+def available(
+    contestants: Sequence[Contestant], console: Console
+) -> tuple[list[Contestant], dict[Runtime, Path], dict[str, str]]:
+    """Build the contestants in other languages. Return those that can run, their builds, and why the others cannot."""
+    if all(contestant.runtime == "python" for contestant in contestants):
+        return list(contestants), {}, {}
+    # Imported only here: it uses a module of the tests, and so needs the extra `test`.
+    from benchmarks.rivals.toolchains import set_up
+
+    console.print("building contestants where this has not been done before…")
+    builds, reasons = set_up(contestants, os.environ)
+    running = [contestant for contestant in contestants if contestant.runtime not in reasons]
+    missing = {c.name: reasons[c.runtime] for c in contestants if c.runtime in reasons}
+    return running, builds, missing
 
 
 @click.command()
@@ -142,10 +168,13 @@ async def compete(
 )
 @click.option("--bootstrap-server", metavar="HOST:PORT", help="Use this running Kafka instead.")
 @click.option(
-    "--only",
+    "--contestants",
+    "names",
     multiple=True,
-    type=click.Choice([contestant.name for contestant in CONTESTANTS]),
-    help="Run only this contestant. Can be repeated.",
+    default=["python"],
+    show_default=True,
+    type=click.Choice([*GROUPS, *(contestant.name for contestant in CONTESTANTS if contestant.name not in GROUPS)]),
+    help="Run this group of contestants, or this contestant. Can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
@@ -159,15 +188,15 @@ def main(
     idempotent: bool,
     broker: str,
     bootstrap_server: str | None,
-    only: tuple[str, ...],
+    names: tuple[str, ...],
     as_json: bool,
     output: Path | None,
     plot: Path | None,
 ) -> None:
     """Compare workers that read JSON events, predict with an MLP 32-128-64-2, and write JSON predictions."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    contestants = [contestant for contestant in CONTESTANTS if not only or contestant.name in only]
     console = Console(stderr=True)
+    contestants, builds, missing = available(chosen(names), console)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console, refresh_per_second=2, transient=True) as bar:
@@ -186,6 +215,7 @@ def main(
                     broker=broker,
                     bootstrap_server=bootstrap_server,
                     begin=begin,
+                    builds=builds,
                 )
             )
     except (RunFailed, ForebayError) as error:
@@ -202,10 +232,11 @@ def main(
             c.name: {"what": c.what, "processing_guarantee": c.processing_guarantee, **summary[c.name]}
             for c in contestants
         },
+        "left_out": missing,
         "machine": {**describe_host(), "confluent-kafka": installed_version("confluent-kafka")},
     }
     document = json.dumps(report, ensure_ascii=False, indent=2)
-    title = f"{broker_name} · {events:,} events · median of {rounds} · {partitions} partitions · at least once"
+    title = f"{broker_name} · {events:,} events · median of {rounds} · {partitions} partitions"
     if output is not None:
         output.write_text(document + "\n", encoding="utf-8")
     if plot is not None:
@@ -215,7 +246,10 @@ def main(
     if as_json:
         click.echo(document)
     else:
-        Console(width=None if sys.stdout.isatty() else 120).print(to_table(summary, title))
+        output_console = Console(width=None if sys.stdout.isatty() else 140)
+        output_console.print(to_table(summary, title))
+        for name, reason in missing.items():
+            output_console.print(f"{name}: left out; {reason}", markup=False)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,21 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+import numpy as np
+import orjson
 
+from benchmarks.contestants.catalogue import SHORT_DIVISOR, SHORT_TOPIC, Contestant, Runtime
 from benchmarks.contestants.job import Job
+from benchmarks.predictions import Expected, PredictionCheck, prediction_ends, read_predictions
+from benchmarks.rivals.commands import command_of
+from benchmarks.rivals.model_files import expected_scores, write_model_files
 from forebay.schemas.topics import FEATURES, PREDICTIONS, topic_name
-from forebay.stream.bench.events import EventGenerator
+from forebay.stream.bench.events import DISTINCT_ROWS, EventGenerator
 from forebay.stream.bench.preload import preload_topic
 from forebay.stream.bench.setup import MODEL_NAME, as_toml, bench_settings, save_bench_model, signature_of
 from forebay.stream.config.sections import KafkaSection, Settings
@@ -28,55 +32,7 @@ from forebay.stream.kafka.cluster.topics import create_topics
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """A worker in the comparison.
-
-    name: the name in tables.
-    module: the Python module to run.
-    what: a description in one line.
-    processing_guarantee: the guarantee that it provides.
-    config: name of the configuration file of the worker, in the folder of the field.
-    model: name of the model of a hand-written worker.
-    topic: the topic that it drains, without the prefix.
-    """
-
-    name: str
-    module: str
-    what: str
-    processing_guarantee: str = "at_least_once"
-    config: str = "forebay.toml"
-    model: str = MODEL_NAME
-    topic: str = FEATURES.name
-
-
-FOREBAY = Contestant(
-    "forebay", "benchmarks.contestants.forebay_worker", "Forebay's worker, at least once like the others"
-)
-CONTESTANTS = (
-    FOREBAY,
-    Contestant(
-        "forebay exactly once",
-        "benchmarks.contestants.forebay_worker",
-        "the same with one transaction per commit, the default",
-        "exactly_once",
-    ),
-    Contestant("aiokafka", "benchmarks.contestants.aiokafka_worker", "getmany(512), batch predict, send, commit"),
-    Contestant(
-        "aiokafka pipelined",
-        "benchmarks.contestants.aiokafka_pipelined",
-        "the same, awaiting deliveries and committing every 100 ms",
-    ),
-    Contestant("confluent", "benchmarks.contestants.confluent_worker", "consume(512), batch predict, produce, commit"),
-    Contestant(
-        "confluent pipelined",
-        "benchmarks.contestants.confluent_pipelined",
-        "the same, flushing and committing every 100 ms",
-    ),
-    Contestant("pass-through", "benchmarks.contestants.passthrough", "aiokafka send_batch, without JSON and model"),
-)
+WARM_UP_TOPIC = "warm-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,35 +59,51 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The common environment: a broker with the topics, and `events` events in the input topic."""
+    """The common environment: a broker with the topics, and `events` events in the input topic.
+
+    builds: the folder of each runtime but Python.
+    expected: what the predictions are compared with; None only counts them.
+    """
 
     settings: Settings
     folder: Path
     events: int
     broker: str
     idempotent: bool
+    builds: Mapping[Runtime, Path] = field(default_factory=dict)
+    expected: Expected | None = None
 
     async def run(self, contestant: Contestant, number: int) -> Run:
         """Let the contestant drain the topic from the beginning, in a new group. Raises RunFailed."""
+        job = self.job_of(contestant, number)
+        before = await prediction_ends(self.settings)
+        result = await asyncio.to_thread(self._run, contestant, job)
+        check = PredictionCheck(job.events, self.expected if contestant.predicts else None)
+        async with asyncio.timeout(RUN_TIMEOUT_S):
+            await read_predictions(self.settings, before, check)
+        if fault := check.fault():
+            raise RunFailed(f"{contestant.name} wrote {fault}")
+        return result
+
+    def job_of(self, contestant: Contestant, number: int) -> Job:
+        """Return the parameters of the contestant's run in round `number`."""
         prefix = self.settings.topics.prefix
-        job = Job(
+        return Job(
             bootstrap_servers=self.settings.kafka.bootstrap_servers,
             features=topic_name(prefix, contestant.topic),
             predictions=topic_name(prefix, PREDICTIONS.name),
             group_id=f"{prefix}{contestant.name.replace(' ', '-')}-{number}",
-            events=self.events,
+            events=self.events // contestant.divisor,
             repository=self.settings.model.repository,
             model=contestant.model,
             config=str(self.folder / contestant.config),
             idempotent=self.idempotent,
             processing_guarantee=contestant.processing_guarantee,
+            warm_up=topic_name(prefix, WARM_UP_TOPIC) if contestant.warmed else "",
+            onnx=str(self.folder / f"{contestant.model}.onnx"),
+            weights=str(self.folder / f"{contestant.model}.safetensors"),
+            folder=str(self.folder / f"{contestant.name}-{number}"),
         )
-        before = await self._ends()
-        result = await asyncio.to_thread(self._run, contestant, job)
-        written = await self._count_since(before)
-        if written != self.events:
-            raise RunFailed(f"{contestant.name} wrote {written:,} predictions for {self.events:,} events")
-        return result
 
     def _run(self, contestant: Contestant, job: Job) -> Run:
         log_path = self.folder / f"{contestant.name}.log"
@@ -149,7 +121,7 @@ class Field:
     def _run_once(self, contestant: Contestant, job: Job, log_path: Path) -> subprocess.CompletedProcess[bytes]:
         with log_path.open("wb") as log:
             return subprocess.run(
-                [sys.executable, "-m", contestant.module, job.to_argument()],
+                command_of(contestant, job, self.builds),
                 cwd=ROOT,
                 env={**without_settings(os.environ), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
@@ -158,38 +130,6 @@ class Field:
                 timeout=RUN_TIMEOUT_S,
                 check=False,
             )
-
-    @contextlib.asynccontextmanager
-    async def _predictions(self) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
-        """Yield a consumer of the output topic, and its partitions."""
-        topic = topic_name(self.settings.topics.prefix, PREDICTIONS.name)
-        places = [TopicPartition(topic, number) for number in range(self.settings.topics.partitions)]
-        consumer = AIOKafkaConsumer(
-            **client_options(self.settings.kafka), group_id=None, isolation_level="read_committed"
-        )
-        await consumer.start()
-        try:
-            consumer.assign(places)
-            yield consumer, places
-        finally:
-            await consumer.stop()
-
-    async def _ends(self) -> dict[TopicPartition, int]:
-        async with self._predictions() as (consumer, places):
-            ends: dict[TopicPartition, int] = await consumer.end_offsets(places)
-            return ends
-
-    async def _count_since(self, starts: dict[TopicPartition, int]) -> int:
-        """Count the committed predictions after `starts` by reading them, because offsets also count transaction markers."""
-        count = 0
-        async with asyncio.timeout(RUN_TIMEOUT_S), self._predictions() as (consumer, places):
-            for place, start in starts.items():
-                consumer.seek(place, start)
-            ends = await consumer.end_offsets(places)
-            while any([await consumer.position(place) < ends[place] for place in places]):
-                polled = await consumer.getmany(timeout_ms=100)
-                count += sum(map(len, polled.values()))
-        return count
 
 
 @contextlib.asynccontextmanager
@@ -203,6 +143,7 @@ async def prepared(
     run_id: str,
     timestamp_ms: int,
     progress: Callable[[int], None],
+    builds: Mapping[Runtime, Path],
 ) -> AsyncIterator[Field]:
     """Prepare the environment on a new broker ("embedded" or "apache"), or on the running one at `bootstrap_server`."""
     with tempfile.TemporaryDirectory(prefix="forebay-compare-") as name:
@@ -215,17 +156,36 @@ async def prepared(
                 update={"topics": settings.topics.model_copy(update={"partitions": partitions})}
             )
             (folder / "forebay.toml").write_text(as_toml(settings), encoding="utf-8")
-            await create_topics(settings)
-            await preload_topic(
-                client_options(settings.kafka),
-                topic_name(settings.topics.prefix, FEATURES.name),
-                num_partitions=partitions,
+            inputs = (FEATURES.name, SHORT_TOPIC, WARM_UP_TOPIC)  # the warm-up is an output; it is only created so
+            topics = settings.model_copy(update={"input": settings.input.model_copy(update={"topics": inputs})})
+            await create_topics(topics)
+            generator = EventGenerator(signature_of(settings.model))
+            for name, count in ((FEATURES.name, events), (SHORT_TOPIC, events // SHORT_DIVISOR)):
+                await preload_topic(
+                    client_options(settings.kafka),
+                    topic_name(settings.topics.prefix, name),
+                    num_partitions=partitions,
+                    events=count,
+                    generator=generator,
+                    timestamp_ms=timestamp_ms,
+                    progress=progress,
+                )
+            write_model_files(folder / "models", MODEL_NAME, folder)
+            yield Field(
+                settings=settings,
+                folder=folder,
                 events=events,
-                generator=EventGenerator(signature_of(settings.model)),
-                timestamp_ms=timestamp_ms,
-                progress=progress,
+                broker=description,
+                idempotent=idempotent,
+                builds=builds,
+                expected=expected_of(folder / "models", generator),
             )
-            yield Field(settings=settings, folder=folder, events=events, broker=description, idempotent=idempotent)
+
+
+def expected_of(repository: Path, generator: EventGenerator) -> Expected:
+    """Return the scores of the generator's distinct rows."""
+    rows = [orjson.loads(generator.value(number, 0))["features"] for number in range(DISTINCT_ROWS)]
+    return Expected(expected_scores(repository, MODEL_NAME, np.array(rows, dtype=np.float32)).numpy())
 
 
 @contextlib.asynccontextmanager

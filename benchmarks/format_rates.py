@@ -33,7 +33,8 @@ from rich.table import Table
 
 from benchmarks import format_events
 from benchmarks.compare import Runs, order_of
-from benchmarks.field import Contestant, Field, RunFailed, started_broker
+from benchmarks.contestants.catalogue import Contestant
+from benchmarks.field import Field, RunFailed, started_broker
 from forebay.models.artefacts.preprocessing import Impute, Preprocessing
 from forebay.models.backends.torch.architectures import build_net
 from forebay.models.backends.torch.save import save_artefact

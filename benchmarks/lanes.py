@@ -36,7 +36,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.compare import Runs, run_rounds
-from benchmarks.field import Contestant, Field, RunFailed, started_broker
+from benchmarks.contestants.catalogue import Contestant
+from benchmarks.field import Field, RunFailed, started_broker
 from forebay.models.artefacts.artefact import read_version
 from forebay.schemas.errors import ForebayError
 from forebay.schemas.topics import topic_name

@@ -14,6 +14,8 @@ POLL_RECORDS = 512
 POLL_TIMEOUT_S = 0.5
 PIPELINED_COMMIT_S = 0.1
 """The time between commits of the pipelined workers."""
+PIPELINED_COMMIT_RECORDS = 10_000
+"""With so many uncommitted records, a pipelined worker commits at once."""
 MAX_BATCH_BYTES = 1 << 20
 FETCH_MAX_WAIT_MS = 500
 FETCH_MIN_BYTES = 1
@@ -28,7 +30,11 @@ class Job:
     repository, model: the model artefact that all contestants load.
     config: the configuration file of the Forebay worker.
     idempotent: whether the producers of the hand-written workers are idempotent. Forebay's always is.
-    processing_guarantee: the guarantee of the Forebay worker. The hand-written workers are always at least once.
+    processing_guarantee: the guarantee of the worker. Those that are not pipelined are always at least once.
+    warm_up: the topic for the predictions of a first drain that is not measured; empty if there is none.
+    model_version: the version of the model, in predictions.
+    onnx, weights: the model's files for workers that cannot load the artefact.
+    folder: an empty folder for files of the worker.
     """
 
     bootstrap_servers: str
@@ -41,6 +47,11 @@ class Job:
     config: str
     idempotent: bool
     processing_guarantee: str
+    warm_up: str = ""
+    model_version: int = 1
+    onnx: str = ""
+    weights: str = ""
+    folder: str = ""
 
     def to_argument(self) -> str:
         return json.dumps(asdict(self))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import order_of, summarise, to_table
+from benchmarks.contestants.catalogue import CONTESTANTS
 from benchmarks.contestants.job import Job, Stopwatch
-from benchmarks.field import CONTESTANTS, Run
+from benchmarks.field import Run
 from benchmarks.plot import save_plot
 
 
@@ -34,6 +35,24 @@ def test_ratios_are_medians_over_rounds() -> None:
     assert said["aiokafka"]["forebay_ratio"]["min"] == pytest.approx(2)  # type: ignore[index]
     assert "forebay_ratio" not in said["forebay"]
     assert to_table(said, "").row_count == 2
+
+
+def test_contestants_with_transactions_are_compared_with_forebay_exactly_once() -> None:
+    said = summarise(
+        {
+            "forebay": [make_run(400)],
+            "forebay exactly once": [make_run(300)],
+            "java": [make_run(100)],
+            "java exactly once": [make_run(100)],
+        }
+    )
+    ratios = {name: entry.get("forebay_ratio", {}).get("median") for name, entry in said.items()}  # type: ignore[attr-defined]
+    assert ratios == {
+        "forebay": None,
+        "forebay exactly once": pytest.approx(4 / 3),
+        "java": pytest.approx(4),
+        "java exactly once": pytest.approx(3),
+    }
 
 
 def test_without_forebay_there_are_no_ratios() -> None:

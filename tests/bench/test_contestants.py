@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.compare import compete
-from benchmarks.field import CONTESTANTS
+from benchmarks.contestants.catalogue import GROUPS
 
 EVENTS = 2_000
 
@@ -14,7 +14,7 @@ EVENTS = 2_000
 @pytest.mark.slow
 async def test_each_contestant_drains_the_topic_and_predicts_each_event_once() -> None:
     _, runs = await compete(
-        CONTESTANTS,
+        GROUPS["python"],
         rounds=1,
         events=EVENTS,
         partitions=2,
@@ -22,7 +22,8 @@ async def test_each_contestant_drains_the_topic_and_predicts_each_event_once() -
         broker="embedded",
         bootstrap_server=None,
         begin=lambda _name, _total: lambda _done: None,
+        builds={},
     )
     assert {name: [run.events for run in of_name] for name, of_name in runs.items()} == {
-        contestant.name: [EVENTS] for contestant in CONTESTANTS
+        contestant.name: [EVENTS // contestant.divisor] for contestant in GROUPS["python"]
     }

@@ -1,0 +1,1 @@
+"""Contestants in other languages and environments: their sources, builds and command lines."""
