@@ -54,19 +54,20 @@ def summarise(runs: Runs) -> dict[str, dict[str, object]]:
         rates = [run.events_per_s for run in rounds]
         cpu_rates = [run.events_per_cpu_s for run in rounds]
         entry: dict[str, object] = {
-            "events_per_s": _spread(rates),
-            "events_per_cpu_s": _spread(cpu_rates),
+            "events_per_s": spread(rates),
+            "events_per_cpu_s": spread(cpu_rates),
             "peak_rss_mib": max(run.peak_rss_mib for run in rounds),
         }
         ours = runs.get(references.get(name, FOREBAY.name)) or runs.get(FOREBAY.name)
         if ours is not None and name != FOREBAY.name:
-            entry["forebay_ratio"] = _spread(pairwise_ratios([run.events_per_s for run in ours], rates))
-            entry["forebay_cpu_ratio"] = _spread(pairwise_ratios([run.events_per_cpu_s for run in ours], cpu_rates))
+            entry["forebay_ratio"] = spread(pairwise_ratios([run.events_per_s for run in ours], rates))
+            entry["forebay_cpu_ratio"] = spread(pairwise_ratios([run.events_per_cpu_s for run in ours], cpu_rates))
         summary[name] = entry
     return summary
 
 
-def _spread(values: Sequence[float]) -> dict[str, object]:
+def spread(values: Sequence[float]) -> dict[str, object]:
+    """Return the median, the range and the values of all rounds."""
     return {"median": median(values), "min": min(values), "max": max(values), "rounds": list(values)}
 
 

@@ -103,6 +103,7 @@ class Field:
             onnx=str(self.folder / f"{contestant.model}.onnx"),
             weights=str(self.folder / f"{contestant.model}.safetensors"),
             folder=str(self.folder / f"{contestant.name}-{number}"),
+            threads=contestant.parallelism,
         )
 
     def _run(self, contestant: Contestant, job: Job) -> Run:
@@ -189,8 +190,13 @@ def expected_of(repository: Path, generator: EventGenerator) -> Expected:
 
 
 @contextlib.asynccontextmanager
-async def started_broker(kind: str, bootstrap_server: str | None, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """Start a broker, "embedded" or "apache", or use the running one. Yield its address and its description."""
+async def started_broker(
+    kind: str, bootstrap_server: str | None, folder: Path, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[str, str]]:
+    """Start a broker, "embedded" or "apache", or use the running one. Yield its address and its description.
+
+    settings: settings of an Apache broker.
+    """
     if bootstrap_server is not None:
         yield bootstrap_server, f"Kafka at {bootstrap_server}"
     elif kind == "embedded":
@@ -202,7 +208,7 @@ async def started_broker(kind: str, bootstrap_server: str | None, folder: Path) 
 
         source = await asyncio.to_thread(resolve_own, os.environ)
         assert source.make is not None
-        kafka = source.make(folder / "kafka", {})
+        kafka = source.make(folder / "kafka", settings or {})
         try:
             await asyncio.to_thread(kafka.start)
             yield kafka.bootstrap, source.description

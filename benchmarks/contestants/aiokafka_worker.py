@@ -1,7 +1,8 @@
 """A carefully written worker with aiokafka: getmany, predict a batch, send, await the deliveries, commit.
 
 By default, each batch is delivered and committed before the next one is read. With `PIPELINED_COMMIT_S` between commits,
-deliveries continue while the next batches are predicted (`aiokafka_pipelined`).
+deliveries continue while the next batches are predicted (`aiokafka_pipelined`). With `exactly_once`, a commit is a
+transaction with the predictions and the offsets.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ async def work(job: Job, watch: Stopwatch, predict: Predict, *, commit_interval_
     ends: dict[Any, int] = {}
     uncommitted = 0
     commit_at_s = 0.0
+    exactly_once = job.processing_guarantee == "exactly_once"
     while watch.running:
         wait_s = max(0.0, commit_at_s - time.monotonic()) if uncommitted else POLL_TIMEOUT_S
         polled = await consumer.getmany(timeout_ms=1000 * wait_s, max_records=POLL_RECORDS)
@@ -34,6 +36,8 @@ async def work(job: Job, watch: Stopwatch, predict: Predict, *, commit_interval_
             watch.first()
             if not uncommitted:
                 commit_at_s = time.monotonic() + commit_interval_s
+                if exactly_once:
+                    await producer.begin_transaction()
             values = predict(
                 [record.value for record in records],
                 [(record.topic, record.partition, record.offset) for record in records],
@@ -48,7 +52,11 @@ async def work(job: Job, watch: Stopwatch, predict: Predict, *, commit_interval_
             await asyncio.sleep(0)  # a poll that finds records and a send do not yield to the sender task
         if uncommitted and time.monotonic() >= commit_at_s:
             await asyncio.gather(*deliveries)
-            await consumer.commit(ends)
+            if exactly_once:
+                await producer.send_offsets_to_transaction(ends, job.group_id)
+                await producer.commit_transaction()
+            else:
+                await consumer.commit(ends)
             watch.committed(uncommitted)
             deliveries, ends, uncommitted = [], {}, 0
     await consumer.stop()

@@ -30,6 +30,7 @@ class Contestant:
     runtime: what runs the module. All but `python` are set up by `benchmarks.rivals.toolchains`.
     warmed: whether it drains the topic once before it measures, in the same process.
     predicts: whether its outputs are predictions.
+    parallelism: the number of processes or threads that compute.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Contestant:
     runtime: Runtime = "python"
     warmed: bool = False
     predicts: bool = True
+    parallelism: int = 1
 
     @property
     def divisor(self) -> int:
@@ -74,11 +76,29 @@ PYTHON: Final = (
         "the same, awaiting deliveries and committing every 100 ms",
         topic=SHORT_TOPIC,
     ),
-    Contestant("confluent", "benchmarks.contestants.confluent_worker", "consume(512), batch predict, produce, commit"),
+    Contestant(
+        "aiokafka exactly once",
+        "benchmarks.contestants.aiokafka_pipelined",
+        "the same with transactions",
+        "exactly_once",
+        topic=SHORT_TOPIC,
+    ),
+    Contestant(
+        "confluent",
+        "benchmarks.contestants.confluent_worker",
+        "consume(512), batch predict, produce, commit",
+        topic=SHORT_TOPIC,
+    ),
     Contestant(
         "confluent pipelined",
         "benchmarks.contestants.confluent_pipelined",
-        "the same, flushing and committing every 100 ms",
+        "the same, flushing and committing every 100 ms or 10,000 records",
+    ),
+    Contestant(
+        "confluent exactly once",
+        "benchmarks.contestants.confluent_pipelined",
+        "the same with transactions",
+        "exactly_once",
     ),
     Contestant(
         "pass-through",
@@ -112,12 +132,43 @@ STREAMS: Final = (
         warmed=True,
     ),
 )
+RUST: Final = (
+    Contestant(
+        "rust", "forebay-rival", "rdkafka, simd-json, matrixmultiply; batches of 512, pipelined", runtime="rust"
+    ),
+    Contestant("rust exactly once", "forebay-rival", "the same with transactions", "exactly_once", runtime="rust"),
+)
+FRAMEWORKS: Final = (
+    Contestant(
+        "quix streams",
+        "benchmarks.contestants.quix_worker",
+        "Quix Streams and ONNX Runtime, one record a call",
+        topic=SHORT_TOPIC,
+        runtime="quix",
+    ),
+    Contestant(
+        "quix streams exactly once",
+        "benchmarks.contestants.quix_worker",
+        "the same with its exactly-once guarantee",
+        "exactly_once",
+        topic=SHORT_TOPIC,
+        runtime="quix",
+    ),
+    Contestant(
+        "faust",
+        "benchmarks.contestants.faust_worker",
+        "Faust's take(512), batch predict, send",
+        topic=SHORT_TOPIC,
+    ),
+)
 GROUPS: Final[dict[str, tuple[Contestant, ...]]] = {
     "forebay": (FOREBAY, FOREBAY_EXACTLY_ONCE),
     "python": (FOREBAY, FOREBAY_EXACTLY_ONCE, *PYTHON),
     "java": JAVA,
     "streams": STREAMS,
-    "all": (FOREBAY, FOREBAY_EXACTLY_ONCE, *PYTHON, *JAVA, *STREAMS),
+    "rust": RUST,
+    "frameworks": FRAMEWORKS,
+    "all": (FOREBAY, FOREBAY_EXACTLY_ONCE, *PYTHON, *JAVA, *STREAMS, *RUST, *FRAMEWORKS),
 }
 CONTESTANTS: Final = GROUPS["all"]
 

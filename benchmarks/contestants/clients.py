@@ -35,10 +35,13 @@ async def start_consumer(job: Job) -> AIOKafkaConsumer:
 
 
 async def start_producer(job: Job) -> AIOKafkaProducer:
+    guarantee: dict[str, object] = {"enable_idempotence": job.idempotent}
+    if job.processing_guarantee == "exactly_once":
+        guarantee = {"transactional_id": job.group_id}
     producer = AIOKafkaProducer(
         bootstrap_servers=job.bootstrap_servers,
         acks="all",
-        enable_idempotence=job.idempotent,
+        **guarantee,
         compression_type=None,
         linger_ms=0,
         max_batch_size=MAX_BATCH_BYTES,

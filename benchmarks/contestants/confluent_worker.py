@@ -1,7 +1,8 @@
 """A carefully written worker with confluent-kafka: consume, predict a batch, produce, flush, commit.
 
 By default, each batch is flushed and committed before the next one is consumed, as in most examples. With `PIPELINED_COMMIT_S`
-between commits, librdkafka sends one batch while the next one is predicted (`confluent_pipelined`).
+between commits, librdkafka sends one batch while the next one is predicted (`confluent_pipelined`). With `exactly_once`, a
+commit is a transaction with the predictions and the offsets.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from benchmarks.contestants.job import (
     FETCH_MIN_BYTES,
     MAX_BATCH_BYTES,
     MAX_PARTITION_FETCH_BYTES,
+    PIPELINED_COMMIT_RECORDS,
     POLL_RECORDS,
     POLL_TIMEOUT_S,
     Job,
@@ -43,9 +45,12 @@ class Worker:
         self._failed: list[object] = []
         self._ends: dict[int, int] = {}
         self._uncommitted = 0
+        self._exactly_once = job.processing_guarantee == "exactly_once"
 
     def run(self) -> None:
         """Process events until the stopwatch has seen the last commit."""
+        if self._exactly_once:
+            self._producer.init_transactions(60)
         self._consumer.subscribe([self._job.features])
         commit_at_s = 0.0
         while self._watch.running:
@@ -55,9 +60,12 @@ class Worker:
                 self._watch.first()
                 if not self._uncommitted:
                     commit_at_s = time.monotonic() + self._commit_interval_s
+                    if self._exactly_once:
+                        self._producer.begin_transaction()
                 self._process(messages)
                 self._producer.poll(0)
-            if self._uncommitted and time.monotonic() >= commit_at_s:
+            due = self._uncommitted >= PIPELINED_COMMIT_RECORDS or time.monotonic() >= commit_at_s
+            if self._uncommitted and due:
                 self._commit()
         self._consumer.close()
 
@@ -90,12 +98,15 @@ class Worker:
         self._failed.append(error)
 
     def _commit(self) -> None:
-        if self._producer.flush(60) or self._failed:
+        offsets = [TopicPartition(self._job.features, partition, end) for partition, end in self._ends.items()]
+        if self._exactly_once:
+            # It flushes, and fails if a prediction was not delivered.
+            self._producer.send_offsets_to_transaction(offsets, self._consumer.consumer_group_metadata(), 60)
+            self._producer.commit_transaction(60)
+        elif self._producer.flush(60) or self._failed:
             raise RuntimeError(f"some predictions were not delivered: {self._failed[:1]}")
-        self._consumer.commit(
-            offsets=[TopicPartition(self._job.features, partition, end) for partition, end in self._ends.items()],
-            asynchronous=False,
-        )
+        else:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
         self._watch.committed(self._uncommitted)
         self._ends, self._uncommitted = {}, 0
 
@@ -123,11 +134,14 @@ def _make_consumer(job: Job) -> Consumer:
 
 
 def _make_producer(job: Job) -> Producer:
+    guarantee: dict[str, object] = {"enable.idempotence": job.idempotent}
+    if job.processing_guarantee == "exactly_once":
+        guarantee = {"transactional.id": job.group_id}
     return Producer(
         {
             "bootstrap.servers": job.bootstrap_servers,
             "acks": "all",
-            "enable.idempotence": job.idempotent,
+            **guarantee,
             "compression.type": "none",
             # The default. A flush does not wait for it. With 0 it would send many small batches and be slower.
             "linger.ms": 5,

@@ -35,12 +35,17 @@ def attach(watch: Stopwatch) -> None:
     Totals.add = counting_add  # type: ignore[method-assign]
 
 
+def run_worker(job: Job) -> int:
+    """Run the worker until it is told to stop. Return its exit status."""
+    overrides = (f"kafka.group_id={job.group_id}", f"delivery.processing_guarantee={job.processing_guarantee}")
+    return forebay(["run", "-c", job.config, *(part for setting in overrides for part in ("--set", setting))])
+
+
 def main() -> int:
     job = Job.from_command_line()
     watch = Stopwatch(job.events)
     attach(watch)
-    overrides = (f"kafka.group_id={job.group_id}", f"delivery.processing_guarantee={job.processing_guarantee}")
-    status = forebay(["run", "-c", job.config, *(part for setting in overrides for part in ("--set", setting))])
+    status = run_worker(job)
     if status == 0:
         watch.print_result()
     return status

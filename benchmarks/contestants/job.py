@@ -35,6 +35,7 @@ class Job:
     model_version: the version of the model, in predictions.
     onnx, weights: the model's files for workers that cannot load the artefact.
     folder: an empty folder for files of the worker.
+    threads: the number of threads or processes that compute.
     """
 
     bootstrap_servers: str
@@ -52,6 +53,7 @@ class Job:
     onnx: str = ""
     weights: str = ""
     folder: str = ""
+    threads: int = 1
 
     def to_argument(self) -> str:
         return json.dumps(asdict(self))

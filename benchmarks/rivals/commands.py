@@ -32,6 +32,10 @@ def command_of(contestant: Contestant, job: Job, builds: Mapping[Runtime, Path])
     if contestant.runtime == "python":
         return [sys.executable, "-m", contestant.module, job.to_argument()]
     folder = builds[contestant.runtime]
+    if contestant.runtime == "rust":
+        return [str(folder / contestant.module), external_argument(job)]
+    if contestant.runtime == "quix":
+        return [str(folder / "bin" / "python"), "-m", contestant.module, job.to_argument()]
     classes = os.pathsep.join((str(folder / "rivals.jar"), str(folder / "lib" / "*")))
     return [_java(os.environ), *JVM_OPTIONS, "-cp", classes, contestant.module, external_argument(job)]
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,34 @@ def build_java(environ: Mapping[str, str]) -> Path:
     return build_once(project, "rivals-java", ("pom.xml", "src/**/*.java"), environ, build)
 
 
-BUILDERS: Final[Mapping[Runtime, Callable[[Mapping[str, str]], Path]]] = {"java": build_java}
+def build_rust(environ: Mapping[str, str]) -> Path:
+    """Return the folder with the Rust contestant, compiled for this machine's processor. Raises Unavailable."""
+
+    def build(sources: Path, target: Path) -> None:
+        cargo = _program("cargo", "Rust")
+        _program("make", "make, which builds librdkafka,")
+        _run([cargo, "build", "--release", "--locked"], sources, {"RUSTFLAGS": "-C target-cpu=native"})
+        shutil.copy(sources / "target" / "release" / "forebay-rival", target)
+
+    return build_once(RIVALS / "rust", "rivals-rust", ("Cargo.toml", "Cargo.lock", "src/**/*.rs"), environ, build)
+
+
+def build_quix(environ: Mapping[str, str]) -> Path:
+    """Return the virtual environment with Quix Streams, whose requirements differ from Forebay's. Raises Unavailable."""
+
+    def build(sources: Path, target: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(target)], sources)
+        pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "-r", "requirements.txt"], sources)
+
+    return build_once(RIVALS / "quix", "rivals-quix", ("requirements.txt",), environ, build)
+
+
+BUILDERS: Final[Mapping[Runtime, Callable[[Mapping[str, str]], Path]]] = {
+    "java": build_java,
+    "rust": build_rust,
+    "quix": build_quix,
+}
 
 
 def build_once(
@@ -107,12 +135,13 @@ def _program(name: str, product: str) -> str:
     return found
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
+def _run(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> None:
     """Run a step of a build. Raises Unavailable with the last lines of its output if it fails."""
     try:
         done = subprocess.run(
             command,
             cwd=folder,
+            env={**os.environ, **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -65,6 +65,10 @@ def test_the_source_of_each_contestant_exists(contestant: Contestant) -> None:
     if contestant.runtime == "java":
         path = toolchains.RIVALS / "java/src/main/java" / f"{contestant.module.replace('.', '/')}.java"
         assert "public static void main" in path.read_text()
+    elif contestant.runtime == "rust":
+        project = toolchains.RIVALS / "rust"
+        assert f'name = "{contestant.module}"' in (project / "Cargo.toml").read_text()
+        assert "fn main()" in (project / "src" / "main.rs").read_text()
     else:
         assert importlib.util.find_spec(contestant.module) is not None
 
@@ -87,6 +91,26 @@ def test_java_contestants_get_the_job_and_the_common_settings(monkeypatch: pytes
     assert argument["commit_interval_ms"] == 100
     # The programs read one flat object.
     assert not [name for name, value in argument.items() if isinstance(value, (dict, list))]
+
+
+def test_the_rust_contestant_is_a_program_with_the_same_argument() -> None:
+    program, argument = command_of(BY_NAME["rust"], JOB, {"rust": Path("/built")})
+    assert program == "/built/forebay-rival"
+    assert json.loads(argument)["weights"] == JOB.weights
+
+
+def test_quix_streams_runs_in_its_own_environment() -> None:
+    command = command_of(BY_NAME["quix streams"], JOB, {"quix": Path("/built")})
+    assert command[:3] == ["/built/bin/python", "-m", "benchmarks.contestants.quix_worker"]
+
+
+def test_the_versions_of_all_libraries_are_fixed() -> None:
+    lock = (toolchains.RIVALS / "rust" / "Cargo.lock").read_text()
+    assert all(f'name = "{crate}"' in lock for crate in ("rdkafka", "simd-json", "matrixmultiply"))
+    requirements = (toolchains.RIVALS / "quix" / "requirements.txt").read_text().split()
+    assert all("==" in requirement for requirement in requirements)
+    project = (toolchains.RIVALS / "java" / "pom.xml").read_text()
+    assert "SNAPSHOT" not in project and "LATEST" not in project
 
 
 def test_a_project_is_built_once_for_the_same_sources(tmp_path: Path) -> None:
@@ -125,9 +149,13 @@ def test_contestants_without_their_tools_are_left_out_with_the_reason(
 ) -> None:
     monkeypatch.setattr(toolchains, "find_java", lambda environ: (Path("java"), "17"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    folders, missing = toolchains.set_up([FOREBAY, BY_NAME["java"]], {"FOREBAY_CACHE": str(tmp_path)})
+    chosen = [FOREBAY, BY_NAME["java"], BY_NAME["rust"]]
+    folders, missing = toolchains.set_up(chosen, {"FOREBAY_CACHE": str(tmp_path)})
     assert folders == {}
-    assert missing == {"java": "Maven is not installed: no program mvn on the path"}
+    assert missing == {
+        "java": "Maven is not installed: no program mvn on the path",
+        "rust": "Rust is not installed: no program cargo on the path",
+    }
 
 
 def test_the_models_files_have_the_same_net(tmp_path: Path) -> None:

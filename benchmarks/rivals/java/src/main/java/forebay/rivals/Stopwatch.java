@@ -17,12 +17,12 @@ final class Stopwatch {
             (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
     private final long events;
-    private volatile long done;
+    private long done;
     private long beganNs;
     private long beganCpuNs;
     private long endedNs;
     private long endedCpuNs;
-    private boolean began;
+    private volatile boolean began;
     private volatile boolean ended;
 
     Stopwatch(long events) {
@@ -32,14 +32,20 @@ final class Stopwatch {
     /** Starts the watch when records have been received. Later calls have no effect. */
     void first() {
         if (!began) {
-            began = true;
+            begin();
+        }
+    }
+
+    private synchronized void begin() {
+        if (!began) {
             beganNs = System.nanoTime();
             beganCpuNs = SYSTEM.getProcessCpuTime();
+            began = true;
         }
     }
 
     /** Records that further events are committed. Returns whether all events are. */
-    boolean committed(long count) {
+    synchronized boolean committed(long count) {
         done += count;
         if (done >= events && !ended) {
             endedNs = System.nanoTime();

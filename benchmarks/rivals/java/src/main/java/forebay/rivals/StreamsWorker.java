@@ -1,9 +1,11 @@
 package forebay.rivals;
 
+import ai.onnxruntime.OrtException;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.ConcurrentHashMap;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -23,28 +25,37 @@ import org.apache.kafka.streams.processor.api.FixedKeyProcessorContext;
 import org.apache.kafka.streams.processor.api.FixedKeyRecord;
 import org.apache.kafka.streams.processor.internals.DefaultKafkaClientSupplier;
 
-/** Kafka Streams with one stream thread and one record a call of ONNX Runtime, as its users write it. */
+/** Kafka Streams with one record a call of ONNX Runtime, as its users write it. Each stream thread has its own session. */
 public final class StreamsWorker {
     private StreamsWorker() {}
 
     /** Drains the topic once, or, where the job has a topic for warming up, once into that and once into its own. */
     public static void main(String[] arguments) throws Exception {
         Job job = Job.parse(arguments[0]);
-        Model model = new Model(job.text("onnx"), 1);
+        ThreadLocal<Model> models = ThreadLocal.withInitial(() -> load(job));
         String warmUp = job.text("warm_up");
         if (!warmUp.isEmpty()) {
-            run(job, model, warmUp, "-warm-up", new Stopwatch(job.number("events")));
+            run(job, models, warmUp, "-warm-up", new Stopwatch(job.number("events")));
         }
         Stopwatch watch = new Stopwatch(job.number("events"));
-        run(job, model, job.text("predictions"), "", watch);
+        run(job, models, job.text("predictions"), "", watch);
         watch.printResult();
         System.exit(0);
     }
 
-    private static void run(Job job, Model model, String predictions, String suffix, Stopwatch watch) throws Exception {
+    private static Model load(Job job) {
+        try {
+            return new Model(job.text("onnx"), 1);
+        } catch (OrtException error) {
+            throw new IllegalStateException(error);
+        }
+    }
+
+    private static void run(
+            Job job, ThreadLocal<Model> models, String predictions, String suffix, Stopwatch watch) throws Exception {
         StreamsBuilder builder = new StreamsBuilder();
         builder.<byte[], byte[]>stream(job.text("features"))
-                .processValues(() -> new Predicting(new EventCodec(job, model.features), model))
+                .processValues(() -> new Predicting(job, models))
                 .to(predictions);
         Exception[] failure = new Exception[1];
         try (KafkaStreams streams = new KafkaStreams(
@@ -68,7 +79,7 @@ public final class StreamsWorker {
         Properties settings = new Properties();
         settings.put(StreamsConfig.APPLICATION_ID_CONFIG, group);
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, job.text("bootstrap_servers"));
-        settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
+        settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, job.number("threads"));
         settings.put(StreamsConfig.STATE_DIR_CONFIG, job.text("folder"));
         settings.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.ByteArraySerde.class);
         settings.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.ByteArraySerde.class);
@@ -95,18 +106,22 @@ public final class StreamsWorker {
 
     /** Predicts one record. */
     private static final class Predicting implements FixedKeyProcessor<byte[], byte[], byte[]> {
-        private final EventCodec codec;
-        private final Model model;
+        private final Job job;
+        private final ThreadLocal<Model> models;
+        private EventCodec codec;
+        private Model model;
         private FixedKeyProcessorContext<byte[], byte[]> context;
 
-        Predicting(EventCodec codec, Model model) {
-            this.codec = codec;
-            this.model = model;
+        Predicting(Job job, ThreadLocal<Model> models) {
+            this.job = job;
+            this.models = models;
         }
 
         @Override
         public void init(FixedKeyProcessorContext<byte[], byte[]> context) {
             this.context = context;
+            model = models.get();
+            codec = new EventCodec(job, model.features);
         }
 
         @Override
@@ -137,8 +152,7 @@ public final class StreamsWorker {
     /** Starts Kafka's clients with the stopwatch at their polls and commits. */
     private static final class WatchedClients extends DefaultKafkaClientSupplier {
         private final Stopwatch watch;
-        private final Map<TopicPartition, Long> polled = new HashMap<>();
-        private long done;
+        private final Map<TopicPartition, Long> ends = new ConcurrentHashMap<>();
 
         WatchedClients(Stopwatch watch) {
             this.watch = watch;
@@ -159,8 +173,7 @@ public final class StreamsWorker {
                 @Override
                 public void commitSync(Map<TopicPartition, OffsetAndMetadata> offsets) {
                     super.commitSync(offsets);
-                    count(offsets);
-                    report();
+                    watch.committed(count(offsets));
                 }
             };
         }
@@ -168,33 +181,33 @@ public final class StreamsWorker {
         @Override
         public Producer<byte[], byte[]> getProducer(Map<String, Object> settings) {
             return new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer()) {
+                private long uncommitted;
+
                 @Override
                 public void sendOffsetsToTransaction(
                         Map<TopicPartition, OffsetAndMetadata> offsets,
                         org.apache.kafka.clients.consumer.ConsumerGroupMetadata group) {
                     super.sendOffsetsToTransaction(offsets, group);
-                    count(offsets);
+                    uncommitted += count(offsets);
                 }
 
                 @Override
                 public void commitTransaction() {
                     super.commitTransaction();
-                    report();
+                    watch.committed(uncommitted);
+                    uncommitted = 0;
                 }
             };
         }
 
         /** The topic begins at offset 0 and has no gaps, so that offsets are numbers of events. */
-        private void count(Map<TopicPartition, OffsetAndMetadata> offsets) {
-            offsets.forEach((partition, end) -> {
-                Long before = polled.put(partition, end.offset());
-                done += end.offset() - (before == null ? 0 : before);
-            });
-        }
-
-        private void report() {
-            watch.committed(done);
-            done = 0;
+        private long count(Map<TopicPartition, OffsetAndMetadata> offsets) {
+            long count = 0;
+            for (Map.Entry<TopicPartition, OffsetAndMetadata> entry : offsets.entrySet()) {
+                Long before = ends.put(entry.getKey(), entry.getValue().offset());
+                count += entry.getValue().offset() - (before == null ? 0 : before);
+            }
+            return count;
         }
     }
 }
