@@ -24,9 +24,9 @@ from rich.table import Table
 
 from benchmarks.contestants.catalogue import (
     CONTESTANTS,
+    DIVISORS,
     FOREBAY,
     GROUPS,
-    SHORT_DIVISOR,
     Contestant,
     Runtime,
     chosen,
@@ -129,7 +129,7 @@ async def compete(
         idempotent=idempotent,
         run_id=uuid.uuid4().hex[:8],
         timestamp_ms=time.time_ns() // 1_000_000,
-        progress=begin("filling the topics", events + events // SHORT_DIVISOR),
+        progress=begin("filling the topics", events + sum(events // divisor for divisor in DIVISORS.values())),
         builds=builds,
     ) as field:
         return field.broker, await run_rounds(field, contestants, rounds, begin("runs", rounds * len(contestants)))

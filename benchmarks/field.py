@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from benchmarks.contestants.catalogue import SHORT_DIVISOR, SHORT_TOPIC, Contestant, Runtime
+from benchmarks.contestants.catalogue import DIVISORS, Contestant, Runtime
 from benchmarks.contestants.job import Job
 from benchmarks.predictions import Expected, PredictionCheck, prediction_ends, read_predictions
 from benchmarks.rivals.commands import command_of
@@ -157,16 +157,16 @@ async def prepared(
                 update={"topics": settings.topics.model_copy(update={"partitions": partitions})}
             )
             (folder / "forebay.toml").write_text(as_toml(settings), encoding="utf-8")
-            inputs = (FEATURES.name, SHORT_TOPIC, WARM_UP_TOPIC)  # the warm-up is an output; it is only created so
+            inputs = (FEATURES.name, *DIVISORS, WARM_UP_TOPIC)  # the warm-up is an output; it is only created so
             topics = settings.model_copy(update={"input": settings.input.model_copy(update={"topics": inputs})})
             await create_topics(topics)
             generator = EventGenerator(signature_of(settings.model))
-            for name, count in ((FEATURES.name, events), (SHORT_TOPIC, events // SHORT_DIVISOR)):
+            for name, divisor in ((FEATURES.name, 1), *DIVISORS.items()):
                 await preload_topic(
                     client_options(settings.kafka),
                     topic_name(settings.topics.prefix, name),
                     num_partitions=partitions,
-                    events=count,
+                    events=events // divisor,
                     generator=generator,
                     timestamp_ms=timestamp_ms,
                     progress=progress,

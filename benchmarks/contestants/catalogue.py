@@ -12,8 +12,9 @@ from forebay.stream.bench.setup import MODEL_NAME
 Runtime = Literal["python", "java", "rust", "quix"]
 
 SHORT_TOPIC: Final = "features-short"
-SHORT_DIVISOR: Final = 4
-"""Contestants that take several times as long drain a topic with this fraction of the events, for a comparison in minutes."""
+BRIEF_TOPIC: Final = "features-brief"
+DIVISORS: Final = {SHORT_TOPIC: 4, BRIEF_TOPIC: 16}
+"""Slow contestants drain a topic whose number of events is divided by this, so that a comparison takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Contestant:
     @property
     def divisor(self) -> int:
         """What the number of events is divided by."""
-        return SHORT_DIVISOR if self.topic == SHORT_TOPIC else 1
+        return DIVISORS.get(self.topic, 1)
 
 
 FOREBAY: Final = Contestant(
@@ -143,7 +144,7 @@ FRAMEWORKS: Final = (
         "quix streams",
         "benchmarks.contestants.quix_worker",
         "Quix Streams and ONNX Runtime, one record a call",
-        topic=SHORT_TOPIC,
+        topic=BRIEF_TOPIC,
         runtime="quix",
     ),
     Contestant(
@@ -151,14 +152,14 @@ FRAMEWORKS: Final = (
         "benchmarks.contestants.quix_worker",
         "the same with its exactly-once guarantee",
         "exactly_once",
-        topic=SHORT_TOPIC,
+        topic=BRIEF_TOPIC,
         runtime="quix",
     ),
     Contestant(
         "faust",
         "benchmarks.contestants.faust_worker",
         "Faust's take(512), batch predict, send",
-        topic=SHORT_TOPIC,
+        topic=BRIEF_TOPIC,
     ),
 )
 GROUPS: Final[dict[str, tuple[Contestant, ...]]] = {
