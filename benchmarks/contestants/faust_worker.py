@@ -41,7 +41,8 @@ def make_app(job: Job) -> faust.App:
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
         producer_acks=-1,
-        producer_linger=0.0,
+        # Messages that are sent one by one would become batches of one.
+        producer_linger=0.005,
         producer_max_batch_size=MAX_BATCH_BYTES,
         producer_max_request_size=MAX_BATCH_BYTES,
     )
