@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 
 from benchmarks.contestants.forebay_worker import attach, run_worker
 from benchmarks.contestants.job import Job, Stopwatch, peak_rss_mib
+from forebay.stream.embedded.process import tied_to_parent
 
 MEMBER: Final = "--member"
 STOP_TIMEOUT_S: Final = 30.0
@@ -82,6 +83,7 @@ def run_member(job: Job) -> int:
 def run_group(job: Job) -> int:
     """Start the workers, stop them when all events are committed, and print the measurements."""
     command = [sys.executable, "-m", "benchmarks.contestants.forebay_group", job.to_argument(), MEMBER]
+    command = tied_to_parent(command, os.getpid())
     members = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(job.threads)]
     lines: queue.Queue[tuple[int, str | None]] = queue.Queue()
     for number, member in enumerate(members):
