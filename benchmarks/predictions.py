@@ -16,7 +16,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.kafka.client import client_options
 
 SAMPLED = 997
-"""One in so many predictions is compared with the model's scores."""
+"""One prediction in this number is compared with the model's scores."""
 TOLERANCE = 1e-5
 _ID_START = b'{"id":"event-'
 

@@ -36,7 +36,7 @@ def attach(watch: Stopwatch) -> None:
 
 
 def run_worker(job: Job) -> int:
-    """Run the worker until it is told to stop. Return its exit status."""
+    """Run the worker until a signal stops it. Return its exit status."""
     overrides = (f"kafka.group_id={job.group_id}", f"delivery.processing_guarantee={job.processing_guarantee}")
     return forebay(["run", "-c", job.config, *(part for setting in overrides for part in ("--set", setting))])
 

@@ -15,7 +15,7 @@ POLL_TIMEOUT_S = 0.5
 PIPELINED_COMMIT_S = 0.1
 """The time between commits of the pipelined workers."""
 PIPELINED_COMMIT_RECORDS = 10_000
-"""With so many uncommitted records, a pipelined worker commits at once."""
+"""With this many uncommitted records, a pipelined worker commits at once."""
 MAX_BATCH_BYTES = 1 << 20
 FETCH_MAX_WAIT_MS = 500
 FETCH_MIN_BYTES = 1
