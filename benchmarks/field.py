@@ -31,7 +31,7 @@ from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.topics import create_topics
 
 ROOT = Path(__file__).resolve().parent.parent
-RUN_TIMEOUT_S = 300.0
+RUN_TIMEOUT_S = 150.0
 WARM_UP_TOPIC = "warm-up"
 
 

@@ -80,7 +80,7 @@ def attach(app: faust.App, job: Job, watch: Stopwatch, finished: asyncio.Event) 
         if watch.committed(count):
             finished.set()
 
-    app.monitor.on_tp_commit = on_commit
+    app.monitor.on_tp_commit = on_commit  # type: ignore[method-assign, assignment]
 
 
 async def work(job: Job, watch: Stopwatch) -> None:
