@@ -50,7 +50,7 @@ def build_java(environ: Mapping[str, str]) -> Path:
         shutil.copytree(sources / "target" / "lib", target / "lib")
         shutil.copy(sources / "target" / "rivals.jar", target)
 
-    return build_once(project, "rivals-java", ("pom.xml", "src/**/*.java"), environ, build)
+    return build_once(project, name="rivals-java", patterns=("pom.xml", "src/**/*.java"), environ=environ, build=build)
 
 
 def build_rust(environ: Mapping[str, str]) -> Path:
@@ -62,7 +62,8 @@ def build_rust(environ: Mapping[str, str]) -> Path:
         _run([cargo, "build", "--release", "--locked"], sources, {"RUSTFLAGS": "-C target-cpu=native"})
         shutil.copy(sources / "target" / "release" / "forebay-rival", target)
 
-    return build_once(RIVALS / "rust", "rivals-rust", ("Cargo.toml", "Cargo.lock", "src/**/*.rs"), environ, build)
+    patterns = ("Cargo.toml", "Cargo.lock", "src/**/*.rs")
+    return build_once(RIVALS / "rust", name="rivals-rust", patterns=patterns, environ=environ, build=build)
 
 
 def build_quix(environ: Mapping[str, str]) -> Path:
@@ -73,7 +74,8 @@ def build_quix(environ: Mapping[str, str]) -> Path:
         pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "-r", "requirements.txt"], sources)
 
-    return build_once(RIVALS / "quix", "rivals-quix", ("requirements.txt",), environ, build)
+    patterns = ("requirements.txt",)
+    return build_once(RIVALS / "quix", name="rivals-quix", patterns=patterns, environ=environ, build=build)
 
 
 BUILDERS: Final[Mapping[Runtime, Callable[[Mapping[str, str]], Path]]] = {
@@ -85,6 +87,7 @@ BUILDERS: Final[Mapping[Runtime, Callable[[Mapping[str, str]], Path]]] = {
 
 def build_once(
     project: Path,
+    *,
     name: str,
     patterns: Sequence[str],
     environ: Mapping[str, str],

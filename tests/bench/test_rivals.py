@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,10 @@ def test_the_versions_of_all_libraries_are_fixed() -> None:
     assert "SNAPSHOT" not in project and "LATEST" not in project
 
 
+def build_project(project: Path, environ: Mapping[str, str], build: Callable[[Path, Path], None]) -> Path:
+    return toolchains.build_once(project, name="p", patterns=("*.txt",), environ=environ, build=build)
+
+
 def test_a_project_is_built_once_for_the_same_sources(tmp_path: Path) -> None:
     project, environ = tmp_path / "project", {"FOREBAY_CACHE": str(tmp_path / "cache")}
     project.mkdir()
@@ -123,11 +128,11 @@ def test_a_project_is_built_once_for_the_same_sources(tmp_path: Path) -> None:
         builds.append((sources / "source.txt").read_text())
         (target / "built").write_text(builds[-1])
 
-    first = toolchains.build_once(project, "p", ("*.txt",), environ, build)
-    assert toolchains.build_once(project, "p", ("*.txt",), environ, build) == first
+    first = build_project(project, environ, build)
+    assert build_project(project, environ, build) == first
     assert builds == ["one"]
     (project / "source.txt").write_text("two")
-    second = toolchains.build_once(project, "p", ("*.txt",), environ, build)
+    second = build_project(project, environ, build)
     assert (second / "built").read_text() == "two"
     assert second != first
 
@@ -140,7 +145,7 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
         raise Unavailable("no compiler")
 
     with pytest.raises(Unavailable, match="no compiler"):
-        toolchains.build_once(project, "p", ("*",), {"FOREBAY_CACHE": str(cache)}, build)
+        build_project(project, {"FOREBAY_CACHE": str(cache)}, build)
     assert not [path for path in cache.iterdir() if path.is_dir()]
 
 
