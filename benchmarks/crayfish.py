@@ -39,8 +39,8 @@ from forebay.schemas.topics import topic_name
 from forebay.stream.bench.host_info import describe_host
 from forebay.stream.bench.preload import preload_topic
 from forebay.stream.bench.stats import pairwise_ratios
-from forebay.stream.config.render import toml_value
 from forebay.stream.config.sections import InputSection, KafkaSection, ModelSection, Settings, TopicsSection
+from forebay.stream.config.toml_text import toml_value
 from forebay.stream.kafka.client import client_options
 from forebay.stream.kafka.cluster.topics import create_topics
 
@@ -117,7 +117,7 @@ class ImageEvents:
         """Return event `number`."""
         row = number % len(self.rows_RF)
         if self.raw:
-            return self.rows_RF[row].astype("<f4").tobytes()
+            return bytes(self.rows_RF[row].astype("<f4").tobytes())
         return b'{"id":"event-%d","timestamp":%d,"features":%b}' % (number, timestamp_ms, self.texts[row])
 
 

@@ -101,7 +101,7 @@ def run_group(job: Job) -> int:
         for member in members:
             member.send_signal(signal.SIGTERM)
     statuses = [member.wait(STOP_TIMEOUT_S) for member in members]
-    peaks = []
+    peaks: list[float] = []
     while len(peaks) < len(members):
         _, text = lines.get(timeout=STOP_TIMEOUT_S)
         if text is not None and "peak_rss_mib" in (line := json.loads(text)):
