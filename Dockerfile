@@ -29,8 +29,12 @@ RUN IFS=, ; for extra in $EXTRAS; do set -- "$@" --extra "$extra"; done \
     && rm -rf /opt/forebay/lib/python*/site-packages/torch/include \
         /opt/forebay/lib/python*/site-packages/torch/share/cmake \
         /opt/forebay/lib/python*/site-packages/torch/lib/*.a
+# The compiled part of the wheel needs a C compiler (decision 42).
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc=4:14.* libc6-dev=2.* \
+    && rm -rf /var/lib/apt/lists/*
 COPY . .
-RUN uv build --wheel --out-dir /wheels
+RUN FOREBAY_BUILD_NATIVE=1 uv build --wheel --out-dir /wheels
 
 # ---- the image
 

@@ -84,9 +84,17 @@ chart: .venv/.ready-dev ## Regenerate the chart's README, settings schema and te
 bench: .venv/.ready-dev ## Compare Forebay with hand-written workers on this machine
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
-dist: .venv/.ready-dev ## Build the wheel, source distribution and bill of materials (CycloneDX) in dist/
+.PHONY: native test-native
+native: .venv/.ready-dev ## Build the compiled part into the checkout again, after a change of its sources
+	@$(BIN)/python .ci/build_native.py $(ARGS)
+
+test-native: .venv/.ready-dev ## Compare the compiled part with its twin on millions of mutated events; takes 20 minutes
+	@$(BIN)/python -m tests.native $(ARGS)
+
+dist: .venv/.ready-dev ## Build the wheels, source distribution and bill of materials (CycloneDX) in dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --no-isolation --outdir dist .
+	@FOREBAY_BUILD_NATIVE=0 $(BIN)/python -m build --no-isolation --wheel --outdir dist .
 	@$(BIN)/python .ci/sbom dist/forebay-$(VERSION).cdx.json
 
 image: ## Build the container image with Docker; for CUDA: IMAGE_ARGS='--build-arg TORCH_BACKEND=cu130'

@@ -12,7 +12,7 @@ from forebay.stream.config.sections import section_types
 ENVIRONMENT_PREFIX: Final = "FOREBAY_"
 LOG_VARIABLE: Final = "FOREBAY_LOG"
 """A second variable for log.level, similar to RUST_LOG and VECTOR_LOG."""
-_NOT_SETTINGS: Final = frozenset({"FOREBAY_CONFIG", "FOREBAY_CACHE_DIR"})
+_NOT_SETTINGS: Final = frozenset({"FOREBAY_CONFIG", "FOREBAY_CACHE_DIR", "FOREBAY_NATIVE"})
 _ENTRY_KEY: Final = re.compile(rf"{MODELS}\[[0-9]+\]\.(?:({'|'.join(SUBSECTIONS)})\.)?(.+)")
 _NEAR: Final = 0.6
 _VERY_NEAR: Final = 0.85

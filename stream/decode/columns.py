@@ -13,6 +13,7 @@ class Columns:
     """The columns of one model, filled in the order of its records.
 
     records: the model's records, to which records may be appended after each row or rejection.
+    rows: the rows as bytes, each entry one row or a block of consecutive ones.
     any_named: whether the validator found events that name their model.
     any_raw: whether there are raw float32 rows, which may contain NaN or infinity, unlike JSON.
     """
@@ -33,7 +34,7 @@ class Columns:
     def __init__(self, row_format: RowFormat, records: Sequence[Record]) -> None:
         self.format = row_format
         self.records = records
-        self.rows: list[bytes] = []
+        self.rows: list[bytes | FloatMatrix] = []
         self.ids: list[str] = []
         self.timestamps: list[int] = []
         self.rejections: list[Rejection] = []
@@ -43,7 +44,7 @@ class Columns:
 
     def add(self, record: Record, event: Event) -> None:
         """Add a valid event as a row."""
-        row = len(self.rows)
+        row = len(self.ids)
         if event.key is not None and record.key is None:
             self.keys[row] = event.key
         if event.deadline_ms is not None:
@@ -52,9 +53,16 @@ class Columns:
         self.ids.append(event.id)
         self.timestamps.append(event.timestamp)
 
+    def add_block(self, x_BF: FloatMatrix, ids: list[str], timestamps: list[int]) -> None:
+        """Add consecutive rows, which are not changed later."""
+        if ids:
+            self.rows.append(x_BF)
+            self.ids += ids
+            self.timestamps += timestamps
+
     def reject(self, record: Record, fault: InvalidEvent) -> None:
         """Add an invalid record, which comes after all rows and rejections until now."""
-        index = len(self.rows) + len(self.rejections)
+        index = len(self.ids) + len(self.rejections)
         count = record.count if isinstance(record, Unreadable) else 1
         self.rejections.append(Rejection(index, record, kind=fault.kind, message=fault.message, count=count))
 

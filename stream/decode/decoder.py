@@ -153,7 +153,8 @@ class Decoder:
             if values is None:
                 self._one_model.decode_records(columns, topic)
             else:
-                self._one_model.decode_values(values, columns, topic, parse=columns.format.parse)
+                row_format = columns.format
+                self._one_model.decode_values(values, columns, topic, parse=row_format.parse, reader=row_format.reader)
         except OtherModel:
             self._shared_topics.add(topic)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.models.artefacts.signature import Signature
+from forebay.stream import native
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.decode.features import FeaturePacker
@@ -40,6 +42,7 @@ class RowFormat:
     parse_base64: the same, for features as base64 text.
     header: the value of the header `forebay-model` for this model.
     matrix: returns rows as a new matrix.
+    reader: the compiled reader of plain events; None if it is not available or does not know all types of the features.
     raw_bytes: the length of raw float32 rows that need not be validated value by value; -1 if all have to be.
     """
 
@@ -55,7 +58,10 @@ class RowFormat:
         )
         is_nullable = [feature.nullable for feature in signature.column_features] or [False] * packer.num_features
         self._not_nullable = np.logical_not(np.array(is_nullable, dtype=bool))
-        self.matrix = self._matrix if packer.times is None else packer.times.matrix
+        self.matrix: Callable[[Sequence[Any]], FloatMatrix] = (
+            self._matrix if packer.times is None else packer.times.matrix
+        )
+        self.reader = _row_reader(signature, packer)
 
     def parser(self, parser_of: Callable[[Any], Callable[[bytes], Any]]) -> Callable[[bytes], Any]:
         """Return a parser of events of this model. parser_of: returns a parser for a type of the features."""
@@ -66,7 +72,10 @@ class RowFormat:
             parse = flat_or_nested_parser(parse, parser_of(nested_type(float, len(shape))), shape)
         return parse
 
-    def _matrix(self, rows: Sequence[bytes]) -> FloatMatrix:
+    def _matrix(self, rows: Sequence[Any]) -> FloatMatrix:
+        """Return rows, which are bytes or blocks of consecutive rows, as one matrix."""
+        if len(rows) == 1 and isinstance(rows[0], np.ndarray):
+            return rows[0]
         return np.frombuffer(bytearray().join(rows), dtype="<f4").reshape(-1, self.packer.num_features)
 
     def invalid_rows(self, x_BF: FloatMatrix) -> NDArray[np.bool_]:
@@ -80,6 +89,15 @@ class RowFormat:
     def has_invalid_values(self, x_BF: FloatMatrix) -> bool:
         """Return whether a matrix has infinite values, or NaN in a feature that must have a value."""
         return bool(np.isinf(x_BF).any() or np.isnan(x_BF[:, self._not_nullable]).any())
+
+
+def _row_reader(signature: Signature, packer: FeaturePacker) -> native.RowReader | None:
+    if native.json_rows is None or packer.has_texts or sys.byteorder != "little":
+        return None
+    nullable = bytes(packer.nullable(index) for index in range(packer.num_features))
+    names = tuple(name.encode() for name in packer.names)
+    reader: native.RowReader = native.json_rows.RowReader(tuple(signature.shape), names, nullable)
+    return reader
 
 
 class ModelChoice:

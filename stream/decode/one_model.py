@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
+from forebay.stream import native
 from forebay.stream.core.records import Record
 from forebay.stream.decode.columns import Columns
 from forebay.stream.decode.validator import (
@@ -33,17 +35,48 @@ class OneModelDecoder:
         self._max_key_bytes = limits.max_key_bytes
 
     def decode_values(
-        self, values: Sequence[bytes | None], columns: Columns, topic: str, *, parse: Callable[[bytes], Any]
+        self,
+        values: Sequence[bytes | None],
+        columns: Columns,
+        topic: str,
+        *,
+        parse: Callable[[bytes], Any],
+        reader: native.RowReader | None = None,
     ) -> None:
         """Decode records without headers and within the limits. Most polls contain only these, so this is minimal.
 
         values: those of the records of the columns.
         parse: a parser for the model of the columns. It refuses events for other models.
+        reader: reads those events that `parse` accepts, or some of them, with the same result.
         """
+        if reader is None:
+            self._decode_each(enumerate(values), columns, topic, parse=parse)
+            return
+        x_BF = np.empty((len(values), columns.format.packer.num_features), dtype="<f4")
+        ids, timestamps, others = reader.read(values, x_BF)
+        row = 0
+        for count, index in enumerate(others):
+            end = index - count  # the number of rows before this value
+            columns.add_block(x_BF[row:end], ids[row:end], timestamps[row:end])
+            self._decode_each(((index, values[index]),), columns, topic, parse=parse)
+            row = end
+        if others:
+            x_BF, ids, timestamps = x_BF[row : len(ids)], ids[row:], timestamps[row:]
+        columns.add_block(x_BF, ids, timestamps)
+
+    def _decode_each(
+        self,
+        values: Iterable[tuple[int, bytes | None]],
+        columns: Columns,
+        topic: str,
+        *,
+        parse: Callable[[bytes], Any],
+    ) -> None:
+        """Decode values one by one. values: by the index of their record."""
         packer, records = columns.format.packer, columns.records
         pack, arrange, parse_base64 = packer.pack, packer.arrange, columns.format.parse_base64
         rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
-        for index, value in enumerate(values):
+        for index, value in values:
             try:
                 try:
                     event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others

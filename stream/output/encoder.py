@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream import native
 from forebay.stream.core.decisions import ABSTENTIONS
 from forebay.stream.core.outputs import Headers
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
@@ -25,6 +26,7 @@ from forebay.stream.output.wire import EncodableWindow
 NUMBER_BYTES: Final = 14
 """Size of a float32 in JSON, with its comma; few are longer."""
 _OFFSET: Final = attrgetter("offset")
+_NO_CLASS: Final = ',"class":null,"label":null,"source":'
 DOCUMENT_BYTES: Final = 300
 """Size of a prediction without its outputs, for an id of usual length."""
 
@@ -78,6 +80,7 @@ class PredictionEncoder:
             f',"class":{index},"label":{orjson.dumps(label).decode()},"source":'
             for index, label in enumerate(label_of_class)
         ]
+        self._encoded_endings = [ending.encode() for ending in self._class_endings]
         self._slices = SliceEncoder(slices, json_slices) if slices else None
 
     def encode(self, result: BatchResult, chunk: Chunk, first_row: int, rows: Sequence[int] | None) -> list[bytes]:
@@ -91,9 +94,19 @@ class PredictionEncoder:
             ids, records, timestamps = selected(ids, rows), selected(records, rows), selected(timestamps, rows)
         if not len(ids):
             return []
-        scores, confidences, endings = self._columns(result, first_row, len(chunk.records), rows)
-        model, source = self._model, _source(chunk.partition)
+        source = _source(chunk.partition)
         added = self._added(result, chunk, first_row, rows)
+        numbers = _numbers(result, first_row, len(chunk.records), rows)
+        if added is None and native.prediction_json is not None and not isinstance(records, RowRecords):
+            after_confidence = [_NO_CLASS.encode()] if numbers.confidences is None else self._encoded_endings
+            template = native.prediction_json.Template(self._model.encode(), after_confidence, source.encode())
+            documents: list[bytes] | None = template.documents(
+                list(ids), list(map(_OFFSET, records)), list(timestamps), *numbers.with_classes(len(ids))
+            )
+            if documents is not None:
+                return documents
+        scores, confidences, endings = self._columns(numbers)
+        model = self._model
         if isinstance(records, RowRecords):
             places, ends = _places_of_rows(records), added or [""] * len(ids)
             return [
@@ -132,7 +145,7 @@ class PredictionEncoder:
         selected = windows if rows is None else [windows[row] for row in rows]
         if not selected:
             return []
-        scores, confidences, endings = self._columns(result, first_row, len(windows), rows)
+        scores, confidences, endings = self._columns(_numbers(result, first_row, len(windows), rows))
         model, source = self._model, _source(partition)
         marks = _marks(result, first_row, len(windows), rows) or [""] * len(selected)
         return [
@@ -152,21 +165,38 @@ class PredictionEncoder:
         slices = self._slices.encode(chunk.x_BF if rows is None else chunk.x_BF[rows])
         return slices if marks is None else [mark + text for mark, text in zip(marks, slices, strict=True)]
 
-    def _columns(
-        self, result: BatchResult, first_row: int, count: int, rows: Sequence[int] | None
-    ) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+    def _columns(self, numbers: _Numbers) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
         """Return the scores, the confidences and the JSON that follows them, by row."""
-        where = slice(first_row, first_row + count)
-        values_BO, classes_B, confidences_B = result.values_BO[where], result.classes_B, result.confidences_B
-        if rows is not None:
-            values_BO = values_BO[rows]
-        scores = orjson.dumps(_contiguous(values_BO), option=orjson.OPT_SERIALIZE_NUMPY).decode()[2:-2].split("],[")
-        if confidences_B is None or classes_B is None:
-            return scores, ["null"] * len(scores), [',"class":null,"label":null,"source":'] * len(scores)
-        part = confidences_B[where] if rows is None else confidences_B[where][rows]
-        confidences = orjson.dumps(_contiguous(part), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
-        class_indices = (classes_B[where] if rows is None else classes_B[where][rows]).tolist()
-        return scores, confidences, [self._class_endings[index] for index in class_indices]
+        scores = numbers.scores.decode()[2:-2].split("],[")
+        if numbers.confidences is None:
+            return scores, ["null"] * len(scores), [_NO_CLASS] * len(scores)
+        confidences = numbers.confidences.decode()[1:-1].split(",")
+        return scores, confidences, [self._class_endings[index] for index in numbers.classes]
+
+
+class _Numbers(NamedTuple):
+    """The outputs of some rows: scores and confidences as JSON, and indices of classes. None and empty if there are none."""
+
+    scores: bytes
+    confidences: bytes | None
+    classes: list[int]
+
+    def with_classes(self, num_rows: int) -> tuple[list[int], bytes, bytes | None]:
+        """Return the classes, scores and confidences; the first class for all rows if there are none."""
+        return self.classes if self.confidences is not None else [0] * num_rows, self.scores, self.confidences
+
+
+def _numbers(result: BatchResult, first_row: int, count: int, rows: Sequence[int] | None) -> _Numbers:
+    where = slice(first_row, first_row + count)
+    values_BO, classes_B, confidences_B = result.values_BO[where], result.classes_B, result.confidences_B
+    if rows is not None:
+        values_BO = values_BO[rows]
+    scores = orjson.dumps(_contiguous(values_BO), option=orjson.OPT_SERIALIZE_NUMPY)
+    if confidences_B is None or classes_B is None:
+        return _Numbers(scores, None, [])
+    part = confidences_B[where] if rows is None else confidences_B[where][rows]
+    confidences = orjson.dumps(_contiguous(part), option=orjson.OPT_SERIALIZE_NUMPY)
+    return _Numbers(scores, confidences, (classes_B[where] if rows is None else classes_B[where][rows]).tolist())
 
 
 _MARKS: Final = {

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream import native
 from forebay.stream.admin.service import WorkerAdmin
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.log_lines import READY_LINE
@@ -133,6 +134,7 @@ class Worker:
             await stop.unless_requested(served.lane.executor.start(served.warm_up_sizes()))
             log.info("model %s is warm", served.ref)
         parts.admin.mark_warm()
+        log.info("%s", native.description())
         freeze_loaded_objects()
         if parts.follower is not None:
             await stop.unless_requested(parts.follower.prepare())

@@ -57,6 +57,7 @@ def without_fast_path(of: Decoder) -> Decoder:
 
     for row_format in of._models.formats:
         row_format.parse = refuse
+        row_format.reader = None
         row_format.raw_bytes = -1
     of._shared._parse = refuse
     of._divided._guess = None

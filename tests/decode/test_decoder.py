@@ -24,6 +24,8 @@ from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, event, sign
 from tests.decode import build
 from tests.decode.build import CATEGORIES, F32, GRID, IMAGE, TEXTS, documents_of, numbers, values, without_fast_path
 
+pytestmark = pytest.mark.usefixtures("reader")
+
 
 def decoder(of: Signature | None = None) -> Decoder:
     return Decoder([DecodedModel(MODEL, of or signature())], max_event_bytes=10_000)
@@ -89,13 +91,8 @@ def test_keys_and_headers_count_towards_the_size() -> None:
     assert chunk.num_bytes == 107 + second + size + 3
     head, tail = chunk.split(2)
     assert (head.num_bytes, tail.num_bytes) == (107 + second, size + 3)
-    assert [chunk.size_within(limit) for limit in (106, 107, 106 + second, 107 + second, 10_000)] == [
-        0,
-        1,
-        1,
-        2,
-        4,
-    ]
+    limits = (106, 107, 106 + second, 107 + second, 10_000)
+    assert [chunk.size_within(limit) for limit in limits] == [0, 1, 1, 2, 4]
 
 
 @pytest.mark.parametrize(

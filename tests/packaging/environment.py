@@ -15,11 +15,11 @@ from tests.packaging.distributions import closure, declared, link, wheel_require
 from tests.packaging.image import ROOT
 
 
-def build(source: Path, target: Path, *options: str) -> None:
-    """Build as `make dist` does, with the build back end of this environment."""
+def build(source: Path, target: Path, *options: str, compiled: bool = False) -> None:
+    """Build as `make dist` does, with the build back end of this environment. compiled: with the compiled part."""
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), *options, str(source)],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=120, env={**os.environ, "FOREBAY_BUILD_NATIVE": str(int(compiled))},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from forebay.stream import native
 from tests.packaging.environment import Environment, build
 from tests.packaging.image import ROOT
 
@@ -64,6 +65,18 @@ def test_the_source_distribution_gives_the_same_wheel(dist: Path, tmp_path: Path
     assert hashlib.sha256(first).hexdigest() == hashlib.sha256(again).hexdigest()
     with tarfile.open(tmp_path / "again" / SDIST) as archive:
         assert not [name for name in archive.getnames() if "/mine" in name]
+
+
+@pytest.mark.skipif(native.json_rows is None, reason="the compiled part is not built")
+def test_a_wheel_with_the_compiled_part_differs_in_nothing_else(dist: Path, tmp_path: Path) -> None:
+    build(ROOT, tmp_path, "--wheel", compiled=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert f"forebay-{VERSION}-cp311-abi3-" in wheel.name
+    with zipfile.ZipFile(wheel) as compiled, zipfile.ZipFile(dist / WHEEL) as plain:
+        added = set(compiled.namelist()) - set(plain.namelist())
+        module = compiled.read("forebay/stream/native/json_rows.abi3.so")
+    assert added == {"forebay/stream/native/json_rows.abi3.so"}
+    assert str(ROOT).encode() not in module and str(Path.home()).encode() not in module
 
 
 def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> None:

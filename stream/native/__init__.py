@@ -1,0 +1,43 @@
+"""The optional compiled part: modules in Cython for the busiest loops, each with a twin in Python that gives the same results.
+
+Where the modules are not built, because there was no C compiler, or if the environment variable FOREBAY_NATIVE is 0, they are
+None here and the twins run instead. `.ci/build_native.py` builds them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final, Protocol
+
+VARIABLE: Final = "FOREBAY_NATIVE"
+
+
+class RowReader(Protocol):
+    """Reads plain events of one signature (`json_rows.pyx`)."""
+
+    def read(self, values: Sequence[bytes | None], x_BF: Any) -> tuple[list[str], list[int], list[int]]: ...
+
+
+def _load(name: str) -> ModuleType | None:
+    if os.environ.get(VARIABLE) == "0":
+        return None
+    try:
+        return import_module(f"{__name__}.{name}")
+    except ImportError:
+        return None
+
+
+json_rows: ModuleType | None = _load("json_rows")
+prediction_json: ModuleType | None = _load("prediction_json")
+
+
+def description() -> str:
+    """Return whether the compiled part is in use, and if not, why."""
+    if json_rows is not None and prediction_json is not None:
+        return "the compiled decoder and encoder are in use"
+    if os.environ.get(VARIABLE) == "0":
+        return f"the compiled decoder and encoder are off: {VARIABLE} is 0"
+    return "the compiled decoder and encoder are not built: the slower ones in Python are in use"
