@@ -127,10 +127,7 @@ def save_model(repository: Path, hidden: int) -> None:
 
 @asynccontextmanager
 async def subject(name: str, lines: str, *, number: int, bootstrap: str, folder: Path) -> AsyncIterator[Subject]:
-    """Start a worker with topics of its own, and stop it at the end. Wait until it is ready, and start the reader.
-
-    lines: its part of the configuration.
-    """
+    """Start a worker with topics of its own, and stop it at the end. lines: its part of the configuration."""
     config = folder / f"{number}.toml"
     config.write_text(
         f'[kafka]\nbootstrap_servers = "{bootstrap}"\ngroup_id = "objective-{number}"\n'
@@ -145,6 +142,8 @@ async def subject(name: str, lines: str, *, number: int, bootstrap: str, folder:
     predictions = topic_name(settings.topics.prefix, "predictions")
     reader = PredictionReader(client_options(settings.kafka), predictions, settings.topics.partitions)
     try:
+        await process.wait_ready()
+        await reader.start()
         yield Subject(name, settings, process, reader)
     finally:
         await reader.stop()
@@ -189,8 +188,6 @@ async def measure(
             await stack.enter_async_context(subject(name, lines, number=number, bootstrap=bootstrap, folder=folder))
             for number, (name, lines) in enumerate(variants.items())
         ]
-        await asyncio.gather(*(each.process.wait_ready() for each in subjects))
-        await asyncio.gather(*(each.reader.start() for each in subjects))
         steered, default = subjects[0], subjects[2]
         capacity = await default.capacity(20_000)
         click.echo(f"{description}: capacity {capacity:,.0f} events/s", err=True)
