@@ -18,7 +18,7 @@ IMAGE_ARGS ?=
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
 PINS := pyproject.toml constraints.txt $(SETUP)
 
-.PHONY: help demo test test-exactness test-processes test-evaluate test-experiments test-rollouts test-objective test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints
+.PHONY: help demo test test-exactness test-processes test-evaluate test-experiments test-rollouts test-objective test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints test-gpu bench-gpu
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test-artefacts: .venv/.ready-dev ## Mutate artefacts of all backends 100,000 tim
 test-trees: .venv/.ready-dev ## Compare converted trees with their libraries on a million rows for each model; takes 15 minutes
 	@$(BIN)/python -m tests.models.registration.tree_proof $(ARGS)
 
+test-gpu: .venv/.ready-dev ## Run the tests that need a CUDA device; they are skipped where there is none
+	@$(BIN)/python -m pytest -m cuda tests/models/backends/torch/cuda tests/models/training/test_run.py $(ARGS)
+
 test-training: .venv/.ready-dev ## Compare 1,000 random preparations with a worker's, and trainings with killed ranks; takes 30 minutes
 	@$(BIN)/python -m tests.models.preparation.proof $(ARGS)
 	@$(BIN)/python -m tests.models.distributed.proof
@@ -80,6 +83,9 @@ check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 chart: .venv/.ready-dev ## Regenerate the chart's README, settings schema and test snapshots
 	@$(BIN)/python -m tests.chart.generate
 	@FOREBAY_UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_render.py -k snapshot
+
+bench-gpu: .venv/.ready-dev ## Measure models on a CUDA device, and whole workers; takes 10 minutes
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 bench: .venv/.ready-dev ## Compare Forebay with hand-written workers on this machine
 	@$(BIN)/python -m benchmarks.compare $(ARGS)

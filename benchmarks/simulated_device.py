@@ -139,7 +139,10 @@ class SimulatedWorkspace:
     def capture(self) -> None:
         """Capture a graph."""
         if self._device.faults.uncapturable is not None:
-            raise RuntimeError(self._device.faults.uncapturable)
+            try:
+                raise RuntimeError(self._device.faults.uncapturable)
+            finally:  # as torch does when it ends a capture that has failed
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
         self.is_graph = True
 
     def launch(self, num_rows: int, *, raw: bool = False) -> None:

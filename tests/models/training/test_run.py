@@ -351,6 +351,7 @@ def test_a_device_that_is_not_there_is_refused_before_the_data_is_read(tmp_path:
     assert training_device(recipe_with(tmp_path, training={"device": "auto"})).type == "cpu"
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_a_net_that_is_trained_on_cuda_is_registered_and_evaluated_on_the_cpu(tmp_path: Path) -> None:
     outcome = run(tmp_path, weather(600), training=QUICK | {"device": "cuda"})

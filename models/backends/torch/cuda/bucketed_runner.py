@@ -132,7 +132,9 @@ class BucketedRunner:
         if self._device.is_lost():
             raise error
         self._graphs = False  # a failed capture costs memory, so there is no other attempt
-        reason = str(error).strip().partition("\n")[0][:_MAX_REASON] or type(error).__name__
+        # torch ends the capture with an error of its own, which says nothing about the first one.
+        first = error if isinstance(error, ModelError) else error.__context__ or error
+        reason = str(first).strip().partition("\n")[0][:_MAX_REASON] or type(first).__name__
         log.warning(
             "%s cannot be captured as a CUDA graph and runs without one, which is slower for small batches: %s",
             self._label,

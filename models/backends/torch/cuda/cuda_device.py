@@ -155,6 +155,11 @@ class CudaWorkspace:
             self._host_results[: prod(shape)].view(shape).copy_(results[:num_rows], non_blocking=True)
             self._done.record(slot.stream)
 
+    def replay(self) -> None:
+        """Enqueue the captured work without copies, for measurements."""
+        with self._slot.current():
+            self._graph.replay()
+
     def wait(self) -> FloatArray:
         """Wait for the results and return them, [num_rows, K or O]."""
         self._done.synchronize()
