@@ -166,6 +166,7 @@ async def profile(broker: str, bootstrap_server: str | None, events: int, guaran
         run_id=uuid.uuid4().hex[:8],
         timestamp_ms=time.time_ns() // 1_000_000,
         progress=lambda _done: None,
+        builds={},
     ) as field:
         with tempfile.TemporaryDirectory(prefix="forebay-profile-") as folder:
             target = Path(folder) / "samples.txt"
