@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from forebay.schemas import headers
-from forebay.schemas.definitions import Schema, definitions
+from forebay.schemas.definitions import Schema, definitions, priority_header
 from forebay.schemas.examples import Example, good_examples
 from forebay.schemas.outputs import replay_headers
 from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS, TopicSpec, partitions_of, topic_name
@@ -132,7 +132,12 @@ def _messages() -> Schema:
     }
     of_events: Schema = {
         "type": "object",
-        "properties": {headers.MODEL: choice, headers.TRACEPARENT: trace, **replay_headers()},
+        "properties": {
+            headers.MODEL: choice,
+            headers.PRIORITY: priority_header(),
+            headers.TRACEPARENT: trace,
+            **replay_headers(),
+        },
     }
     original: Schema = {"description": "The value of the original record, in any format."}
     raw: Schema = {

@@ -139,11 +139,20 @@ def event_f32() -> Schema:
                     "description": "The time after which the prediction is useless and the event fails instead, "
                     "decimal milliseconds since the Unix epoch (UTC).",
                 },
+                headers.PRIORITY: priority_header(),
                 headers.TRACEPARENT: _text("W3C trace context, copied to the prediction."),
                 **replay_headers(),
             },
             "additionalProperties": {"type": "string"},
         },
+    )
+
+
+def priority_header() -> Schema:
+    """Return the schema of the header with an event's priority."""
+    return _text(
+        "The priority of the event, for workers with priorities.headers: high, normal or low. It can raise the priority of its "
+        "topic. Other words are ignored."
     )
 
 

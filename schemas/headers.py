@@ -17,6 +17,10 @@ MODEL: Final = "forebay-model"
 """The name of the model that the event is for, UTF-8. The field `model` of a JSON event takes precedence. Of several such
 headers, the last one counts."""
 
+PRIORITY: Final = "forebay-priority"
+"""With `priorities.headers`: `high`, `normal` or `low`. It can raise the priority that the event has by its topic. Other words
+are ignored and counted."""
+
 # ---- on events whose value is raw float32, which has no place for these fields
 
 ID: Final = "forebay-id"

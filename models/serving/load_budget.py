@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from forebay.models.backends.protocol import Model
-from forebay.models.serving.warm_up import warm_up_sizes
+from forebay.models.serving.warm_up import instances_of, warm_up_sizes
 from forebay.schemas.errors import ModelError
 
 NUM_TIMED_RUNS: Final = 5
@@ -53,7 +53,8 @@ class LoadBudget:
 
         resident_bytes_before: the memory of the process before the model was built. Raises like `Model.forward` too.
         """
-        model.warm_up(warm_up_sizes(self.max_batch_size))
+        for instance in instances_of(model):
+            instance.warm_up(warm_up_sizes(self.max_batch_size))
         grown_mb = (self.meter.resident_bytes() - resident_bytes_before) / _MIB
         if self.max_memory_mb is not None and grown_mb > self.max_memory_mb:
             raise ModelError(

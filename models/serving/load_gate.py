@@ -54,10 +54,13 @@ def load_version(
     trust: TrustPolicy = TRUST_NOTHING,
     budget: LoadBudget | None = None,
     on_progress: OnProgress | None = None,
+    num_instances: int = 1,
 ) -> ServedModel:
     """Return the model of a version whose manifest has been read. Raises like `load_model`.
 
     on_progress: called while a version behind a URL is downloaded.
+    num_instances: how many runners to build (see `ServedModel.instances`). The first one is checked with the golden rows, and
+        the memory of the budget is that of all.
 
     1. The trust policy allows the backend, if that runs code from the model.
     2. The manifest describes a model of its backend that fits the signature.
@@ -71,7 +74,7 @@ def load_version(
     backend.check(stored.manifest, f"{stored.place}/{MANIFEST_FILE}")
     limits = budget if budget is not None and budget.has_limits else None
     resident_bytes = limits.meter.resident_bytes() if limits is not None else 0
-    model = _build(backend, read_artefact(stored, on_progress), options, stored.place)
+    model = _build(backend, read_artefact(stored, on_progress), options, stored.place, num_instances=num_instances)
     if limits is not None:
         with _as_model_error(f"{stored.place} on {model.device}", "micro-batches"):
             limits.check(model, resident_bytes_before=resident_bytes)
@@ -118,16 +121,18 @@ def _served(description: ModelDescription, runner: Runner) -> ServedModel:
     return ServedModel(description, runner)
 
 
-def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str) -> ServedModel:
+def _build(backend: Backend, artefact: Artefact, options: RunOptions, place: str, *, num_instances: int) -> ServedModel:
     manifest = artefact.manifest
     try:
-        runner = backend.build(artefact, options)
+        runner, *others = [backend.build(artefact, options) for _ in range(num_instances)]
     except ModelError as error:
         if error.kind != "out_of_memory":
             raise
         failed = error
     else:
-        model = _served(ModelDescription.of(manifest), runner)
+        description = ModelDescription.of(manifest)
+        model = _served(description, runner)
+        model.add_instances([_served(description, other) for other in others])
         if artefact.golden is not None:
             golden_place = f"{place}/{GOLDEN_FILE} on {runner.device}"
             with _as_model_error(golden_place, "its golden rows"):

@@ -64,7 +64,9 @@ class ModelDescription:
 class ServedModel:
     """A model in service. `prepare` may run on any thread, all else runs on the thread that owns the runner.
 
-    memory_bytes: memory of the parameters: that of torch modules, else the size of the version's files; None if unknown.
+    memory_bytes: memory of the parameters: that of torch modules, else the size of the version's files; None if unknown. For
+        all instances together.
+    instances: this model and those that were added. Each may be used by another thread.
     num_golden_rows: how many rows `check_golden` has compared.
     threshold: for binary, the smallest score of class 1 that the version states; None for 0.5.
     """
@@ -81,6 +83,7 @@ class ServedModel:
         self.reference = description.reference
         self.threshold = description.threshold
         self._calibration = description.calibration
+        self.instances: tuple[ServedModel, ...] = (self,)
         self.memory_bytes: int | None = getattr(runner, "memory_bytes", description.num_bytes)
         self.num_golden_rows = 0
         self._runner = runner
@@ -89,6 +92,12 @@ class ServedModel:
         self._width = prepared_width(signature, preprocessing)
         row_shape = prepared_shape(signature, preprocessing)
         self._row_shape = row_shape if len(row_shape) > 1 else None
+
+    def add_instances(self, others: Sequence[ServedModel]) -> None:
+        """Add further instances of the version, each with a runner of its own."""
+        self.instances = (self, *others)
+        if self.memory_bytes is not None:
+            self.memory_bytes *= len(self.instances)
 
     def check_golden(self, golden: GoldenRows, place: str) -> None:
         """Raise ModelError(kind="golden") unless the outputs for the golden rows are finite and within the tolerance.

@@ -1,6 +1,16 @@
-"""The batch sizes with which a model is warmed up."""
+"""What of a model is warmed up, and with which batch sizes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forebay.models.backends.protocol import Model
+
+
+def instances_of(model: Model) -> Sequence[Model]:
+    """Return all instances of a model: itself, and those that were built with it (see `ServedModel.instances`)."""
+    instances: Sequence[Model] = getattr(model, "instances", (model,))
+    return instances
 
 
 def warm_up_sizes(max_batch_size: int) -> list[int]:

@@ -40,6 +40,13 @@ def model_status(
             "model_call_for_s": round(lane.call_for_s, 3),
         },
         "blocked": lane.blocked,
+        "instances": [
+            {"calls": one.calls, "busy_s": round(one.busy_s, 3), "suspended": one.suspended} for one in lane.instances
+        ],
+        "priorities": {
+            word: {"events": status.events, "waiting_batches": status.waiting}
+            for word, status in lane.priorities.items()
+        },
         "window": window_status(served),
         "totals": {
             "outcomes": {outcome.value: count for outcome, count in activity.outcomes.items()},

@@ -29,6 +29,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _quality_of_rollouts(settings)
     yield from _drift(settings)
     yield from _topics(settings)
+    yield from _priorities(settings)
     yield from _topics_with_formats(settings)
     yield from _formats_with_schemas(settings)
     yield from _output_format(settings)
@@ -174,6 +175,22 @@ def _topics(settings: Settings) -> Iterator[Conflict]:
                 ("input.topics", "topics.prefix"),
                 f"must be at most {MAX_NAME_LENGTH} characters each, including topics.prefix",
             )
+
+
+def _priorities(settings: Settings) -> Iterator[Conflict]:
+    section = settings.priorities
+    for key, topics in (("high_topics", section.high_topics), ("low_topics", section.low_topics)):
+        for topic in topics or ():
+            if topic not in settings.input.topics:
+                yield Conflict(
+                    (f"priorities.{key}", "input.topics"), f"must not contain {topic!r}, which is not in input.topics"
+                )
+    both = sorted(set(section.high_topics or ()) & set(section.low_topics or ()))
+    if both:
+        yield Conflict(
+            ("priorities.low_topics", "priorities.high_topics"),
+            f"must not contain {both[0]!r}, which priorities.high_topics contains",
+        )
 
 
 def _topics_with_formats(settings: Settings) -> Iterator[Conflict]:

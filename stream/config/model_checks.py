@@ -23,6 +23,7 @@ def model_conflicts(settings: Settings) -> Iterator[Conflict]:
         prefix = f"models[{index}].window" if settings.models else "window"
         yield from _window(served.window, prefix)
         yield from _decision(settings, served.decision, served.decision_section)
+        yield from _instances(settings, index, served.model.instances)
         if served.window.kind != "none":
             yield from _topic_of_windows(settings, index)
             yield from _duplicates_of_windows(settings, prefix, served.window.kind)
@@ -91,6 +92,16 @@ def _topics(settings: Settings) -> Iterator[Conflict]:
                     f"must not contain {topic!r}, which is not in input.topics: add it there, or leave input.topics "
                     "out to read the topics of all models",
                 )
+
+
+def _instances(settings: Settings, index: int, num_instances: int) -> Iterator[Conflict]:
+    if num_instances > 1 and settings.limits.max_in_flight_batches < 2 * num_instances:
+        key = effective_key(settings, index, "model.instances")
+        yield Conflict(
+            ("limits.max_in_flight_batches", key),
+            f"must be at least twice {key} ({num_instances}): each instance has one micro-batch in its model and one that "
+            "waits, or some would be idle",
+        )
 
 
 def _decision(settings: Settings, decision: DecisionSection, prefix: str) -> Iterator[Conflict]:

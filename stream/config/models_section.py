@@ -62,6 +62,13 @@ class ModelSection(Section):
         le=1_024,
         description="CPU threads for one model call. For more throughput, run more workers instead.",
     )
+    instances: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="How many copies of the model this worker runs at the same time, each with its own memory and thread. They "
+        "take whole micro-batches from one queue. It helps models whose calls take milliseconds; for others, run more workers.",
+    )
     call_timeout_ms: int = Field(
         default=5_000,
         ge=1,
@@ -133,6 +140,12 @@ class ModelEntry(Section):
         ge=1,
         le=1_024,
         description="CPU threads for one model call. The largest value applies to all models. Default: model.threads.",
+    )
+    instances: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="How many copies of the model this worker runs at the same time. Default: model.instances.",
     )
     call_timeout_ms: int | None = Field(
         default=None,

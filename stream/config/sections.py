@@ -23,6 +23,7 @@ from forebay.stream.config.models_section import ModelSection as ModelSection
 from forebay.stream.config.models_section import ServedModelSettings, derived_topics, served_models
 from forebay.stream.config.objective_section import ObjectiveSection as ObjectiveSection
 from forebay.stream.config.output_section import OutputSection as OutputSection
+from forebay.stream.config.priorities_section import PrioritiesSection as PrioritiesSection
 from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
 from forebay.stream.config.schema_registry_section import SchemaRegistrySection as SchemaRegistrySection
 from forebay.stream.config.section import DAY_MS
@@ -219,6 +220,7 @@ class Settings(Section):
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()
     limits: LimitsSection = LimitsSection()
+    priorities: PrioritiesSection = PrioritiesSection()
     rollouts: RolloutsSection = RolloutsSection()
     evaluate: EvaluateSection = EvaluateSection()
     drift: DriftSection = DriftSection()

@@ -37,7 +37,7 @@ class ModelLoader:
         )
         model = served.model
         options = RunOptions(model.device, self._threads, model.precision, model.cuda_graphs)
-        return load_version(stored, options=options, trust=self._trust, budget=budget)
+        return load_version(stored, options=options, trust=self._trust, budget=budget, num_instances=model.instances)
 
 
 def trust_policy(section: TrustSection) -> TrustPolicy:

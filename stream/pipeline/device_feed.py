@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from forebay.stream.core.records import BatchPart, BatchResult, MicroBatch
+from forebay.stream.core.records import BatchPart, BatchResult, MicroBatch, TopicPartition
 from forebay.stream.inference.executor import Deferred, Executor
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
@@ -96,6 +96,10 @@ class DeviceFeed:
         """The number of closed micro-batches without a result."""
         return self._unfinished
 
+    def held_topics(self, topics: frozenset[str]) -> frozenset[str]:
+        """Return which of the topics that feed the lane should not be polled."""
+        return topics if self.is_backed_up else frozenset()
+
     def waiting(self) -> Iterator[BatchPart]:
         """Return the parts that are not in a closed micro-batch, in order."""
         yield from self._batcher.parts
@@ -139,6 +143,26 @@ class DeviceFeed:
         self._flush = None
         self._unfinished = 0
         self._is_held = False
+
+    def hand_over(self, partition: TopicPartition) -> tuple[list[MicroBatch], list[_Part]]:
+        """Remove and return what waits of a partition: uncut parts, and the micro-batches up to its last one."""
+        if any(part.partition == partition for part in self._batcher.parts):
+            self._close(self._batcher.flush(reason="priority"))
+        holds = [any(part.partition == partition for part in batch.chunks) for batch in self._to_device]
+        count = len(holds) - holds[::-1].index(True) if True in holds else 0
+        batches = [self._to_device.popleft() for _ in range(count)]
+        self._unfinished -= count
+        parts = [waiting for waiting in self._parts if waiting.part.partition == partition]
+        if parts:
+            self._parts = deque(waiting for waiting in self._parts if waiting.part.partition != partition)
+        return batches, parts
+
+    def take_over(self, batches: Sequence[MicroBatch], parts: Sequence[_Part]) -> None:
+        """Take what another feed of the lane has handed over."""
+        self._unfinished += len(batches)
+        if batches:
+            self._to_device = deque(sorted([*self._to_device, *batches], key=lambda waiting: waiting.seq))
+        self._parts.extend(parts)
 
     async def run(self) -> None:
         """Keep the device busy. Never returns."""

@@ -18,7 +18,8 @@ class Bounds:
 class InFlight:
     """Counts events, their bytes and closed micro-batches between poll and commit.
 
-    limit_batches: whether the number of micro-batches limits polling. With several lanes it limits each lane instead.
+    limit_batches: whether the number of micro-batches limits polling. With several lanes or priorities it limits each lane or
+        class instead.
     """
 
     def __init__(self, bounds: Bounds, *, limit_batches: bool = True) -> None:

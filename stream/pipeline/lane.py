@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.inference.executor import Executor
+from forebay.stream.inference.instance_schedule import InstanceStatus
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 
 
@@ -28,6 +30,7 @@ class Lane:
 
     breaker: the circuit breaker around the model's calls.
     topics: the input topics whose events go to this lane unless they name another model.
+    instances: returns the status of each instance of the model; nothing if it has only one.
     """
 
     model: ModelRef
@@ -36,3 +39,4 @@ class Lane:
     breaker: CircuitBreaker
     call_limits: CallLimits
     topics: frozenset[str] = frozenset()
+    instances: Callable[[], Sequence[InstanceStatus]] = tuple

@@ -18,15 +18,19 @@ from forebay.schemas.errors import ModelError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import BatchPart, BatchResult
+from forebay.stream.inference.executor import Executor
 from forebay.stream.pipeline.device_feed import DeviceFeed, ResultBuffer
 from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane import Lane
 from forebay.stream.pipeline.lane_status import LaneStatus
 from forebay.stream.pipeline.merging_reorder_buffer import MergingReorderBuffer
+from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from forebay.stream.pipeline.observer import Observer
+from forebay.stream.pipeline.priorities import Priorities
+from forebay.stream.pipeline.priority_feeds import PriorityFeeds
 from forebay.stream.pipeline.reorder_buffer import ReorderBuffer
 from forebay.stream.pipeline.router import ModelRouter, Router
-from forebay.stream.pipeline.topic_shares import TopicShares
+from forebay.stream.pipeline.topic_shares import SHARES, TopicShares
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class _LaneState:
     """
 
     lane: Lane
-    feed: DeviceFeed
+    feed: DeviceFeed | PriorityFeeds
     num_bytes: int = 0
     topics: Counter[str] = field(default_factory=Counter)
     serves: bool = True
@@ -58,6 +62,7 @@ class Lanes:
     reorder: the buffer that puts their results into order.
     result_ready: set after each result, for the committing task.
     may_change: whether lanes may be added and removed. A single lane then costs as much as one of several.
+    priorities: None if all events have the same.
     """
 
     def __init__(
@@ -71,8 +76,10 @@ class Lanes:
         clock: Clock,
         router: Router | None = None,
         may_change: bool = False,
+        priorities: Priorities | None = None,
     ) -> None:
         self._topics = topics
+        self._priorities = priorities
         self._in_flight = in_flight
         self._observer = observer
         self._result_ready = result_ready
@@ -86,25 +93,36 @@ class Lanes:
         self._router = router or ModelRouter(self._states)
         # A single model or topic may use all that the limits permit.
         self._has_several_models = len({lane.model.name for lane in lanes}) > 1
-        self._shares = TopicShares(in_flight.bounds) if self._has_several_models and len(topics) > 1 else None
+        self._shares: TopicShares | None = None
+        if priorities is not None and priorities.of_topics:
+            self._shares = TopicShares(in_flight.bounds, lambda topic: SHARES[priorities.of_topic(topic)])
+        elif self._has_several_models and len(topics) > 1:
+            self._shares = TopicShares(in_flight.bounds)
 
     # ---- the lanes
 
     def add_lane(self, lane: Lane, *, serves: bool = True) -> None:
         """Add a lane, whose executor is started. serves: whether events may come to it from now on (see `serve`)."""
         assert lane.model not in self._states, f"there is a lane for {lane.model} already"
-        feed = DeviceFeed(
-            lane.batcher,
-            lane.executor,
+        feed = (
+            self._build_feed(lane.batcher, lane.executor)
+            if self._priorities is None
+            else PriorityFeeds(lane.batcher, lane.executor, self._priorities, build=self._build_feed)
+        )
+        state = self._states[lane.model] = _LaneState(lane, feed, serves=serves)
+        if self._group is not None:
+            self._run_feed(state, self._group)
+
+    def _build_feed(self, batcher: MicroBatcher, executor: Executor) -> DeviceFeed:
+        return DeviceFeed(
+            batcher,
+            executor,
             self.reorder,
             in_flight=self._in_flight,
             observer=self._observer,
             result_ready=self._result_ready,
             bypass=self._merges,
         )
-        state = self._states[lane.model] = _LaneState(lane, feed, serves=serves)
-        if self._group is not None:
-            self._run_feed(state, self._group)
 
     def serve(self, name: str, models: Collection[ModelRef]) -> None:
         """Set which lanes of a model get events: while another one is blocked, it blocks nothing."""
@@ -214,8 +232,15 @@ class Lanes:
 
     def readable_topics(self, now_s: float) -> frozenset[str]:
         """Return the input topics that feed no blocked lane."""
-        blocked = [state for state in self._states.values() if self._blocked(state, now_s) is not None]
-        return self._topics.difference(self._full_topics(), *(self._fed_by(state) for state in blocked))
+        held = (self._held_by(state, now_s) for state in self._states.values())
+        return self._topics.difference(self._full_topics(), *held)
+
+    def _held_by(self, state: _LaneState, now_s: float) -> frozenset[str]:
+        """Return the topics that are not read because a lane is blocked."""
+        if self._blocked(state, now_s) is None:
+            return frozenset()
+        fed_by = self._fed_by(state)
+        return state.feed.held_topics(fed_by) if state.lane.breaker.allows(now_s) else fed_by
 
     def _full_topics(self) -> frozenset[str]:
         """Return the topics that hold all that is permitted to be in flight for them."""
@@ -249,6 +274,9 @@ class Lanes:
                 topics=tuple(sorted(state.lane.topics)),
                 call_for_s=state.lane.executor.running_for_s(),
                 breaker=state.lane.breaker,
+                instances=state.lane.instances(),
+                priorities=state.feed.statuses() if isinstance(state.feed, PriorityFeeds) else {},
+                unknown_priorities=state.feed.num_unknown if isinstance(state.feed, PriorityFeeds) else 0,
             )
             for model, state in self._states.items()
         ]

@@ -10,13 +10,15 @@ A micro-batch closes for the first of these reasons:
 - `epoch`: a record of another epoch arrives;
 - `idle`: no other micro-batch waits for the next commit, or it holds windows that were closed by the wall clock;
 - `empty`: it is a part without rows, which does not wait for the model (only with several models);
+- `priority`: a later event of one of its partitions is urgent, and the order of the partition is kept;
 - `flush`: what is in flight must be committed now: the worker drains, partitions are revoked, or reading cannot continue.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 from forebay.stream.core.records import BatchPart, MicroBatch
 
@@ -28,9 +30,17 @@ class MicroBatcher:
     `max_batch_bytes` forms its own micro-batch.
 
     waits_for_device: whether the micro-batch stays open for further records while the model is busy. `DeviceFeed` reads it.
+    sequence: the sequence numbers of the micro-batches; None to count from 0.
     """
 
-    def __init__(self, *, max_batch_size: int, max_batch_bytes: int, max_queue_delay_ms: float) -> None:
+    def __init__(
+        self,
+        *,
+        max_batch_size: int,
+        max_batch_bytes: int,
+        max_queue_delay_ms: float,
+        sequence: Iterator[int] | None = None,
+    ) -> None:
         self._max_batch_size = max_batch_size
         self._max_batch_bytes = max_batch_bytes
         self._max_queue_delay_s = max_queue_delay_ms / 1000
@@ -41,9 +51,22 @@ class MicroBatcher:
         self._opened_s = 0.0
         self._close_at_s = math.inf
         self._reason = "delay"
-        self._seq = 0
         self.waits_for_device = False
         self._not_before_s = -math.inf
+        self._sequence = count() if sequence is None else sequence
+
+    def sibling(self, *, max_queue_delay_ms: float | None = None) -> MicroBatcher:
+        """Return one with the same limits whose micro-batches are numbered together with those of this one.
+
+        max_queue_delay_ms: None for the same.
+        """
+        delay_ms = self._max_queue_delay_s * 1000 if max_queue_delay_ms is None else max_queue_delay_ms
+        return MicroBatcher(
+            max_batch_size=self._max_batch_size,
+            max_batch_bytes=self._max_batch_bytes,
+            max_queue_delay_ms=delay_ms,
+            sequence=self._sequence,
+        )
 
     @property
     def max_batch_size(self) -> int:
@@ -109,9 +132,7 @@ class MicroBatcher:
 
     def close_alone(self, part: BatchPart, *, now_s: float) -> MicroBatch:
         """Return a micro-batch of this part alone, without closing the open one."""
-        batch = MicroBatch(self._seq, (part,), "empty", now_s)
-        self._seq += 1
-        return batch
+        return MicroBatch(next(self._sequence), (part,), "empty", now_s)
 
     def poll(self, *, now_s: float) -> list[MicroBatch]:
         """Close and return the open micro-batch if its time has come."""
@@ -122,8 +143,7 @@ class MicroBatcher:
         """Close and return the open micro-batch, if there is one."""
         if not self._chunks:
             return []
-        batch = MicroBatch(self._seq, tuple(self._chunks), reason, self._opened_s)
-        self._seq += 1
+        batch = MicroBatch(next(self._sequence), tuple(self._chunks), reason, self._opened_s)
         self.purge()
         return [batch]
 

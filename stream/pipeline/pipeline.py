@@ -96,6 +96,7 @@ class Pipeline:
             result_ready=self._results_ready,
             clock=self._clock,
             may_change=stages.rollouts is not None,
+            priorities=stages.priorities,
         )
         self._work = InFlightWork(
             self._in_flight,
@@ -170,7 +171,7 @@ class Pipeline:
             return
         self._full_since_s = None
         source.resume()
-        records = await source.poll(
+        records = await self._stages.poller.poll(
             timeout_s=wait_s,
             max_records=self._in_flight.records_of(min(room, self._max_poll_records)),
             topics=None if topics == all_topics else topics,
@@ -296,11 +297,9 @@ class Pipeline:
 
     async def _wait_for_room(self, timeout_s: float) -> None:
         self._room.clear()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._room.wait()
-        except TimeoutError:
-            pass
 
     # ---- rollouts
 

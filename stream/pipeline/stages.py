@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from forebay.stream.core.circuit_breaker import CircuitBreaker
@@ -16,6 +16,8 @@ from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.lane import Lane
+from forebay.stream.pipeline.priorities import Priorities
+from forebay.stream.pipeline.priority_poll import Poller, PriorityPoll
 from forebay.stream.pipeline.rollouts import Rollouts
 from forebay.stream.pipeline.schema_admission import SchemaAdmission
 
@@ -52,6 +54,8 @@ class Stages:
     duplicates: None if events that are sent again are predicted again.
     rollouts: None if the versions are those of the configuration for ever.
     schemas: None without a schema registry.
+    priorities: None if all events have the same.
+    poller: what polls the source; set by itself.
     """
 
     source: PolledSource
@@ -64,6 +68,15 @@ class Stages:
     duplicates: DuplicateFilter | None = None
     rollouts: Rollouts | None = None
     schemas: SchemaAdmission | None = None
+    priorities: Priorities | None = None
+    poller: Poller = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Poll the source by class if topics have different priorities."""
+        poller: Poller = self.source
+        if self.priorities is not None and self.priorities.of_topics:
+            poller = PriorityPoll(self.source, self.priorities, self.topics)
+        object.__setattr__(self, "poller", poller)
 
 
 @dataclass(frozen=True, slots=True)

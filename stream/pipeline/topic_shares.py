@@ -8,20 +8,29 @@ thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networki
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from forebay.stream.core.priority import Priority
 from forebay.stream.pipeline.in_flight import Bounds
 
 SHARE: Final = 2
 """One topic alone may hold two thirds of the limit; two that get stuck together leave a fifth to the others,
 and one after the other a ninth."""
+SHARES: Final[Mapping[Priority, float]] = {Priority.HIGH: 8, Priority.NORMAL: SHARE, Priority.LOW: 0.5}
+"""With priorities: one topic of class low alone may hold a third, and one of class high eight ninths. So a backlog of a lower
+class always leaves room for higher ones, and these leave some for it."""
 
 
 class TopicShares:
-    """Counts events and bytes in flight by input topic."""
+    """Counts events and bytes in flight by input topic.
 
-    def __init__(self, bounds: Bounds) -> None:
+    share_of: returns how many times what is free a topic may hold.
+    """
+
+    def __init__(self, bounds: Bounds, share_of: Callable[[str], float] = lambda _topic: SHARE) -> None:
         self._bounds = bounds
+        self._share_of = share_of
         self._events: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
 
@@ -44,5 +53,7 @@ class TopicShares:
         """Return the topics that hold their whole share."""
         free_events = self._bounds.max_events - self._events.total()
         free_bytes = self._bounds.max_bytes - self._bytes.total()
-        full = {topic for topic, events in self._events.items() if events >= SHARE * max(free_events, 0) and events}
-        return full | {topic for topic, size in self._bytes.items() if size >= SHARE * max(free_bytes, 0) and size}
+        return self._above(self._events, free_events) | self._above(self._bytes, free_bytes)
+
+    def _above(self, held: Counter[str], free: int) -> set[str]:
+        return {topic for topic, size in held.items() if size and size >= self._share_of(topic) * max(free, 0)}

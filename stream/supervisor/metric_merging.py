@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry import lane_metrics as lanes
 from forebay.stream.telemetry.metric_store import HistogramState, Labels, Snapshot
 
 
@@ -26,12 +27,13 @@ class GaugeRule(Enum):
 
 _OF_THE_SUM: Final = (
     *(c.OPEN_WINDOWS, c.BUFFERED_ROWS, c.ASSIGNED_PARTITIONS, c.IN_FLIGHT_EVENTS, c.IN_FLIGHT_BYTES),
-    *(c.IN_FLIGHT_BATCHES, c.IN_FLIGHT_LIMIT, c.LANE_IN_FLIGHT_EVENTS, c.LANE_WAITING_BATCHES),
+    *(c.IN_FLIGHT_BATCHES, c.IN_FLIGHT_LIMIT, lanes.LANE_IN_FLIGHT_EVENTS, lanes.LANE_WAITING_BATCHES),
+    lanes.PRIORITY_WAITING_BATCHES,
 )
 # A partition has one owner, except that after a rebalance the former one may still report it. A device is the same for all.
 _OF_THE_MAX: Final = (
     *(c.SCHEMA_WAIT, c.WATERMARK_DELAY, c.CONSUMER_LAG_RECORDS, c.CONSUMER_LAG, c.PAUSED, c.BREAKER_STATE),
-    *(c.LANE_BLOCKED, c.MODEL_INFO, c.BUILD_INFO, c.ROLLOUT_SHARE, c.ROLLOUT_RESIDENT, c.ROLLOUT_LOADING),
+    *(lanes.LANE_BLOCKED, c.MODEL_INFO, c.BUILD_INFO, c.ROLLOUT_SHARE, c.ROLLOUT_RESIDENT, c.ROLLOUT_LOADING),
     *(c.ROLLOUT_BLOCKED, c.GPU_UTILIZATION, c.GPU_MEMORY, c.GPU_MEMORY_LIMIT),
 )
 # READY: the supervisor replaces it with its own verdict. The revision is the one that all processes have reached.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from forebay.stream.telemetry import device_catalogue
+from forebay.stream.telemetry.lane_metrics import LANE_METRICS
 from forebay.stream.telemetry.metric_types import FAST_S as FAST_S
 from forebay.stream.telemetry.metric_types import LATENCY_S, LOADS_S, SIZES
 from forebay.stream.telemetry.metric_types import Counter as Counter
@@ -160,18 +161,6 @@ BREAKER_STATE: Final = Gauge(
     "Circuit breaker of a model or the cluster: 0 closed, 1 half open, 2 open. The breaker is `cluster` or `model`; "
     "with several models it is `model:` and the name for each of them, and with several versions also the version",
     ("breaker",),
-)
-LANE_IN_FLIGHT_EVENTS: Final = Gauge(
-    "forebay.lane.in_flight.events", "{event}", "Events of one model that were read and are not yet committed", _MODEL
-)
-LANE_WAITING_BATCHES: Final = Gauge(
-    "forebay.lane.waiting.batches", "{batch}", "Micro-batches of one model that wait for its device", _MODEL
-)
-LANE_BLOCKED: Final = Gauge(
-    "forebay.lane.blocked",
-    "{lane}",
-    "1 while the topics of a model are not read for this reason: breaker_open, in_flight_limit or device_backlog; else 0",
-    (*_MODEL, "reason"),
 )
 MODEL_INFO: Final = Gauge("forebay.model.info", "{model}", "1 for each served model version", (*_MODEL, "device"))
 BUILD_INFO: Final = Gauge(
@@ -393,5 +382,8 @@ def _all() -> tuple[Metric, ...]:
     return tuple(value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram))
 
 
-METRICS: Final = (*_all(), *device_catalogue.METRICS, *OBJECTIVE_METRICS, *SUPERVISOR_METRICS)
-"""Every metric, in the order of this file, then those of CUDA devices, of an objective and of a supervisor."""
+METRICS: Final = (
+    *(*_all(), *LANE_METRICS, *device_catalogue.METRICS),
+    *(*OBJECTIVE_METRICS, *SUPERVISOR_METRICS),
+)
+"""Every metric, in the order of this file, then those of lanes, CUDA devices, an objective and a supervisor."""

@@ -16,6 +16,7 @@ from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
 from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry import lane_metrics
 from forebay.stream.telemetry import objective_catalogue as o
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import Labels, MetricStore
@@ -148,14 +149,26 @@ class GaugePoller:
 
     def _record_lanes(self, lanes: Sequence[LaneStatus]) -> None:
         by_labels = {model_labels(lane.model): lane for lane in lanes}
-        self._store.replace(c.LANE_IN_FLIGHT_EVENTS, {labels: lane.events for labels, lane in by_labels.items()})
-        self._store.replace(c.LANE_WAITING_BATCHES, {labels: lane.waiting for labels, lane in by_labels.items()})
+        self._store.replace(
+            lane_metrics.LANE_IN_FLIGHT_EVENTS, {labels: lane.events for labels, lane in by_labels.items()}
+        )
+        self._store.replace(
+            lane_metrics.LANE_WAITING_BATCHES, {labels: lane.waiting for labels, lane in by_labels.items()}
+        )
         blocked: dict[Labels, float] = {
             (*labels, reason): int(lane.blocked == reason)
             for labels, lane in by_labels.items()
             for reason in BLOCKED_REASONS
         }
-        self._store.replace(c.LANE_BLOCKED, blocked)
+        self._store.replace(lane_metrics.LANE_BLOCKED, blocked)
+        for labels, lane in by_labels.items():
+            for index, instance in enumerate(lane.instances):
+                self._store.set_total(lane_metrics.INSTANCE_BUSY, instance.busy_s, (*labels, str(index)))
+            if lane.priorities:
+                self._store.set_total(lane_metrics.PRIORITY_UNKNOWN, lane.unknown_priorities, labels)
+            for priority, status in lane.priorities.items():
+                self._store.set_total(lane_metrics.PRIORITY_EVENTS, status.events, (*labels, priority))
+                self._store.set(lane_metrics.PRIORITY_WAITING_BATCHES, status.waiting, (*labels, priority))
 
     def record_lag(self, partition_lags: Mapping[TopicPartition, PartitionLag]) -> None:
         """Record the lag of the assigned partitions, when it has been polled."""

@@ -19,9 +19,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
-from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.decode.event_formats import event_formats
-from forebay.stream.decode.seen_ids import DuplicateWindow
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.kafka.cluster.topic_layout import Layout
@@ -43,6 +41,7 @@ from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
 from forebay.stream.worker.commit_assembly import build_committer, build_producer
 from forebay.stream.worker.drift_assembly import build_drift
+from forebay.stream.worker.input_assembly import build_duplicates, build_priorities
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
@@ -149,9 +148,10 @@ class WorkerAssembly:
                 committer=committer,
                 producer=producer,
                 windows=windows,
-                duplicates=self._duplicates(),
+                duplicates=build_duplicates(self._settings.input),
                 rollouts=None if rollouts is None else rollouts.stage,
                 schemas=None if schemas is None else schemas.admission,
+                priorities=build_priorities(self._settings),
             )
         )
         lag = LagPoller(source, lag_listener(telemetry, objective), clock=self._clock)
@@ -314,7 +314,8 @@ class WorkerAssembly:
     def _in_flight(self) -> InFlight:
         limits = self._settings.limits
         bounds = Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches)
-        return InFlight(bounds, limit_batches=len(self._lanes) == 1 and not self._has_rollouts)
+        shares_lanes = len(self._lanes) > 1 or self._has_rollouts or self._settings.priorities.are_used
+        return InFlight(bounds, limit_batches=not shares_lanes)
 
     def _telemetry(self) -> Telemetry:
         settings = self._settings
@@ -360,12 +361,6 @@ class WorkerAssembly:
             max_key_bytes=entry.max_key_bytes,
             formats=self._formats,
         )
-
-    def _duplicates(self) -> DuplicateFilter | None:
-        entry = self._settings.input
-        if not entry.duplicate_window_events:
-            return None
-        return DuplicateFilter(DuplicateWindow(entry.duplicate_window_events, entry.duplicate_window_ms))
 
     def _emission_builder(self, factory: LaneFactory, windows: LaneWindows | None) -> EmissionBuilder:
         return LanesEmitter(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from forebay.models.backends.protocol import Model
-from forebay.models.serving.warm_up import warm_up_sizes
+from forebay.models.serving.warm_up import instances_of, warm_up_sizes
 from forebay.schemas.topics import PREDICTIONS, REVIEW
 from forebay.stream.admin.served_model import ServedModel, WindowLane
 from forebay.stream.config.models_section import ServedModelSettings
-from forebay.stream.config.sections import BreakerSection, Settings
+from forebay.stream.config.sections import BreakerSection, DeliverySection, Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
@@ -23,6 +23,8 @@ from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.inference.decision import DecisionLayer, decision_layer
 from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.inference.executor import Executor
+from forebay.stream.inference.instance_pool import InstancePool
 from forebay.stream.output.call_log import MeasuredLane
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.output.slices import SliceColumn, slice_columns
@@ -143,11 +145,13 @@ def build_lane(
             settings.batch.max_batch_size,
             signature.output_dim,
         )
-    delivery = worker.delivery
     own_threshold = getattr(model, "threshold", None)
     decision = decision_layer(settings.decision, signature, ref, settings.decision_section, own_threshold=own_threshold)
     breaker = circuit_breaker(label, worker.breaker)
     call_s = settings.model.call_timeout_ms / 1000
+    executor = build_executor(
+        instances_of(model), worker.delivery, breaker=breaker, clock=clock, on_fatal=on_fatal, decision=decision
+    )
     return ServedLane(
         model,
         settings,
@@ -163,15 +167,7 @@ def build_lane(
         ),
         lane=Lane(
             ref,
-            executor=DeviceThread(
-                model,
-                clock=clock,
-                loop=asyncio.get_running_loop(),
-                breaker=breaker,
-                backoff=Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000),
-                on_fatal=on_fatal,
-                decision=decision,
-            ),
+            executor=executor,
             batcher=MicroBatcher(
                 max_batch_size=max_batch_size,
                 max_batch_bytes=settings.batch.max_batch_bytes,
@@ -180,7 +176,41 @@ def build_lane(
             breaker=breaker,
             call_limits=CallLimits(call_s, call_s + worker.breaker.reset_timeout_ms / 1000),
             topics=topics,
+            instances=executor.statuses if isinstance(executor, InstancePool) else tuple,
         ),
+        decision=decision,
+    )
+
+
+def build_executor(
+    instances: Sequence[Model],
+    delivery: DeliverySection,
+    *,
+    breaker: CircuitBreaker,
+    clock: Clock,
+    on_fatal: Callable[[BaseException], None],
+    decision: DecisionLayer | None,
+) -> Executor:
+    """Return the executor of a version: a thread for its one instance, or a pool of threads for several."""
+    backoff = Backoff(delivery.retry_backoff_ms / 1000, delivery.retry_backoff_max_ms / 1000)
+    loop = asyncio.get_running_loop()
+    if len(instances) > 1:
+        return InstancePool(
+            instances,
+            clock=clock,
+            loop=loop,
+            breaker=breaker,
+            backoff=backoff,
+            on_fatal=on_fatal,
+            decision=decision,
+        )
+    return DeviceThread(
+        instances[0],
+        clock=clock,
+        loop=loop,
+        breaker=breaker,
+        backoff=backoff,
+        on_fatal=on_fatal,
         decision=decision,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from forebay.models.artefacts.signature import Signature
@@ -125,8 +125,10 @@ class ResidentVersions:
         return self._loader.is_waiting(ref)
 
     async def load(self, ref: ModelRef, digest: str | None) -> Model:
-        """Load a version for other purposes than to predict events of the stream, such as a shadow."""
-        return (await self._loader.load(self._settings[ref.name][0], ref.version, digest=digest)).model
+        """Load one instance of a version for other purposes than to predict events of the stream, such as a shadow."""
+        settings = self._settings[ref.name][0]
+        one = replace(settings, model=settings.model.model_copy(update={"instances": 1}))
+        return (await self._loader.load(one, ref.version, digest=digest)).model
 
     def signature(self, ref: ModelRef) -> Signature | None:
         """Return the signature of a version in memory; None if it is not there."""

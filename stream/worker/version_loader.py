@@ -34,7 +34,7 @@ LOAD_S: Final = 900.0
 """How long an attempt may take. A store that never answers must not block the loads of other versions."""
 MEMORY_FACTOR: Final = 2.0
 """How much memory a load takes at least, in sizes of the version's files: they are read into memory, and the model is built
-from them."""
+from them. Each further instance takes one more size."""
 _MIB: Final = 1 << 20
 _TEMPORARY: Final = frozenset({"unreadable", "repository_not_found", "version_not_found", "storage"})
 """Kinds of errors of a repository that is unreachable, or to which a version is still being copied."""
@@ -149,18 +149,19 @@ class VersionLoader:
 
     def _load(self, stored: StoredVersion, settings: ServedModelSettings) -> ServedModel:
         name, num_bytes = stored.manifest.name, _size(stored)
-        self._check_memory(stored, num_bytes)
+        self._check_memory(stored, num_bytes, settings.model.instances)
         before = self._tools.meter.resident_bytes()
         model = self._tools.loader.load_version(stored, _with_version(settings, stored.manifest.version))
         if not settings.model.has_budget:  # a budget is measured with the same batches
-            _warm_up(model, settings.batch.max_batch_size)
+            for instance in model.instances:
+                _warm_up(instance, settings.batch.max_batch_size)
         self._last_growth[name] = self._tools.meter.resident_bytes() - before
         return model
 
-    def _check_memory(self, stored: StoredVersion, num_bytes: int) -> None:
+    def _check_memory(self, stored: StoredVersion, num_bytes: int, num_instances: int) -> None:
         manifest, available = stored.manifest, self._tools.available_bytes()
         measured = self._last_growth.get(manifest.name, 0)
-        needed = max(round(num_bytes * MEMORY_FACTOR), measured)
+        needed = max(round(num_bytes * (MEMORY_FACTOR + num_instances - 1)), measured)
         if needed > available:
             source = (
                 "as at the last load of the model" if needed == measured else "estimated from the size of its files"

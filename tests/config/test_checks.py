@@ -52,6 +52,11 @@ def report(overrides: dict[str, object]) -> list[tuple[str, str]]:
             "input.max_partition_fetch_bytes",
             "input.max_event_bytes (1048576)",
         ),
+        (
+            {"model.instances": 3, "limits.max_in_flight_batches": 5},
+            "limits.max_in_flight_batches",
+            "twice model.instances (3)",
+        ),
         ({"topics.prefix": "p" * 200, "input.topics": "t" * 50}, "input.topics", "topics.prefix"),
         ({"input.duplicate_window_ms": 1}, "input.duplicate_window_ms", "requires input.duplicate_window_events"),
         (

@@ -179,7 +179,8 @@ def one(text: str) -> str:
         (one("group_id = 'x'"), "models[1].group_id ({}:5): unknown key; group_id belongs to [kafka] and applies to all "
          "models"),
         (one("zzz = 'x'"), "models[1].zzz ({}:5): unknown key; the keys are name, repository, version, device, precision, "
-         "cuda_graphs, threads, call_timeout_ms, max_load_memory_mb, max_batch_latency_ms, topics, batch, window, decision"),
+         "cuda_graphs, threads, instances, call_timeout_ms, max_load_memory_mb, max_batch_latency_ms, topics, batch, window, "
+         "decision"),
         (one("[models.batch]\nmax_batch_sizes = 3"), "models[1].batch.max_batch_sizes ({}:6): unknown key; did you mean "
          "max_batch_size?"),
         (one("[models.batch]\ntopics = ['x']"), "models[1].batch.topics ({}:6): unknown key; topics belongs to [[models]], "

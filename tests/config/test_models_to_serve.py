@@ -16,6 +16,7 @@ MODEL_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "repository": st.sampled_from(["models", "/models", "other"]),
     "device": st.sampled_from(["auto", "cpu", "cuda:1"]),
     "threads": st.integers(1, 1024),
+    "instances": st.integers(1, 64),
     "call_timeout_ms": st.integers(1, 60_000),
     "max_load_memory_mb": st.integers(1, 1 << 20),
     "max_batch_latency_ms": st.integers(1, 60_000),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from forebay.stream.core.priority import Priority
 from forebay.stream.pipeline.in_flight import Bounds
-from forebay.stream.pipeline.topic_shares import TopicShares
+from forebay.stream.pipeline.topic_shares import SHARES, TopicShares
 
 
 def shares(max_events: int = 300, max_bytes: int = 10**9) -> TopicShares:
@@ -49,3 +50,15 @@ def test_topics_that_are_stuck_leave_room_for_another(additions: list[int], num_
     # The most is held if one topic after the other takes two thirds of what is free; one addition may exceed this.
     assert held <= 3000 * (1 - 3**-num_stuck) + 40 * num_stuck
     assert "another" not in of.full()
+
+
+def test_with_priorities_a_backlog_leaves_room_for_more_urgent_topics() -> None:
+    of = TopicShares(Bounds(900, 10**9, 10), lambda topic: SHARES[Priority[topic]])
+    of.add("LOW", events=300, num_bytes=1)
+    assert of.full() == {"LOW"}
+    of.add("NORMAL", events=400, num_bytes=1)
+    assert of.full() == {"LOW", "NORMAL"}
+    of.add("HIGH", events=100, num_bytes=1)
+    assert of.full() == {"LOW", "NORMAL"}, "class high goes on"
+    of.add("HIGH", events=90, num_bytes=1)
+    assert of.full() == {"LOW", "NORMAL", "HIGH"}

@@ -121,7 +121,8 @@ def test_messages_carry_the_definitions_and_all_good_examples() -> None:
     for name in ("event", "prediction", "outcome-delta", "error-aggregate", "alert"):
         expected = {key: value for key, value in definitions()[name].items() if not key.startswith("$")}
         assert messages[name]["payload"] == expected
-    assert list(messages["event"]["headers"]["properties"])[:2] == ["forebay-model", "traceparent"]
+    of_events = list(messages["event"]["headers"]["properties"])
+    assert of_events[:3] == ["forebay-model", "forebay-priority", "traceparent"]
     assert messages["dead-letter"]["headers"]["required"][0] == "forebay.error.stage"
 
 

@@ -21,6 +21,7 @@ from forebay.stream.inference.executor import Deferred
 from tests.simulation.world import World
 
 MAX_WITH_DEVICE: Final = 2
+NUM_INSTANCES: Final = 2
 
 
 class SimulatedModel:
@@ -153,3 +154,56 @@ class SimulatedDevice:
             model_s=self._world.now_s - started_s,
             started_s=started_s,
         )
+
+
+class SimulatedPool(SimulatedDevice):
+    """Stands for an `InstancePool` of two: calls take random times, so that results come in any order."""
+
+    def __init__(
+        self, model: SimulatedModel, world: World, *, breaker: CircuitBreaker, backoff: Backoff, call_s: float
+    ) -> None:
+        super().__init__(model, world, breaker=breaker, backoff=backoff, call_s=call_s)
+        self._calls: dict[int, tuple[MicroBatch, float]] = {}
+        self._ended: list[int] = []
+        self._num_calls = 0
+
+    @property
+    def away(self) -> bool:
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        if not away:
+            ended, self._ended = self._ended, []
+            for call in ended:
+                self._loop.call_soon(self._end, call)
+
+    def capacity(self) -> int:
+        now_s = self._world.now_s
+        if now_s < self._not_before_s or not self._breaker.allows(now_s):
+            return 0
+        return max(0, 2 * NUM_INSTANCES - self._outstanding)
+
+    def running_for_s(self) -> float:
+        return max((self._world.now_s - started_s for _, started_s in self._calls.values()), default=0.0)
+
+    def submit(self, batch: MicroBatch) -> None:
+        self._outstanding += 1
+        self._breaker.record_start(self._world.now_s)
+        self._queue.append(batch)
+        self._begin()
+
+    def _begin(self) -> None:
+        while self._queue and len(self._calls) < NUM_INSTANCES:
+            self._num_calls += 1
+            self._calls[self._num_calls] = (self._queue.popleft(), self._world.now_s)
+            self._loop.call_later(self.call_s * self._world.rng.choice((0.1, 1.0, 5.0)), self._end, self._num_calls)
+
+    def _end(self, call: int) -> None:
+        if self._away:
+            self._ended.append(call)
+            return
+        self._results.append(self._infer(*self._calls.pop(call)))
+        self._ready.set()
+        self._begin()

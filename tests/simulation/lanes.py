@@ -25,7 +25,7 @@ from forebay.stream.pipeline.lane import CallLimits, Lane
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
 from tests.core.build import signature
 from tests.simulation.audit import DEAD_LETTERS, DELTAS, LATE_EVENTS, PREDICTIONS, SWITCHES
-from tests.simulation.device import SimulatedDevice, SimulatedModel
+from tests.simulation.device import SimulatedDevice, SimulatedModel, SimulatedPool
 from tests.simulation.expected_windows import MAX_ROWS, SPEC
 from tests.simulation.world import World
 
@@ -39,7 +39,10 @@ NUM_FEATURES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class LaneOptions:
-    """What distinguishes a lane from others. topics: those that belong to it; of_windows: whether its model takes windows."""
+    """What distinguishes a lane from others. topics: those that belong to it; of_windows: whether its model takes windows.
+
+    num_instances: with several, the results of the model come in any order.
+    """
 
     name: str
     version: int = 1
@@ -47,9 +50,11 @@ class LaneOptions:
     call_s: float = 0.002
     topics: frozenset[str] = frozenset()
     of_windows: bool = False
+    num_instances: int = 1
 
 
 ONE_LANE: Final = (LaneOptions("m"),)
+TWO_INSTANCES: Final = (LaneOptions("m", max_batch_size=3, call_s=0.02, num_instances=2),)
 THREE_LANES: Final = (
     LaneOptions("m"),
     LaneOptions("slow", max_batch_size=3, call_s=0.2),
@@ -89,6 +94,8 @@ def build_lane(
     model = SimulatedModel(options.name, options.version, takes)
     breaker = circuit_breaker()
     device = SimulatedDevice(model, world, breaker=breaker, backoff=backoff, call_s=options.call_s)
+    if options.num_instances > 1:
+        device = SimulatedPool(model, world, breaker=breaker, backoff=backoff, call_s=options.call_s)
     return SimulatedLane(
         model,
         device,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.simulation.faults import CODES, COMMIT_KINDS, Effect, Fault, Kind
-from tests.simulation.lanes import LANES_WITH_ROLLOUTS, ONE_LANE_OF_WINDOWS, THREE_LANES
+from tests.simulation.lanes import LANES_WITH_ROLLOUTS, ONE_LANE_OF_WINDOWS, THREE_LANES, TWO_INSTANCES
 from tests.simulation.rollouts import VERSIONS
 from tests.simulation.schemas import ALL, SchemaSimulation
 from tests.simulation.simulation import NAMES, CarelessSimulation, Simulation
@@ -244,6 +244,15 @@ class WindowsMachine(WorkerMachine):
         return Simulation(seed, ONE_LANE_OF_WINDOWS)
 
 
+class PrioritiesMachine(WorkerMachine):
+    """Two workers whose topics have different priorities, each with two instances of its model."""
+
+    name = "priorities"
+
+    def make(self, seed: int) -> Simulation:
+        return Simulation(seed, TWO_INSTANCES)
+
+
 class SchemasMachine(ProposesRevisions):
     """Two workers whose events have schemas of a registry. Half of the runs have windows, and canaries of other columns."""
 
@@ -278,5 +287,8 @@ class CarelessMachine(WorkerMachine):
 
 MACHINES: Final = {
     machine.name: machine
-    for machine in (WorkerMachine, WindowsMachine, LanesMachine, RolloutsMachine, SchemasMachine, CarelessMachine)
+    for machine in (
+        *(WorkerMachine, WindowsMachine, LanesMachine, RolloutsMachine),
+        *(PrioritiesMachine, SchemasMachine, CarelessMachine),
+    )
 }

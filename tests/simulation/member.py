@@ -22,6 +22,7 @@ from forebay.stream.pipeline.dead_letter_limit import DeadLetterLimit, DeadLette
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.observer import NullObserver
 from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.pipeline.priorities import Priorities
 from forebay.stream.pipeline.schema_admission import SchemaAdmission
 from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.pipeline.switch_recorder import RevisionRestorer
@@ -29,6 +30,8 @@ from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.consumer import ForgetfulCoordinator, SimulatedConsumer
 from tests.simulation.lanes import (
     INPUTS,
+    MIXED,
+    OWN,
     LaneOptions,
     SimulatedLane,
     build_lane,
@@ -175,7 +178,8 @@ class Member:
         self.served = [build_lane(lane, world, backoff) for lane in self.lineup]
         self.windows = window_stages(self.served, world)
         merges = len(self.served) > 1 or self._revisions is not None
-        in_flight = InFlight(Bounds(60, 10**6, 8), limit_batches=not merges)
+        priorities = self._priorities()
+        in_flight = InFlight(Bounds(60, 10**6, 8), limit_batches=not merges and priorities is None)
         breakers = Breakers(circuit_breaker(), {lane.model.ref: lane.lane.breaker for lane in self.served})
         self.pipeline = Pipeline(
             in_flight,
@@ -203,8 +207,13 @@ class Member:
                 windows=self.windows,
                 rollouts=None if self._rollouts is None else self._rollouts.rollouts(self._emitters),
                 schemas=self._admission(),
+                priorities=priorities,
             )
         )
+
+    def _priorities(self) -> Priorities | None:
+        """Return different priorities for the two topics, for a model with several instances."""
+        return Priorities(frozenset({OWN}), frozenset({MIXED})) if self.lineup[0].num_instances > 1 else None
 
     def _admission(self) -> SchemaAdmission | None:
         return None

@@ -10,7 +10,7 @@ from tests.simulation.machine import MACHINES
 from tests.simulation.simulation import NAMES, Simulation
 
 EXAMPLES = 50
-FEWER_EXAMPLES = {"schemas": 8}
+FEWER_EXAMPLES = {"schemas": 8, "priorities": 8}
 """Of machines that add little to others."""
 
 

@@ -10,6 +10,7 @@ from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.rollouts.revision import Canary, Shadow
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry import catalogue as c
+from forebay.stream.telemetry import lane_metrics
 from forebay.stream.telemetry.metric_store import MetricStore
 from forebay.stream.telemetry.rollout_metrics import RolloutRecorder
 from tests.rollouts.build import MODEL, configured
@@ -94,12 +95,12 @@ def test_the_values_of_a_removed_version_are_removed_and_no_others() -> None:
     old, new = ("m", "1"), ("m", "2")
     for labels in (old, new):
         store.add(c.EVENTS, 5, ("predicted", *labels))
-        store.set(c.LANE_IN_FLIGHT_EVENTS, 1, labels)
+        store.set(lane_metrics.LANE_IN_FLIGHT_EVENTS, 1, labels)
         store.observe(c.MODEL_DURATION, 0.1, labels)
     store.add(c.ROLLOUT_SWITCHES, 1, ("m",))
     store.remove({"model": "m", "version": str(ModelRef("m", 1).version)})
     snapshot = store.snapshot()
     assert set(snapshot.counters[c.EVENTS]) == {("predicted", *new)}
-    assert set(snapshot.gauges[c.LANE_IN_FLIGHT_EVENTS]) == {new}
+    assert set(snapshot.gauges[lane_metrics.LANE_IN_FLIGHT_EVENTS]) == {new}
     assert set(snapshot.histograms[c.MODEL_DURATION]) == {new}
     assert snapshot.counters[c.ROLLOUT_SWITCHES] == {("m",): 1}

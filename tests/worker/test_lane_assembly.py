@@ -7,6 +7,9 @@ import pytest
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.inference.device_thread import DeviceThread
+from forebay.stream.inference.instance_pool import InstancePool
+from forebay.stream.pipeline.lane import Lane
 from forebay.stream.worker.lane_assembly import build_lane
 from tests.worker.echo import WindowHashModel
 
@@ -82,3 +85,24 @@ async def test_a_model_that_was_measured_is_not_warmed_up_with_all_sizes_again(
         on_fatal=lambda _error: None,
     )
     assert lane.warm_up_sizes() == sizes
+
+
+async def test_a_model_with_several_instances_runs_in_a_pool_and_one_without_on_a_thread() -> None:
+    settings = Settings.model_validate({"window": {"kind": "tumbling", "size_ms": 10}})
+    (served,) = settings.models_to_serve()
+
+    def lane_of(model: WindowHashModel) -> Lane:
+        return build_lane(
+            model,
+            served,
+            worker=settings,
+            topics=frozenset(),
+            label="model",
+            clock=SystemClock(),
+            on_fatal=lambda _error: None,
+        ).lane
+
+    one, several = WindowHashModel("default"), WindowHashModel("default")
+    several.instances = (several, WindowHashModel("default"))  # type: ignore[attr-defined]
+    assert isinstance(lane_of(one).executor, DeviceThread) and not lane_of(one).instances()
+    assert isinstance(lane_of(several).executor, InstancePool) and len(lane_of(several).instances()) == 2

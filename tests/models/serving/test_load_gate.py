@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.manifest import Provenance
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.signature import Feature, Signature
@@ -19,7 +20,7 @@ from forebay.models.backends.protocol import RunOptions
 from forebay.models.registration.candidate import Candidate
 from forebay.models.registration.publish import publish_candidate
 from forebay.models.serving.load_budget import NUM_TIMED_RUNS, LoadBudget, Meter
-from forebay.models.serving.load_gate import load_model
+from forebay.models.serving.load_gate import load_model, load_version
 from forebay.models.serving.served_model import ServedModel
 from forebay.models.serving.warm_up import warm_up_sizes
 from forebay.schemas.errors import ModelError
@@ -215,6 +216,19 @@ def test_a_budget_is_measured_after_a_warm_up_of_every_magnitude(
     monkeypatch.setattr(ServedModel, "warm_up", lambda self, given: sizes.append(list(given)))
     FakeProcess().load(repository, max_memory_mb=1)
     assert sizes == [[1, 2, 4, 8, 16, 32, 64, 100]]
+
+
+def test_instances_have_runners_of_their_own_and_count_in_the_budget(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed_up: list[ServedModel] = []
+    monkeypatch.setattr(ServedModel, "warm_up", lambda self, _sizes: warmed_up.append(self))
+    process = FakeProcess(51 * MIB)
+    budget = LoadBudget(100, Meter(process.monotonic_s, process.resident_bytes), max_memory_mb=51)
+    model = load_version(read_version(repository, "delays"), options=RunOptions(), budget=budget, num_instances=3)
+    assert model.instances[0] is model and len({id(one._runner) for one in model.instances}) == 3
+    assert warmed_up == list(model.instances)
+    assert model.memory_bytes == 3 * (model.instances[1].memory_bytes or 0) > 0
 
 
 @pytest.mark.parametrize(
