@@ -74,9 +74,10 @@ def test_a_wheel_with_the_compiled_part_differs_in_nothing_else(dist: Path, tmp_
     assert f"forebay-{VERSION}-cp311-abi3-" in wheel.name
     with zipfile.ZipFile(wheel) as compiled, zipfile.ZipFile(dist / WHEEL) as plain:
         added = set(compiled.namelist()) - set(plain.namelist())
-        module = compiled.read("forebay/stream/native/json_rows.abi3.so")
-    assert added == {"forebay/stream/native/json_rows.abi3.so"}
-    assert str(ROOT).encode() not in module and str(Path.home()).encode() not in module
+        modules = [compiled.read(name) for name in added]
+    assert added == {f"forebay/stream/native/{name}.abi3.so" for name in ("json_rows", "prediction_json")}
+    for module in modules:
+        assert str(ROOT).encode() not in module and str(Path.home()).encode() not in module
 
 
 def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> None:
