@@ -117,7 +117,7 @@ class Subject:
 
 
 def save_model(repository: Path, hidden: int) -> None:
-    """Save an untrained MLP with two wide layers, of which a row takes about a tenth of a millisecond or more."""
+    """Save an untrained MLP with two wide layers: a row takes about a tenth of a millisecond or more."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build_net("mlp", {"input_dim": NUM_FEATURES, "hidden_dims": [hidden, hidden], "output_dim": 2})
