@@ -84,6 +84,9 @@ def fork_template(run: Callable[[Any, int], int], *, kill_after_s: float, on_end
     lifeline_read, lifeline_write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    # Objects of the imports are not collected from now on, because a collection would write to their shared pages.
+    gc.collect()
+    gc.freeze()
     pid = os.fork()
     if pid:
         others.close()
@@ -121,9 +124,6 @@ class _Server:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        # Objects of the imports are not collected, so a collection in a child does not write to their pages.
-        gc.collect()
-        gc.freeze()
         try:
             while True:
                 readable, _, _ = select.select([self._control.fileno(), self._wakeup], [], [])
