@@ -31,5 +31,7 @@ async def test_a_worker_reports_its_objective_and_predicts_every_event_once(work
         assert "\nforebay_objective_met " in await response.text()
     await worker_group.publish(200)
     assert await worker.stop() == 0, "a drain does not wait for the cadence: " + worker.log
-    await worker_group.settled()
+    second = worker_group.start(objective={"p99_ms": 4_000})
+    await second.ready()
+    await worker_group.settled_by(second)
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
