@@ -10,6 +10,9 @@ CALL_SHARE: Final = 0.25
 MAX_DEVICE_LOAD: Final = 0.85
 """Share of the time for which the model should be busy: larger micro-batches until it is."""
 MIN_BATCH_SIZE: Final = 8
+MAX_ARRIVED: Final = 2.0
+"""A micro-batch may hold the events that arrive during this number of usual calls. So a limit that is too small grows by
+itself: under it all calls have the same size, and show no slope that would correct a wrong line."""
 GATHER_SHARE: Final = 1 / 16
 """Share of a commit's duration that a micro-batch waits for further events: they would wait for that commit anyway."""
 MAX_DELAY_SHARE: Final = 0.05
@@ -39,11 +42,12 @@ class Call(NamedTuple):
 
 
 def batch_limits(
-    *, call: Call | None, rate: float, gather_s: float, objective_s: float, max_batch_size: int
+    *, call: Call | None, usual_s: float, rate: float, gather_s: float, objective_s: float, max_batch_size: int
 ) -> BatchLimits:
     """Return the limits for a rate of events per second.
 
     call: None before the first call.
+    usual_s: the mean duration of a call.
     gather_s: how long a micro-batch may wait for further events.
     max_batch_size: what the user has set.
     """
@@ -51,7 +55,9 @@ def batch_limits(
     gathered = rate * delay_s
     if gathered < MIN_GATHERED:
         delay_s = 0.0  # it would wait for nothing
-    size = max_batch_size if call is None else min(max_batch_size, _size(call, rate, objective_s))
+    size = max_batch_size
+    if call is not None:
+        size = min(size, max(_size(call, rate, objective_s), math.ceil(MAX_ARRIVED * rate * usual_s)))
     return BatchLimits(size, delay_s, min(size, math.ceil(2 * gathered)))
 
 

@@ -190,6 +190,7 @@ class ObjectiveController:
             calls = lane.calls
             lane.limits = batch_limits(
                 call=Call(calls.intercept, calls.slope) if calls.is_known else None,
+                usual_s=calls.mean_y,
                 rate=lane.events.per_s(now_s=now_s),
                 gather_s=gather_s,
                 objective_s=self._objective_s,

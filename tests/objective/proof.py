@@ -122,12 +122,17 @@ def burst(costs: Costs, seed: int) -> Line:
 
 
 def slower_model(costs: Costs, seed: int) -> Line:
-    """A model that becomes three times as slow at 20 % load."""
-    steered = Steered(costs, [(20, 0.2 * costs.capacity())], objective_s=OBJECTIVE_S, seed=seed)
+    """A model that becomes three times as slow at 20 % load; beside fixed settings if the objective cannot be met then."""
+    rate = 0.2 * costs.capacity()
+    steered = Steered(costs, [(20, rate)], objective_s=OBJECTIVE_S, seed=seed)
     slow = replace(costs, call_s=3 * costs.call_s, row_s=3 * costs.row_s)
     steered.plant.at(8.0, lambda: steered.plant.set_costs(slow))
-    found_s = recovery_s(steered.run(), 8.0)
-    return Line("model 3× slower", found_s, MAX_RECOVERY_S, f"p99 {1000 * steered.plant.p99_s(14, 20):.0f} ms after")
+    found_s, steady_s = recovery_s(steered.run(), 8.0), steered.plant.p99_s(14, 20)
+    if steady_s > OBJECTIVE_S:
+        best_s = min(fixed_p99_s(slow, rate, fixed, seconds=20, seed=seed) for fixed in GRID)
+        detail = f"÷ best: p99 {1000 * steady_s:.0f} ms after, best {1000 * best_s:.0f} ms"
+        return Line("model 3× slower", steady_s / best_s, MAX_WORSE, detail)
+    return Line("model 3× slower", found_s, MAX_RECOVERY_S, f"p99 {1000 * steady_s:.0f} ms after")
 
 
 def lines(seconds: float, seeds: Sequence[int]) -> Iterator[tuple[str, Line]]:

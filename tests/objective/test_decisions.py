@@ -8,8 +8,8 @@ from forebay.stream.objective.batch_limits import BatchLimits, Call, batch_limit
 from forebay.stream.objective.cadence import MAX_SHARE, Cadence
 
 
-def limits(call: Call | None, rate: float, *, gather_s: float = 0.0) -> BatchLimits:
-    return batch_limits(call=call, rate=rate, gather_s=gather_s, objective_s=0.2, max_batch_size=4096)
+def limits(call: Call | None, rate: float, *, usual_s: float = 0.0, gather_s: float = 0.0) -> BatchLimits:
+    return batch_limits(call=call, usual_s=usual_s, rate=rate, gather_s=gather_s, objective_s=0.2, max_batch_size=4096)
 
 
 def test_before_the_first_call_the_limit_of_the_user_holds() -> None:
@@ -19,6 +19,13 @@ def test_before_the_first_call_the_limit_of_the_user_holds() -> None:
 def test_a_call_takes_its_share_of_the_objective() -> None:
     # 1 ms and 0.5 ms a row: 98 rows take 50 ms, a quarter of 200.
     assert limits(Call(0.001, 0.0005), 100).max_batch_size == pytest.approx(98, abs=1)
+
+
+def test_a_limit_that_is_too_small_grows_by_itself() -> None:
+    # A line fitted while the model became slower: no fixed duration, and rows that seem dear.
+    wrong = Call(0.0, 0.0007)
+    assert limits(wrong, 100, usual_s=0.08).max_batch_size == pytest.approx(72, abs=1)
+    assert limits(wrong, 4000, usual_s=0.08).max_batch_size == 640
 
 
 def test_a_rate_that_needs_larger_micro_batches_gets_them_up_to_the_limit_of_the_user() -> None:
