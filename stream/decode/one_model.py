@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -20,6 +20,9 @@ from forebay.stream.decode.validator import (
     InvalidEvent,
     read_headers,
 )
+
+MAX_BLOCK_BYTES: Final = 64 * 2**20
+"""The compiled reader gets a matrix with a row for each value: at most this size at a time, as not all values become rows."""
 
 
 class OtherModel(Exception):
@@ -52,13 +55,28 @@ class OneModelDecoder:
         if reader is None:
             self._decode_each(enumerate(values), columns, topic, parse=parse)
             return
+        num_rows = max(1, MAX_BLOCK_BYTES // columns.format.packer.row_bytes)
+        for start in range(0, len(values), num_rows):
+            self._read_block(values[start : start + num_rows], start, columns, topic, parse=parse, reader=reader)
+
+    def _read_block(
+        self,
+        values: Sequence[bytes | None],
+        start: int,
+        columns: Columns,
+        topic: str,
+        *,
+        parse: Callable[[bytes], Any],
+        reader: native.RowReader,
+    ) -> None:
+        """Read consecutive values with the compiled reader. start: the index of the first one's record."""
         x_BF = np.empty((len(values), columns.format.packer.num_features), dtype="<f4")
         ids, timestamps, others = reader.read(values, x_BF)
         row = 0
         for count, index in enumerate(others):
             end = index - count  # the number of rows before this value
             columns.add_block(x_BF[row:end], ids[row:end], timestamps[row:end])
-            self._decode_each(((index, values[index]),), columns, topic, parse=parse)
+            self._decode_each(((start + index, values[index]),), columns, topic, parse=parse)
             row = end
         if others:
             x_BF, ids, timestamps = x_BF[row : len(ids)], ids[row:], timestamps[row:]

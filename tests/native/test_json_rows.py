@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from itertools import product
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream import native
+from forebay.stream.decode import one_model
 from forebay.stream.decode.features import MAX_FLOAT32
 from tests.native.build import decode, facts
 
@@ -280,3 +282,21 @@ def test_a_matrix_that_is_too_small_or_not_writable_is_refused() -> None:
             reader().read([event("[1,2,3]")] * 2, x_BF)
     with pytest.raises(ValueError, match="same features"):
         native.json_rows.RowReader((2,), (b"a", b"a"), bytes(2))  # type: ignore[union-attr]
+
+
+def test_values_that_are_no_rows_take_no_memory_for_rows() -> None:
+    image = Signature((), (3, 224, 224), "binary", 1)
+    tracemalloc.start()
+    try:
+        rejected = decode(image, [b"x", None] * 300, compiled=True)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(rejected.rejections) == 600 and peak_bytes < 100 * 2**20
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3])
+def test_blocks_of_values_are_joined(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    poll = [event("[1,2,3]"), b"x", event("[4,5,6]", id="7"), event("[7,8,9]"), None, None, None, event("[1,1,1]")]
+    monkeypatch.setattr(one_model, "MAX_BLOCK_BYTES", num_rows * 12)
+    assert facts(decode(PLAIN, poll, compiled=True)) == facts(decode(PLAIN, poll, compiled=False))
