@@ -54,19 +54,23 @@ class MicroBatcher:
         self.waits_for_device = False
         self._not_before_s = -math.inf
         self._sequence = count() if sequence is None else sequence
+        self._siblings: list[MicroBatcher] = []
 
     def sibling(self, *, max_queue_delay_ms: float | None = None) -> MicroBatcher:
         """Return one with the same limits whose micro-batches are numbered together with those of this one.
 
+        Its largest size stays that of this one when `set_limits` changes it.
         max_queue_delay_ms: None for the same.
         """
         delay_ms = self._max_queue_delay_s * 1000 if max_queue_delay_ms is None else max_queue_delay_ms
-        return MicroBatcher(
+        sibling = MicroBatcher(
             max_batch_size=self._max_batch_size,
             max_batch_bytes=self._max_batch_bytes,
             max_queue_delay_ms=delay_ms,
             sequence=self._sequence,
         )
+        self._siblings.append(sibling)
+        return sibling
 
     @property
     def max_batch_size(self) -> int:
@@ -91,6 +95,8 @@ class MicroBatcher:
         self._max_batch_size = max_batch_size
         self._sufficient_size = sufficient_size
         self._max_queue_delay_s = max_queue_delay_s
+        for sibling in self._siblings:
+            sibling._max_batch_size = sibling._sufficient_size = max_batch_size
         if self._chunks:
             self._close_at_s = min(self._close_at_s, self._opened_s + max_queue_delay_s)
 

@@ -81,8 +81,9 @@ class _Sharing:
         self.num_submitted = 0
 
     def capacity(self, priority: Priority) -> int:
-        order = self._schedule.order(self._waiting())
-        return self.executor.capacity() if not order or order[0] is priority else 0
+        # The class that asks has something to submit, even if its open micro-batch still waits for capacity (`DeviceFeed`).
+        order = self._schedule.order({*self._waiting(), priority})
+        return self.executor.capacity() if order[0] is priority else 0
 
     def submit(self, priority: Priority, batch: MicroBatch) -> None:
         self.num_submitted += 1

@@ -88,8 +88,9 @@ class Rig:
                 result_ready=asyncio.Event(),
             )
 
+        self.batcher = MicroBatcher(max_batch_size=max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5)
         self.feeds = PriorityFeeds(
-            MicroBatcher(max_batch_size=max_batch_size, max_batch_bytes=10**6, max_queue_delay_ms=5),
+            self.batcher,
             self.executor,
             Priorities(frozenset({"urgent"}), frozenset({"backfill"}), headers),
             build=build,
@@ -138,6 +139,29 @@ def test_urgent_events_overtake_a_backlog_and_do_not_wait_for_more() -> None:
     assert rig.positions[URGENT] == 1
     rig.finish()
     assert rig.positions == {BACKFILL: 40, USUAL: 8, URGENT: 1}
+
+
+def test_an_open_micro_batch_that_waits_for_the_model_gets_its_turn_before_a_backlog_of_a_lower_class() -> None:
+    rig = Rig()
+    rig.batcher.waits_for_device = True
+    rig.add(BACKFILL, 0, 40)
+    rig.add(USUAL, 0, 1)
+    rig.now_s = 1.0
+    rig.poll()
+    for _ in range(3):
+        rig.step()
+        rig.poll()
+    assert topics_of(rig.executor.begun[:3]) == ["backfill", "backfill", "usual"]
+    rig.finish()
+
+
+def test_a_smaller_limit_of_the_lane_holds_for_all_classes() -> None:
+    rig = Rig()
+    rig.batcher.set_limits(max_batch_size=2, max_queue_delay_s=0.0, sufficient_size=2)
+    for partition in (BACKFILL, USUAL, URGENT):
+        rig.add(partition, 0, 8)
+    rig.finish()
+    assert {batch.num_records for batch in rig.executor.begun} == {2}
 
 
 def test_only_topics_of_a_class_that_is_backed_up_are_held() -> None:
