@@ -40,6 +40,7 @@ def merge_documents(documents: Mapping[int, Document]) -> dict[str, Any]:
         "errors": _errors(every),
         "last_warnings": _warnings(documents),
         **({"rollouts": first["rollouts"]} if "rollouts" in first else {}),
+        **_objective(documents),
         **({"history": merge_history([document["history"] for document in every])} if "history" in first else {}),
     }
 
@@ -141,11 +142,23 @@ def _models(documents: Sequence[Document]) -> list[dict[str, Any]]:
                 **models[0]["window"],
                 **_add([_pick(model["window"], ("open_windows", "buffered_rows")) for model in models]),
             },
+            "instances": [instance for model in models for instance in model["instances"]],
+            "priorities": _add([model["priorities"] for model in models]),
             "totals": _add([model["totals"] for model in models]),
             "now": merge_rates([model["now"] for model in models]),
         }
         for models in by_version.values()
     ]
+
+
+def _objective(documents: Mapping[int, Document]) -> dict[str, Any]:
+    """Return the objective as the process reports it that is furthest from it, with its number."""
+    objectives = [
+        {**document["objective"], "process": number} for number, document in documents.items() if "objective" in document
+    ]
+    if not objectives:
+        return {}
+    return {"objective": max(objectives, key=lambda one: (not one["met"], one["measured_p99_ms"] or 0.0))}
 
 
 def _in_flight(documents: Sequence[Document]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ def document(number: int, **changes: Any) -> dict[str, Any]:
                 "breaker": breaker,
                 "in_flight": {**flight, "waiting_batches": 0, "model_call_for_s": 0.1 * number},
                 "blocked": None,
+                "instances": [{"calls": number, "busy_s": 0.5, "suspended": False}],
+                "priorities": {"high": {"events": 1 + number, "waiting_batches": 0}},
                 "window": {"kind": "none", "max_batch_size": 64},
                 "totals": totals,
                 "now": now,
@@ -97,6 +99,23 @@ def test_the_worst_state_counts() -> None:
         "open",
     )
     assert conditions["cluster_answered_ago_s"] == 1.0
+
+
+def test_the_objective_is_that_of_the_process_furthest_from_it() -> None:
+    met = {"p99_ms": 50.0, "met": True, "measured_p99_ms": 48.0, "detail": ""}
+    missed = {"p99_ms": 50.0, "met": False, "measured_p99_ms": None, "detail": "nothing is committed"}
+    assert "objective" not in merge_documents({0: document(0), 1: document(1)})
+    merged = merge_documents({0: document(0), 1: document(1, objective=missed), 2: document(2, objective=met)})
+    assert merged["objective"] == {**missed, "process": 1}
+    slower = {**met, "measured_p99_ms": 49.0}
+    merged = merge_documents({0: document(0, objective=met), 1: document(1, objective=slower)})
+    assert merged["objective"] == {**slower, "process": 1}
+
+
+def test_instances_are_listed_and_events_of_priorities_added() -> None:
+    (model,) = merge_documents({0: document(0), 1: document(1)})["models"]
+    assert [instance["calls"] for instance in model["instances"]] == [0, 1]
+    assert model["priorities"] == {"high": {"events": 3, "waiting_batches": 0}}
 
 
 def test_samples_are_added_by_second() -> None:
