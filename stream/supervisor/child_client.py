@@ -54,11 +54,14 @@ class ChildClient:
         self._sessions: dict[int, aiohttp.ClientSession] = {}
 
     async def report(self, child: ChildProcess) -> ChildReport | None:
-        """Return the report of a child; None if it does not answer."""
+        """Return the report of a child; None if it does not answer, or not with a report."""
         body = await self._get(child, REPORT_PATH, timeout_s=POLL_TIMEOUT_S)
         if body is None:
             return None
-        report = _DECODER.decode(body)
+        try:
+            report = _DECODER.decode(body)
+        except msgspec.MsgspecError:
+            return None
         return ChildReport(
             live=report.live.to_verdict(),
             ready=report.ready.to_verdict(),

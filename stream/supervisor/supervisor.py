@@ -90,17 +90,19 @@ class Supervisor:
         keeping = {child: asyncio.create_task(self._keep_running(child)) for child in self.children}
         polling = [asyncio.create_task(self._poll_forever(child)) for child in self.children]
         stop = asyncio.create_task(self._stop.wait())
+        # The tasks of children do not end by themselves, except by an unexpected error, after which a child has no supervision.
+        tasks = [*keeping.values(), *polling]
         try:
-            ends: list[asyncio.Future[Any]] = [stop, self._failure, lost]
+            ends: list[asyncio.Future[Any]] = [stop, self._failure, lost, *tasks]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             self.stopping = True
             self._on_ending()
             if not lost.done():
                 await self._end_all(keeping)
         finally:
-            await cancel_until_done(*keeping.values(), *polling, stop)
-        for outcome in (lost, self._failure):
-            if outcome.done():
+            await cancel_until_done(*tasks, stop)
+        for outcome in (lost, self._failure, *tasks):
+            if outcome.done() and not outcome.cancelled():
                 outcome.result()
 
     def stop(self) -> None:

@@ -176,3 +176,17 @@ async def test_the_loss_of_the_template_is_an_error() -> None:
         await running
     assert rig.supervisor.pids == [1000, 1001]
     assert rig.endings == 1
+
+
+async def test_an_unexpected_error_in_the_supervision_of_a_child_is_not_swallowed() -> None:
+    rig = Rig(2)
+
+    def report(child: ChildProcess) -> ChildReport:
+        if child.number == 1:
+            raise RuntimeError("a bug")
+        return ready()
+
+    rig.report = report
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asyncio.wait_for(rig.run(), 5)
+    assert rig.supervisor.pids == []
