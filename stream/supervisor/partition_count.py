@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import select
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -34,6 +36,11 @@ class PartitionQuery:
         return (
             found if isinstance(found, int | ForebayError) else ForebayError("the input topics could not be examined")
         )
+
+    def cancel(self) -> None:
+        """End the process, so that a `wait` in another thread returns. Call it only while that has not returned."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def count_partitions(settings: Settings) -> int:

@@ -147,6 +147,8 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
         await supervisor.run(launcher.lost)
     finally:
         pids = supervisor.pids
+        if forked.query is not None and not background.done():
+            forked.query.cancel()  # otherwise this process would not end before its thread has the answer of the brokers
         background.cancel()
         signals.cancel()
         await admin.stop()
