@@ -154,7 +154,9 @@ def _models(documents: Sequence[Document]) -> list[dict[str, Any]]:
 def _objective(documents: Mapping[int, Document]) -> dict[str, Any]:
     """Return the objective as the process reports it that is furthest from it, with its number."""
     objectives = [
-        {**document["objective"], "process": number} for number, document in documents.items() if "objective" in document
+        {**document["objective"], "process": number}
+        for number, document in documents.items()
+        if "objective" in document
     ]
     if not objectives:
         return {}
