@@ -19,6 +19,8 @@ from forebay.models.preparation.recipe_table import RecipeTable
 from forebay.models.preparation.training_rows import ColumnChoice, TrainingRows
 from forebay.models.preparation.usable import UsableColumns, finish, read_choices, usable_columns
 
+_MIN_SPREAD: Final = 1e-12
+"""Least standard deviation of transformed values, relative to the largest one. Less is rounding: all values are the same."""
 _LOG_LIMITS: Final = {"log": 0.0, "log1p": -1.0}
 
 
@@ -121,7 +123,8 @@ class PowerStep(Options):
             fitted = PowerTransformer(method=self.method, standardize=False).fit(values[:, None])
             power = float(fitted.lambdas_[0])
             transformed = fitted.transform(values[:, None])
-            if not np.isfinite(power) or not np.isfinite(transformed).all() or not transformed.std() > 0:
+            spread = transformed.std() > _MIN_SPREAD * np.abs(transformed).max()
+            if not np.isfinite(power) or not np.isfinite(transformed).all() or not spread:
                 raise fit_error(
                     f"no power makes the column {rows.names[place]!r} like a normal distribution",
                     "use a step quantile or log for it",

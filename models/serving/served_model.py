@@ -83,7 +83,7 @@ class ServedModel:
         self.reference = description.reference
         self.threshold = description.threshold
         self._calibration = description.calibration
-        self.instances: tuple[ServedModel, ...] = (self,)
+        self._others: tuple[ServedModel, ...] = ()
         self.memory_bytes: int | None = getattr(runner, "memory_bytes", description.num_bytes)
         self.num_golden_rows = 0
         self._runner = runner
@@ -93,9 +93,14 @@ class ServedModel:
         row_shape = prepared_shape(signature, preprocessing)
         self._row_shape = row_shape if len(row_shape) > 1 else None
 
+    @property
+    def instances(self) -> tuple[ServedModel, ...]:
+        """All instances of the version. Not kept, because a reference to itself would keep a removed version in memory."""
+        return (self, *self._others)
+
     def add_instances(self, others: Sequence[ServedModel]) -> None:
         """Add further instances of the version, each with a runner of its own."""
-        self.instances = (self, *others)
+        self._others = tuple(others)
         if self.memory_bytes is not None:
             self.memory_bytes *= len(self.instances)
 

@@ -18,7 +18,7 @@ INSTANCE_BUSY: Final = Counter(
     "forebay.instance.busy.time",
     "s",
     "Time that an instance of a model spends in calls, for models with several (model.instances). Its rate is the busy share",
-    (*_MODEL, "instance"),
+    (*_MODEL, "model_instance"),
 )
 PRIORITY_EVENTS: Final = Counter(
     "forebay.priority.events",

@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("-p", type=int, default=-1)
     parser.add_argument("-K")
     parser.add_argument("-e", action="store_true")
+    parser.add_argument("-q", action="store_true")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("-P", action="store_true")
     mode.add_argument("-C", action="store_true")

@@ -59,6 +59,6 @@ def test_with_priorities_a_backlog_leaves_room_for_more_urgent_topics() -> None:
     of.add("NORMAL", events=400, num_bytes=1)
     assert of.full() == {"LOW", "NORMAL"}
     of.add("HIGH", events=100, num_bytes=1)
-    assert of.full() == {"LOW", "NORMAL"}, "class high goes on"
+    assert of.full() == {"LOW", "NORMAL"}, "class high may read"
     of.add("HIGH", events=90, num_bytes=1)
     assert of.full() == {"LOW", "NORMAL", "HIGH"}

@@ -119,7 +119,7 @@ def check_batch(span: ReceivedSpan, spans: Collection[ReceivedSpan], worker_grou
     assert span.attributes["messaging.consumer.group.name"] == worker_group.prefix
     assert span.attributes["messaging.batch.message_count"] >= 3
     assert (span.attributes["forebay.model.name"], span.attributes["forebay.model.version"]) == ("echo", 1)
-    assert span.attributes["forebay.batch.reason"] == "delay"
+    assert span.attributes["forebay.batch.reason"] == "idle"
     assert span.attributes["forebay.batch.queue_time"] > 0
     assert span.attributes["forebay.batch.rejected"] >= 1
     children = [child for child in spans if child.span.parent_span_id == span.span.span_id]

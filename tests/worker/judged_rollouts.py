@@ -73,6 +73,11 @@ class FaultyModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
+    @property
+    def instances(self) -> tuple[FaultyModel, ...]:
+        """The models that the worker calls: without this, `__getattr__` would return the one without the fault."""
+        return (self,)
+
     def prepare(self, x_BF: FloatArray) -> FloatArray:
         self._first_B = x_BF[:, 0]
         return self._model.prepare(x_BF)
