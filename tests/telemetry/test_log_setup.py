@@ -205,7 +205,10 @@ def test_a_line_within_a_trace_has_its_ids() -> None:
         ("asynco=debug", "there is no logger asynco, and no package asynco is installed"),
         ("forebay.stream=debug", "forebay.stream is a module, not a logger; it logs to forebay)"),
         ("forebay.stream.config=debug", "forebay.stream.config is a module, not a logger; it logs nothing"),
-        ("forebay.models=debug", "forebay.models is a module, not a logger; it logs to forebay.model, forebay.repository"),
+        (
+            "forebay.models=debug",
+            "forebay.models is a module, not a logger; it logs to forebay.model, forebay.repository",
+        ),
     ],
 )
 def test_a_level_of_an_unknown_logger_is_refused(text: str, reason: str) -> None:
