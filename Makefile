@@ -16,7 +16,8 @@ VERSION = $(shell sed -n 's/^version = "\([^"]*\)".*/\1/p' pyproject.toml)
 IMAGE_ARGS ?=
 # Each process of the tests would compile all modules again if the environment says that no compiled ones are written.
 KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
-PINS := pyproject.toml constraints.txt $(SETUP)
+# The compiled part is built by the installation, so a change of its sources installs again.
+PINS := pyproject.toml constraints.txt $(SETUP) $(wildcard stream/native/*.pyx stream/native/*.pxi)
 
 .PHONY: help demo test test-exactness test-processes test-evaluate test-experiments test-rollouts test-objective test-faults test-mutations test-simulation test-trees test-training test-fuzz test-artefacts test-registry check bench chart dist image clean constraints test-gpu bench-gpu
 
