@@ -42,7 +42,17 @@ def build(target: Path, *options: str) -> list[Path]:
         raise CannotBuild(f"there is no C compiler ({compiler})")
     if not (headers / "Python.h").exists():
         raise CannotBuild(f"Python's headers are not in {headers}")
-    flags = ["-O3", "-fPIC", "-fvisibility=hidden", *LIMITED_API, f"-I{headers}", *LINK, *options]
+    # The reader writes NaN into floats as integers.
+    flags = [
+        "-O3",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-fno-strict-aliasing",
+        *LIMITED_API,
+        f"-I{headers}",
+        *LINK,
+        *options,
+    ]
     built = []
     with tempfile.TemporaryDirectory(prefix="forebay-native-") as folder:
         for source in sorted((ROOT / SOURCES).glob("*.pyx")):
