@@ -79,6 +79,10 @@ class ChildProcess:
         self.starts += 1
         self._started_s, self._answered_s, self._starts_again_s = now_s, None, None
 
+    def on_not_started(self, reason: str) -> None:
+        """Record that the system did not start a process."""
+        self.last_end, self.state, self.first_start = reason, ChildState.ENDED, False
+
     def on_report(self, report: ChildReport, *, now_s: float) -> None:
         """Record an answer to a poll."""
         self.report, self._answered_s = report, now_s

@@ -15,6 +15,7 @@ from aiohttp import web
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
+from forebay.stream.admin.service import REPORT_PATH
 from forebay.stream.admin.view import STATUS_FORMAT
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
@@ -149,7 +150,7 @@ class GroupAdmin:
         if number >= len(self._children):
             return error_response(404, "not_found", f"there are {len(self._children)} processes, numbered from 0")
         path = request.path_qs.removeprefix(f"{PROCESSES_PATH}{request.match_info['number']}")
-        if path == "/report":
+        if request.match_info["tail"] == REPORT_PATH.removeprefix("/"):
             return error_response(404, "not_found", "/report does not exist")
         return await self._client.forward(request, self._children[number], path) or unreachable()
 

@@ -12,6 +12,7 @@ from forebay.schemas.errors import ForebayError
 from forebay.stream.supervisor.template_process import (
     LENGTH,
     Ended,
+    NotStarted,
     SignalRequest,
     Started,
     StartRequest,
@@ -19,10 +20,21 @@ from forebay.stream.supervisor.template_process import (
 )
 
 
+class StartError(ForebayError):
+    """The system did not start a process."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(
+            f"process {number} could not be started: {reason}",
+            kind="process_not_started",
+            remedy="start fewer processes, or raise the limits of memory and of processes",
+        )
+
+
 class Launcher(Protocol):
     """What starts children."""
 
-    async def start(self, number: int, job: Any) -> int: ...
+    async def start(self, number: int, job: Any, *, kill_after_s: float) -> int: ...
     async def wait_ended(self, number: int) -> int: ...
     def signal(self, pid: int, number: int) -> None: ...
 
@@ -47,11 +59,16 @@ class TemplateLauncher:
         reader, self._writer = await asyncio.open_connection(sock=self._template.control)
         self._reading = asyncio.create_task(self._read(reader))
 
-    async def start(self, number: int, job: Any) -> int:
-        """Start a child and return its process id."""
+    async def start(self, number: int, job: Any, *, kill_after_s: float) -> int:
+        """Start a child and return its process id.
+
+        kill_after_s: it is killed if it still runs this long after the end of this process.
+
+        Raises StartError.
+        """
         self._started[number] = self._loop.create_future()
         self._ended[number] = self._loop.create_future()
-        self._send(StartRequest(number, job))
+        self._send(StartRequest(number, job, kill_after_s))
         return await self._started[number]
 
     async def wait_ended(self, number: int) -> int:
@@ -92,11 +109,14 @@ class TemplateLauncher:
                     )
                 )
 
-    def _take(self, message: Started | Ended) -> None:
-        if isinstance(message, Started):
-            self._started[message.number].set_result(message.pid)
+    def _take(self, message: Started | NotStarted | Ended) -> None:
+        waiting = (self._ended if isinstance(message, Ended) else self._started)[message.number]
+        if waiting.done():  # nobody waits any more
+            return
+        if isinstance(message, NotStarted):
+            waiting.set_exception(StartError(message.number, message.reason))
         else:
-            self._ended[message.number].set_result(message.status)
+            waiting.set_result(message.pid if isinstance(message, Started) else message.status)
 
 
 def kill_at_once(pids: list[int]) -> None:

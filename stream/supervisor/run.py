@@ -77,7 +77,6 @@ def fork_for(settings: Settings, run_worker: RunWorker) -> Forked:
     ending = Ending(leaves_at_end=settings.kafka.group_instance_id is None)
     template = fork_template(
         child_runner(ending, run_worker),
-        kill_after_s=kill_after_s(settings),
         on_end=lambda: shutil.rmtree(folder, ignore_errors=True),
     )
     return Forked(count=count, template=template, folder=folder, ending=ending, query=query)
@@ -121,6 +120,7 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
 
     access = ChildAccess(
         job=job,
+        kill_after_s=kill_after_s,
         poll=client.report,
         set_paused=client.set_paused,
         take_error=lambda number: take_error(error_of(forked.folder, number)),
@@ -131,7 +131,6 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
         launcher,
         access,
         settings,
-        kill_after_s=kill_after_s(settings),
         on_ending=forked.ending.begin,
         clock=clock,
     )
@@ -154,7 +153,7 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
         await admin.stop()
         await client.close()
         await launcher.close()
-        await _wait_for_orphans(pids, kill_after_s(settings))
+        await _wait_for_orphans(pids, supervisor.kill_after_s)
 
 
 class _Signals:

@@ -14,9 +14,9 @@ from forebay.schemas.errors import ConfigError, ForebayError
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
-from forebay.stream.supervisor.child import EXIT_CONFIG
+from forebay.stream.supervisor.child import EXIT_CONFIG, EXIT_FAILED
 from forebay.stream.supervisor.child_process import ChildProcess, ChildReport, ChildState
-from forebay.stream.supervisor.launcher import Launcher
+from forebay.stream.supervisor.launcher import Launcher, StartError
 
 log = logging.getLogger("forebay.supervisor")
 
@@ -33,6 +33,7 @@ class ChildAccess:
     """How the supervisor reaches the children.
 
     job: returns what a child runs, from the settings of the whole.
+    kill_after_s: returns how long after the request to stop a child with these settings is killed.
     poll: returns the report of a child; None if it does not answer.
     set_paused: lets a child pause or resume reading.
     take_error: returns the error that ended the last process of a child, if it wrote one.
@@ -40,6 +41,7 @@ class ChildAccess:
     """
 
     job: Callable[[int, Settings], Any]
+    kill_after_s: Callable[[Settings], float]
     poll: Callable[[ChildProcess], Awaitable[ChildReport | None]]
     set_paused: Callable[[ChildProcess, bool], Awaitable[None]]
     take_error: Callable[[int], ForebayError | None]
@@ -49,7 +51,6 @@ class ChildAccess:
 class Supervisor:
     """Keeps `children` running until `stop` is called or one ends for good. Call `run` once.
 
-    kill_after_s: a child that was asked to stop is killed after this long.
     on_ending: called once before all children are stopped.
     """
 
@@ -60,7 +61,6 @@ class Supervisor:
         access: ChildAccess,
         settings: Settings,
         *,
-        kill_after_s: float,
         on_ending: Callable[[], None],
         clock: Clock,
     ) -> None:
@@ -71,7 +71,8 @@ class Supervisor:
         self._launcher = launcher
         self._access = access
         self._settings = {child.number: settings for child in self.children}
-        self._kill_after_s = kill_after_s
+        # Of the processes that run, which during a restart may have the former settings.
+        self._kill_after_s = dict.fromkeys(self._settings, access.kill_after_s(settings))
         self._on_ending = on_ending
         self._clock = clock
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -114,6 +115,11 @@ class Supervisor:
         """The processes of the children."""
         return [child.pid for child in self.children if child.pid is not None]
 
+    @property
+    def kill_after_s(self) -> float:
+        """The longest time after which a child that was asked to stop is killed."""
+        return max(self._kill_after_s.values())
+
     async def pause(self, paused: bool) -> None:
         """Let all children pause or resume reading, also those that start later."""
         self.paused = paused
@@ -123,19 +129,16 @@ class Supervisor:
 
     async def _keep_running(self, child: ChildProcess) -> None:
         while True:
-            job = self._access.job(child.number, self._settings[child.number])
-            child.on_started(await self._launcher.start(child.number, job), now_s=self._clock.monotonic_s())
-            if self.stopping:
-                self._ask_to_stop(child)
-            status = await self._launcher.wait_ended(child.number)
-            was_asked = child.state is ChildState.STOPPING
-            error = self._access.take_error(child.number)
-            reason = self._why_killed.pop(child.number, None) or (None if error is None else error.message)
-            ran_s = child.on_ended(status, now_s=self._clock.monotonic_s(), reason=reason)
-            self._access.on_ended(child)
-            if self.stopping:
-                self._on_last_end(child, status, error)
-                return
+            started = await self._start(child)
+            if isinstance(started, StartError):
+                if self.stopping:
+                    return
+                status, error, ran_s, was_asked = EXIT_FAILED, started, 0.0, False
+            else:
+                status, error, ran_s, was_asked = await self._wait_ended(child)
+                if self.stopping:
+                    self._on_last_end(child, status, error)
+                    return
             if was_asked:
                 if error is not None:
                     log.error("process %d did not drain: %s", child.number, error.message)
@@ -149,6 +152,31 @@ class Supervisor:
             child.on_waiting(wait_s, now_s=self._clock.monotonic_s())
             log.error("process %d ended: %s; it starts again in %.1f s", child.number, child.last_end, wait_s)
             await asyncio.sleep(wait_s)
+
+    async def _start(self, child: ChildProcess) -> int | StartError:
+        """Start a process of the child; returns its id, or why the system did not start it."""
+        settings = self._settings[child.number]
+        job = self._access.job(child.number, settings)
+        kill_after_s = self._kill_after_s[child.number] = self._access.kill_after_s(settings)
+        try:
+            pid = await self._launcher.start(child.number, job, kill_after_s=kill_after_s)
+        except StartError as error:
+            child.on_not_started(error.message)
+            return error
+        child.on_started(pid, now_s=self._clock.monotonic_s())
+        if self.stopping:
+            self._ask_to_stop(child)
+        return pid
+
+    async def _wait_ended(self, child: ChildProcess) -> tuple[int, ForebayError | None, float, bool]:
+        """Wait for the end of a process; returns its status, its error, how long it ran, and whether it was asked to stop."""
+        status = await self._launcher.wait_ended(child.number)
+        was_asked = child.state is ChildState.STOPPING
+        error = self._access.take_error(child.number)
+        reason = self._why_killed.pop(child.number, None) or (None if error is None else error.message)
+        ran_s = child.on_ended(status, now_s=self._clock.monotonic_s(), reason=reason)
+        self._access.on_ended(child)
+        return status, error, ran_s, was_asked
 
     def _ends_all(self, child: ChildProcess, status: int, error: ForebayError | None) -> ForebayError | None:
         """Return the error that ends the whole because of the end of a child; None if the child is to be restarted.
@@ -182,11 +210,11 @@ class Supervisor:
         assert pid is not None
         child.on_stopping()
         self._launcher.signal(pid, signal.SIGTERM)
-        asyncio.get_running_loop().call_later(self._kill_after_s, self._kill, child, pid)
+        asyncio.get_running_loop().call_later(self._kill_after_s[child.number], self._kill, child, pid)
 
     def _kill(self, child: ChildProcess, pid: int) -> None:
         if child.pid == pid:
-            log.error("process %d did not stop within %g s and is killed", child.number, self._kill_after_s)
+            log.error("process %d did not stop within %g s and is killed", child.number, self._kill_after_s[child.number])
             self._launcher.signal(pid, signal.SIGKILL)
 
     async def _poll_forever(self, child: ChildProcess) -> None:
@@ -237,7 +265,7 @@ class Supervisor:
 
     async def _is_ready_again(self, child: ChildProcess, starts: int) -> bool:
         """Wait until a new process of the child is ready; False if it fails, or is not ready in time."""
-        deadline_s = self._clock.monotonic_s() + RESTART_TIMEOUT_S + self._kill_after_s
+        deadline_s = self._clock.monotonic_s() + RESTART_TIMEOUT_S + self._kill_after_s[child.number]
         while self._clock.monotonic_s() < deadline_s and not self.stopping and child is self._restarting:
             if child.starts > starts and child.state is ChildState.READY:
                 return True
@@ -262,4 +290,4 @@ class Supervisor:
             elif child.is_running and child.state is not ChildState.STOPPING:
                 self._ask_to_stop(child)
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait(keeping.values(), timeout=self._kill_after_s + KILLED_TIMEOUT_S)
+            await asyncio.wait(keeping.values(), timeout=self.kill_after_s + KILLED_TIMEOUT_S)

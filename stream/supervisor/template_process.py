@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 LENGTH: Final = struct.Struct(">I")
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -31,10 +31,15 @@ _REAP_EVERY_S: Final = 0.05
 
 
 class StartRequest(NamedTuple):
-    """Start a child. job: its argument, which can be pickled."""
+    """Start a child.
+
+    job: its argument, which can be pickled.
+    kill_after_s: it is killed if it still runs this long after the end of the supervisor.
+    """
 
     number: int
     job: Any
+    kill_after_s: float
 
 
 class SignalRequest(NamedTuple):
@@ -49,6 +54,13 @@ class Started(NamedTuple):
 
     number: int
     pid: int
+
+
+class NotStarted(NamedTuple):
+    """A child could not be forked. reason: that of the system."""
+
+    number: int
+    reason: str
 
 
 class Ended(NamedTuple):
@@ -72,12 +84,11 @@ class Template:
     lifeline: int
 
 
-def fork_template(run: Callable[[Any, int], int], *, kill_after_s: float, on_end: Callable[[], None]) -> Template:
+def fork_template(run: Callable[[Any, int], int], *, on_end: Callable[[], None]) -> Template:
     """Fork the template from this process, which must have one thread and no event loop.
 
     run: what a child runs, with the job of its request and a descriptor that is at its end once the supervisor has ended;
         returns the exit status.
-    kill_after_s: children that still run this long after the end of the supervisor are killed.
     on_end: called by the template when it ends after the supervisor.
     """
     own, others = socket.socketpair()
@@ -96,7 +107,7 @@ def fork_template(run: Callable[[Any, int], int], *, kill_after_s: float, on_end
     os.close(lifeline_write)
     status = 1
     try:
-        _Server(others, lifeline_read, run).serve(kill_after_s)
+        _Server(others, lifeline_read, run).serve()
         on_end()
         status = 0
     finally:
@@ -111,9 +122,10 @@ class _Server:
         self._lifeline = lifeline
         self._run = run
         self._numbers: dict[int, int] = {}
+        self._kill_after_s = 0.0
         self._wakeup, self._wake = os.pipe()
 
-    def serve(self, kill_after_s: float) -> None:
+    def serve(self) -> None:
         """Serve until the supervisor has ended and no child is left."""
         # A session of its own: Ctrl-C reaches the supervisor only, which then stops the children.
         with contextlib.suppress(OSError):
@@ -134,7 +146,7 @@ class _Server:
                 if self._control.fileno() in readable:
                     self._answer(receive(self._control))
         except (EOFError, ConnectionError):
-            self._end_children(kill_after_s)
+            self._end_children()
 
     def _answer(self, request: StartRequest | SignalRequest) -> None:
         if isinstance(request, StartRequest):
@@ -147,14 +159,20 @@ class _Server:
         sys.stderr.flush()
         # Otherwise a signal that arrives before the child has its own handlers would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        pid = os.fork()
-        if pid == 0:
-            self._become_child(request)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_child(request)
+        except OSError as error:  # the system has no memory for it, or allows no more processes
+            send(self._control, NotStarted(request.number, error.strerror))
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._numbers[pid] = request.number
+        self._kill_after_s = max(self._kill_after_s, request.kill_after_s)
         send(self._control, Started(request.number, pid))
 
-    def _become_child(self, request: StartRequest) -> None:
+    def _become_child(self, request: StartRequest) -> NoReturn:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -187,9 +205,9 @@ class _Server:
                 ended.append((pid, number, os.waitstatus_to_exitcode(waited)))
         return ended
 
-    def _end_children(self, kill_after_s: float) -> None:
+    def _end_children(self) -> None:
         """Wait until the children have ended after the supervisor, and kill those that take too long."""
-        deadline_s = time.monotonic() + kill_after_s
+        deadline_s = time.monotonic() + self._kill_after_s
         while self._numbers:
             self._reap()
             if time.monotonic() > deadline_s:

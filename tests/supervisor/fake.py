@@ -12,6 +12,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.backoff import Backoff
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.supervisor.child_process import ChildProcess, ChildReport, ChildVerdict
+from forebay.stream.supervisor.launcher import StartError
 from forebay.stream.supervisor.restart_policy import RestartPolicy
 from forebay.stream.supervisor.supervisor import ChildAccess, Supervisor
 
@@ -21,18 +22,25 @@ OK = ChildVerdict(True)
 class FakeLauncher:
     """Starts children that run until they get a signal, or the test ends them.
 
+    refusal: why no child can be started; None if they can.
     drains: the status with which a child ends on SIGTERM; None for one that does not end.
     events: what happened, in order.
     """
 
     def __init__(self) -> None:
         self.drains: int | None = 0
+        self.refusal: str | None = None
         self.events: list[str] = []
         self.numbers: dict[int, int] = {}
         self.jobs: dict[int, Any] = {}
+        self.kill_after_s: dict[int, float] = {}
         self._ended: dict[int, asyncio.Future[int]] = {}
 
-    async def start(self, number: int, job: Any) -> int:
+    async def start(self, number: int, job: Any, *, kill_after_s: float) -> int:
+        if self.refusal is not None:
+            self.events.append(f"refuse {number}")
+            raise StartError(number, self.refusal)
+        self.kill_after_s[number] = kill_after_s
         pid = 1000 + len(self.numbers)
         self.numbers[pid], self.jobs[pid] = number, job
         self._ended[number] = asyncio.get_running_loop().create_future()
@@ -59,6 +67,7 @@ class Rig:
     """A supervisor of `count` children. Create it in an event loop.
 
     report: returns what a child answers to a poll; by default it is ready at once.
+    kill_after_s: after how long a child is killed, by the group id of its settings, where it is not that of all.
     errors: the errors that children left, by number.
     """
 
@@ -69,10 +78,12 @@ class Rig:
         self.ended: list[int] = []
         self.paused: list[tuple[int, bool]] = []
         self.endings = 0
+        self.kill_after_s: dict[str, float] = {}
         policies = [RestartPolicy(Backoff(first_wait_s, 30.0, jitter=lambda: 1.0)) for _ in range(count)]
         self.children = [ChildProcess(number, policy=policy) for number, policy in enumerate(policies)]
         access = ChildAccess(
             job=lambda number, settings: (number, settings.kafka.group_id),
+            kill_after_s=lambda settings: self.kill_after_s.get(settings.kafka.group_id, kill_after_s),
             poll=self._poll,
             set_paused=self._set_paused,
             take_error=lambda number: self.errors.pop(number, None),
@@ -83,7 +94,6 @@ class Rig:
             self.launcher,
             access,
             Settings(),
-            kill_after_s=kill_after_s,
             on_ending=self._on_ending,
             clock=SystemClock(),
         )

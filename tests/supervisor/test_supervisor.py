@@ -95,6 +95,54 @@ async def test_an_error_after_a_child_was_ready_restarts_only_the_child_that_has
     await running
 
 
+async def test_a_child_that_the_system_does_not_start_is_tried_again() -> None:
+    rig = Rig(2)
+    running = rig.run()
+    await eventually(lambda: all_ready(rig), "ready children")
+    rig.launcher.refusal = "Cannot allocate memory"
+    rig.launcher.end(0, -9)
+    await eventually(lambda: rig.launcher.events.count("refuse 0"), "two attempts", until=lambda count: count >= 2)
+    assert "process 0 could not be started: Cannot allocate memory" in str(rig.children[0].last_end)
+    rig.launcher.refusal = None
+    await eventually(lambda: all_ready(rig), "ready children")
+    rig.supervisor.stop()
+    await running
+
+
+async def test_the_end_of_the_whole_does_not_wait_for_a_child_that_the_system_does_not_start() -> None:
+    rig = Rig(2)
+    running = rig.run()
+    await eventually(lambda: all_ready(rig), "ready children")
+    rig.launcher.refusal = "Cannot allocate memory"
+    rig.launcher.end(0, -9)
+    await eventually(lambda: "refuse 0" in rig.launcher.events, "an attempt")
+    rig.supervisor.stop()
+    await asyncio.wait_for(running, 5.0)
+
+
+async def test_a_system_that_starts_no_child_ends_the_whole() -> None:
+    rig = Rig(1)
+    rig.launcher.refusal = "Resource temporarily unavailable"
+    with pytest.raises(ForebayError, match="could not be started: Resource temporarily unavailable"):
+        await rig.run()
+
+
+async def test_a_restart_with_a_longer_time_to_drain_moves_the_time_of_the_kill() -> None:
+    rig = Rig(1, kill_after_s=0.05)
+    rig.kill_after_s["patient"] = 30.0
+    running = rig.run()
+    await eventually(lambda: all_ready(rig), "a ready child")
+    await rig.supervisor.restart_one_by_one(Settings(kafka=KafkaSection(group_id="patient")))
+    assert (rig.launcher.kill_after_s, rig.supervisor.kill_after_s) == ({0: 30.0}, 30.0)
+    rig.launcher.drains = None
+    rig.supervisor.stop()
+    await eventually(lambda: rig.launcher.events[-1], "a request to stop", until=lambda event: event == "SIGTERM 0")
+    await asyncio.sleep(0.1)
+    assert rig.launcher.events[-1] == "SIGTERM 0"
+    rig.launcher.end(0, 0)
+    await running
+
+
 async def test_the_end_of_the_whole_does_not_wait_for_the_next_start_of_a_child() -> None:
     rig = Rig(2, first_wait_s=20.0)
     running = rig.run()
