@@ -214,7 +214,9 @@ class Supervisor:
 
     def _kill(self, child: ChildProcess, pid: int) -> None:
         if child.pid == pid:
-            log.error("process %d did not stop within %g s and is killed", child.number, self._kill_after_s[child.number])
+            log.error(
+                "process %d did not stop within %g s and is killed", child.number, self._kill_after_s[child.number]
+            )
             self._launcher.signal(pid, signal.SIGKILL)
 
     async def _poll_forever(self, child: ChildProcess) -> None:
