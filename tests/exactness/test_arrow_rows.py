@@ -35,11 +35,12 @@ async def test_each_row_has_one_outcome_although_workers_are_killed(worker_group
     author = RowsAuthor(random.Random(21), 2)
     events = [author.record(rows) for rows in (500, 1, 3 * BATCH_SIZE, 200, 1000, 63, 64, 65, 300, 129, 700, 2)]
     parts = [[event for event in events if event.partition == place] for place in (0, 1)]
-    # With the same instance id, a worker takes the place of the one that was killed at once.
+    # With the same ids, a worker takes the place of the one that was killed at once, and ends its open transaction.
     settings = {
         "mode": "raise",
         "batch": {"max_batch_size": BATCH_SIZE},
         "kafka": {"group_instance_id": "rows"},
+        "delivery": {"instance_id": "rows"},
     }
     # The first is killed with outputs in an open transaction, the second before it knows whether its commit succeeded.
     for place in ("after_deliveries", "after_end_txn_sent"):
