@@ -129,11 +129,11 @@ class Supervisor:
 
     async def _keep_running(self, child: ChildProcess) -> None:
         while True:
-            started = await self._start(child)
-            if isinstance(started, StartError):
+            refusal = await self._start(child)
+            if refusal is not None:
                 if self.stopping:
                     return
-                status, error, ran_s, was_asked = EXIT_FAILED, started, 0.0, False
+                status, error, ran_s, was_asked = EXIT_FAILED, refusal, 0.0, False
             else:
                 status, error, ran_s, was_asked = await self._wait_ended(child)
                 if self.stopping:
@@ -153,8 +153,8 @@ class Supervisor:
             log.error("process %d ended: %s; it starts again in %.1f s", child.number, child.last_end, wait_s)
             await asyncio.sleep(wait_s)
 
-    async def _start(self, child: ChildProcess) -> int | StartError:
-        """Start a process of the child; returns its id, or why the system did not start it."""
+    async def _start(self, child: ChildProcess) -> ForebayError | None:
+        """Start a process of the child; returns why the system did not start it, None if it did."""
         settings = self._settings[child.number]
         job = self._access.job(child.number, settings)
         kill_after_s = self._kill_after_s[child.number] = self._access.kill_after_s(settings)
@@ -166,7 +166,7 @@ class Supervisor:
         child.on_started(pid, now_s=self._clock.monotonic_s())
         if self.stopping:
             self._ask_to_stop(child)
-        return pid
+        return None
 
     async def _wait_ended(self, child: ChildProcess) -> tuple[int, ForebayError | None, float, bool]:
         """Wait for the end of a process; returns its status, its error, how long it ran, and whether it was asked to stop."""

@@ -164,7 +164,7 @@ class _Server:
             if pid == 0:
                 self._become_child(request)
         except OSError as error:  # the system has no memory for it, or allows no more processes
-            send(self._control, NotStarted(request.number, error.strerror))
+            send(self._control, NotStarted(request.number, error.strerror or str(error)))
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
