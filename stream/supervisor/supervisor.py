@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from forebay.schemas.errors import ConfigError, ForebayError
 from forebay.stream.config.sections import Settings
@@ -46,6 +46,16 @@ class ChildAccess:
     set_paused: Callable[[ChildProcess, bool], Awaitable[None]]
     take_error: Callable[[int], ForebayError | None]
     on_ended: Callable[[ChildProcess], None]
+
+
+class _End(NamedTuple):
+    """The end of a process. was_asked: to stop. has_run: False if the system did not start it."""
+
+    status: int
+    error: ForebayError | None
+    ran_s: float = 0.0
+    was_asked: bool = False
+    has_run: bool = True
 
 
 class Supervisor:
@@ -129,32 +139,27 @@ class Supervisor:
 
     async def _keep_running(self, child: ChildProcess) -> None:
         while True:
-            refusal = await self._start(child)
-            if refusal is not None:
-                if self.stopping:
-                    return
-                status, error, ran_s, was_asked = EXIT_FAILED, refusal, 0.0, False
-            else:
-                status, error, ran_s, was_asked = await self._wait_ended(child)
-                if self.stopping:
-                    self._on_last_end(child, status, error)
-                    return
-            if was_asked:
-                if error is not None:
-                    log.error("process %d did not drain: %s", child.number, error.message)
+            end = await self._run_process(child)
+            if self.stopping:
+                if end.has_run:
+                    self._on_last_end(child, end.status, end.error)
+                return
+            if end.was_asked:
+                if end.error is not None:
+                    log.error("process %d did not drain: %s", child.number, end.error.message)
                 continue
             if child is self._restarting:
                 self._give_back_settings(child)
-            elif (failure := self._ends_all(child, status, error)) is not None:
+            elif (failure := self._ends_all(child, end.status, end.error)) is not None:
                 self._fail(failure)
                 return
-            wait_s = child.policy.on_failure(ran_s=ran_s)
+            wait_s = child.policy.on_failure(ran_s=end.ran_s)
             child.on_waiting(wait_s, now_s=self._clock.monotonic_s())
             log.error("process %d ended: %s; it starts again in %.1f s", child.number, child.last_end, wait_s)
             await asyncio.sleep(wait_s)
 
-    async def _start(self, child: ChildProcess) -> ForebayError | None:
-        """Start a process of the child; returns why the system did not start it, None if it did."""
+    async def _run_process(self, child: ChildProcess) -> _End:
+        """Start a process of the child and wait for its end."""
         settings = self._settings[child.number]
         job = self._access.job(child.number, settings)
         kill_after_s = self._kill_after_s[child.number] = self._access.kill_after_s(settings)
@@ -162,21 +167,17 @@ class Supervisor:
             pid = await self._launcher.start(child.number, job, kill_after_s=kill_after_s)
         except StartError as error:
             child.on_not_started(error.message)
-            return error
+            return _End(EXIT_FAILED, error, has_run=False)
         child.on_started(pid, now_s=self._clock.monotonic_s())
         if self.stopping:
             self._ask_to_stop(child)
-        return None
-
-    async def _wait_ended(self, child: ChildProcess) -> tuple[int, ForebayError | None, float, bool]:
-        """Wait for the end of a process; returns its status, its error, how long it ran, and whether it was asked to stop."""
         status = await self._launcher.wait_ended(child.number)
         was_asked = child.state is ChildState.STOPPING
-        error = self._access.take_error(child.number)
-        reason = self._why_killed.pop(child.number, None) or (None if error is None else error.message)
+        failure = self._access.take_error(child.number)
+        reason = self._why_killed.pop(child.number, None) or (None if failure is None else failure.message)
         ran_s = child.on_ended(status, now_s=self._clock.monotonic_s(), reason=reason)
         self._access.on_ended(child)
-        return status, error, ran_s, was_asked
+        return _End(status, failure, ran_s, was_asked)
 
     def _ends_all(self, child: ChildProcess, status: int, error: ForebayError | None) -> ForebayError | None:
         """Return the error that ends the whole because of the end of a child; None if the child is to be restarted.
