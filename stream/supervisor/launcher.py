@@ -111,7 +111,7 @@ class TemplateLauncher:
 
     def _take(self, message: Started | NotStarted | Ended) -> None:
         waiting = (self._ended if isinstance(message, Ended) else self._started)[message.number]
-        if waiting.done():  # nobody waits any more
+        if waiting.done():  # the wait was cancelled
             return
         if isinstance(message, NotStarted):
             waiting.set_exception(StartError(message.number, message.reason))
