@@ -70,16 +70,21 @@ _WAIT_S: Final = 30.0
 Times = npt.NDArray[np.float64]
 
 
-class PathWorker(WorkerProcess):
-    """A worker that records times. times: the file for them."""
+class RecordingWorker(WorkerProcess):
+    """A worker that records something about itself.
 
-    def __init__(self, config: Path, times: Path, **options: Any) -> None:
+    file: the file for it.
+    module: the program that runs the worker; it takes the file and the arguments of `forebay run`.
+    """
+
+    def __init__(self, config: Path, file: Path, *, module: str = "benchmarks.path_worker", **options: Any) -> None:
         super().__init__(config, config.with_name("worker.log"), clock=SystemClock(), die_with_parent=True, **options)
-        self._times = times
+        self._file = file
+        self._module = module
 
     def start(self) -> None:
         """Start the process without waiting until it is ready."""
-        command = [sys.executable, "-m", "benchmarks.path_worker", str(self._times), "-c", str(self._config)]
+        command = [sys.executable, "-m", self._module, str(self._file), "-c", str(self._config)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 tied_to_parent(command, os.getpid()),
@@ -202,7 +207,7 @@ async def measure(
     config.write_text(as_toml(settings), encoding="utf-8")
     names = [topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE]
     await create_topics(settings)
-    worker = PathWorker(config, times, environ=without_settings(os.environ))
+    worker = RecordingWorker(config, times, environ=without_settings(os.environ))
     worker.start()
     try:
         await worker.wait_ready()

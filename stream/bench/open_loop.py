@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.bench.events import EventGenerator, number_of
+from forebay.stream.bench.events import Events, number_of
 from forebay.stream.bench.latency_recorder import LatencyRecorder
 from forebay.stream.bench.reader import PredictionReader
 from forebay.stream.bench.stall import stalled_error
@@ -57,7 +57,7 @@ async def publish_and_time(
     topic: str,
     *,
     num_partitions: int,
-    generator: EventGenerator,
+    generator: Events,
     rate: float,
     events: int,
     first_number: int,
@@ -125,7 +125,7 @@ async def _publish(
     producer: Any,
     topic: str,
     num_partitions: int,
-    generator: EventGenerator,
+    generator: Events,
     pacer: Pacer,
     events: int,
     first_number: int,
