@@ -117,7 +117,9 @@ def events_of(plan: Plan, repository: Path) -> Events:
 class Soak:
     """A running worker, its load, and what was sampled of it. objects: the file of `soak_worker`."""
 
-    def __init__(self, plan: Plan, worker: LiveWorker, load: SteadyLoad, order: PredictionOrder, objects: Path) -> None:
+    def __init__(
+        self, plan: Plan, worker: LiveWorker, load: SteadyLoad, order: PredictionOrder, *, objects: Path
+    ) -> None:
         self._plan = plan
         self._worker = worker
         self._load = load
@@ -231,7 +233,7 @@ async def soak(
         await producer.start()
         stack.push_async_callback(producer.stop)
         topic = topic_name(settings.topics.prefix, FEATURES.name)
-        load = SteadyLoad(producer, topic, events_of(plan, folder / "models"), order, CLOCK)
+        load = SteadyLoad(producer, topic, events_of(plan, folder / "models"), order, clock=CLOCK)
         rate = plan.rate
         if rate is None:
             await worker.pause()
@@ -244,7 +246,7 @@ async def soak(
         reader = PredictionReader(options, topic_name(settings.topics.prefix, PREDICTIONS.name), plan.partitions)
         await reader.start()
         stack.push_async_callback(reader.stop)
-        running = Soak(plan, worker, load, order, objects)
+        running = Soak(plan, worker, load, order, objects=objects)
         reading = asyncio.create_task(running.read(reader))
         gc.collect()
         gc.freeze()

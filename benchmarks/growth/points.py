@@ -66,7 +66,7 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
         dimension.name: dimension
         for dimension in (
             Dimension("partitions", "partitions of each topic", "partitions", (1, 4, 16, 64, 256)),
-            Dimension("processes", "processes, 8 partitions", "processes", (1, 2, 4), Load(partitions=8)),
+            Dimension("processes", "processes, 8 partitions", "processes", (1, 2, 4), base=Load(partitions=8)),
             Dimension("features", "features of an event", "features", (8, 32, 128, 512, 4_096)),
             Dimension("batch", "batch.max_batch_size", "batch_size", (64, 512, 4_096, 16_384)),
             Dimension("record", "more bytes in each event", "padding_bytes", (0, 1_024, 8_192, 65_536)),
@@ -77,7 +77,7 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
                 "open windows, one a key, 8 features",
                 "keys",
                 (1_000, 10_000, 100_000),
-                Load(windows=True, features=8),
+                base=Load(windows=True, features=8),
             ),
             Dimension("models", "models, events in turn", "models", (1, 2, 4, 8)),
         )

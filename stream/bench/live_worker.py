@@ -29,7 +29,6 @@ class Counts(NamedTuple):
     batches, commits: the micro-batches and transactions that contained them.
     open_windows: windows over event time that are open.
     in_flight_bytes: bytes of events that are read and not committed yet.
-    busy_s: time of all calls of the models.
     """
 
     events: int
@@ -38,7 +37,6 @@ class Counts(NamedTuple):
     commits: int
     open_windows: int
     in_flight_bytes: int
-    busy_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +109,10 @@ class LiveWorker:
         """Return the counts so far. Raises BrokerError."""
         return counts_of(await self.status())
 
+    async def model_s(self) -> float:
+        """Return how long all calls of its models have taken so far. Raises BrokerError."""
+        return metric_sum((await self._request("GET", "metrics")).decode(), "forebay_model_duration_seconds_sum")
+
     def usage(self) -> Usage:
         """Return the sum of the usages of its processes. Raises BrokerError if one has ended."""
         usages = [meter.usage() for meter in self._meters]
@@ -146,13 +148,12 @@ class LiveWorker:
                 raise stalled_error(self.process, problem)
             await asyncio.sleep(_POLL_S)
         counts = Counts(
-            done,
-            last.windows - first.windows,
-            last.batches - first.batches,
-            last.commits - first.commits,
-            last.open_windows,
-            peak_in_flight,
-            last.busy_s - first.busy_s,
+            events=done,
+            windows=last.windows - first.windows,
+            batches=last.batches - first.batches,
+            commits=last.commits - first.commits,
+            open_windows=last.open_windows,
+            in_flight_bytes=peak_in_flight,
         )
         return Backlog(now_s - began_s, usage.cpu_s - before.cpu_s, peak_rss / (1 << 20), counts)
 
@@ -184,5 +185,10 @@ def counts_of(status: Mapping[str, Any]) -> Counts:
         commits=totals["commits"],
         open_windows=sum(model.get("window", {}).get("open_windows", 0) for model in models),
         in_flight_bytes=status["in_flight"]["bytes"],
-        busy_s=sum(instance["busy_s"] for model in models for instance in model.get("instances", ())),
     )
+
+
+def metric_sum(page: str, name: str) -> float:
+    """Return the sum of all series of a metric in a page in Prometheus' text format; 0 if it has none."""
+    lines = (line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
+    return sum(float(line.rpartition("} ")[2].removeprefix(f"{name} ").split()[0]) for line in lines)

@@ -72,6 +72,19 @@ class Plan:
     folder: Path | None = None
     backend: str = "torch"
 
+    @property
+    def broker_name(self) -> str:
+        """The broker, for the report."""
+        servers = self.settings.kafka.bootstrap_servers
+        return f"embedded {broker_version()}" if self.embedded else f"Kafka at {servers}"
+
+    @property
+    def model_name(self) -> str:
+        """The model, for the report."""
+        if self.own_model:
+            return f"{MODEL_DESCRIPTION} ({self.backend})"
+        return f"model {self.settings.with_default_model_only().model.name}"
+
 
 Progress = Callable[[str, int], Callable[[int], None]]
 """Begins a step, with its name and number of events. Returns a function that receives the number of further events done."""
@@ -79,6 +92,16 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchReport:
     """Measure one configuration and return the report. Raises ForebayError."""
+    async with deployed(plan) as (settings, config):
+        return await _measure_on(plan, settings, config=config, clock=clock, progress=progress)
+
+
+@contextlib.asynccontextmanager
+async def deployed(plan: Plan) -> AsyncIterator[tuple[Settings, Path]]:
+    """Provide the broker, the model and the topics, and remove them at the end. Raises ForebayError.
+
+    Yields the settings of the worker, and its configuration file.
+    """
     try:
         async with contextlib.AsyncExitStack() as stack:
             folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-bench-")))
@@ -99,7 +122,8 @@ async def measure(plan: Plan, *, clock: Clock, progress: Progress) -> BenchRepor
             if not plan.embedded:  # the topics of an embedded broker end with it
                 names = [topic_name(settings.topics.prefix, spec.name) for spec in CATALOGUE]
                 stack.push_async_callback(delete_topics, settings.kafka, names)
-            return await _measure_on(plan, settings, config=config, clock=clock, progress=progress)
+            await _create_topics(settings)
+            yield settings, config
     except KafkaError as error:
         raise BrokerError(
             f"Kafka at {plan.settings.kafka.bootstrap_servers}: {error}",
@@ -112,7 +136,6 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
     options = client_options(settings.kafka)
     prefix, num_partitions = settings.topics.prefix, settings.topics.partitions
     features = topic_name(prefix, FEATURES.name)
-    await _create_topics(settings)
     generator = EventGenerator(signature_of(settings.model))
     if plan.events:
         await preload_topic(
@@ -125,7 +148,7 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
             progress=progress("filling the topic", plan.events),
         )
     closed, memory, opened = None, None, None
-    async with _started_reader(settings, options) as reader, _started_worker(settings, config) as worker:
+    async with started_reader(settings, options) as reader, started_worker(settings, config) as worker:
         # Existing objects stay alive: collecting them again and again would show as latency.
         gc.collect()
         gc.freeze()
@@ -168,8 +191,8 @@ async def _measure_on(plan: Plan, settings: Settings, config: Path, clock: Clock
             )
         await worker.stop()
     return BenchReport(
-        broker=f"embedded {broker_version()}" if plan.embedded else f"Kafka at {settings.kafka.bootstrap_servers}",
-        model=f"{MODEL_DESCRIPTION} ({plan.backend})" if plan.own_model else f"model {settings.model.name}",
+        broker=plan.broker_name,
+        model=plan.model_name,
         closed_loop=closed,
         memory=memory,
         open_loop=opened,
@@ -202,7 +225,8 @@ async def measure_variants(
 
 
 @contextlib.asynccontextmanager
-async def _started_reader(settings: Settings, options: dict[str, object]) -> AsyncIterator[PredictionReader]:
+async def started_reader(settings: Settings, options: dict[str, object]) -> AsyncIterator[PredictionReader]:
+    """Start a reader of the predictions, and stop it at the end."""
     topic = topic_name(settings.topics.prefix, PREDICTIONS.name)
     reader = PredictionReader(options, topic, settings.topics.partitions)
     try:
@@ -213,7 +237,8 @@ async def _started_reader(settings: Settings, options: dict[str, object]) -> Asy
 
 
 @contextlib.asynccontextmanager
-async def _started_worker(settings: Settings, config: Path) -> AsyncIterator[WorkerProcess]:
+async def started_worker(settings: Settings, config: Path) -> AsyncIterator[WorkerProcess]:
+    """Start the worker, and stop it at the end."""
     worker = WorkerProcess(
         config,
         config.with_name(LOG_FILE),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from forebay.stream.cli.bench_progress import show_progress
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
@@ -17,6 +18,7 @@ from forebay.stream.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from forebay.stream.bench.comparisons import Comparison
+    from forebay.stream.bench.measure import Plan
 
 COMPARISONS = ("guarantees", "tracing", "nothing")
 MIN_EVENTS = 100_000
@@ -39,6 +41,8 @@ UNWIND_S = 60.0
         ("forebay bench --events 0 --memory-events 5000000 --rate 0", "memory only, over more events"),
         ("forebay bench --set batch.max_batch_size=128 --json", "another setting, with JSON output"),
         ("forebay bench --plot bench.png", "also draw the figures"),
+        ("forebay bench --advise --rate 50000", "what 50,000 events/s need, by this machine"),
+        ("forebay bench --advise --rate 50000 --p99-ms 100 --configured-model", "for your own model and latency"),
     ),
 )
 @config_options
@@ -91,7 +95,7 @@ UNWIND_S = 60.0
     default=1_000,
     show_default=True,
     metavar="N",
-    help="Events per second in the open-loop test; 0 skips it.",
+    help="Events per second in the open-loop test; 0 skips it. With --advise: the rate to size for.",
 )
 @click.option(
     "--seconds",
@@ -113,6 +117,30 @@ UNWIND_S = 60.0
     metavar="FOLDER",
     help="Keep the worker's configuration and log in this folder.",
 )
+@click.option(
+    "--advise",
+    is_flag=True,
+    help="Measure one worker for about half a minute and print what --rate needs: processes, partitions, memory, devices.",
+)
+@click.option("--p99-ms", type=click.FloatRange(min=0.1), metavar="MS", help="With --advise: the latency to size for.")
+@click.option(
+    "--event-bytes",
+    type=click.FloatRange(min=1),
+    metavar="N",
+    help="With --advise: bytes of an event with its key. [default: of the measured events]",
+)
+@click.option(
+    "--headroom",
+    type=click.FloatRange(0.05, 1),
+    metavar="SHARE",
+    help="With --advise: share of the measured capacity to use at the peak. [default: 0.6]",
+)
+@click.option(
+    "--open-windows",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --advise: windows that are open at the same time, in all workers.",
+)
 @json_option
 def command(
     source: ConfigSource,
@@ -127,6 +155,11 @@ def command(
     seconds: float,
     plot: Path | None,
     keep: Path | None,
+    advise: bool,
+    p99_ms: float | None,
+    event_bytes: float | None,
+    headroom: float | None,
+    open_windows: int | None,
     as_json: bool,
 ) -> None:
     """Measure the throughput (closed loop), memory and latency (open loop) of a worker.
@@ -135,25 +168,22 @@ def command(
     filled beforehand. The memory test watches memory while events arrive with a short backlog. The open-loop test publishes
     at a fixed rate; a latency begins at the time at which the event was due and ends when a read_committed consumer has its
     prediction. Worker, broker and bench share the machine, so keep it otherwise idle.
+
+    With --advise, it measures the CPU time by size of the micro-batches, the memory and the latency of one worker instead, and
+    prints how many processes and partitions a wished rate needs, with the arithmetic and values for the Helm chart.
     """
-    if not (events or memory_events or rate):
-        raise click.UsageError("--events 0, --memory-events 0 and --rate 0 leave nothing to measure")
+    wished = {"p99_ms": p99_ms, "event_bytes": event_bytes, "headroom": headroom, "open_windows": open_windows}
+    _check_options(advise, wished, is_nothing=not (events or memory_events or rate))
     if configured_model and backend is not None:
         raise click.UsageError("--backend is of the built-in model; the configured model has its own")
     if plot is not None:
         # Imported before the work, since the package may be missing.
         import forebay.stream.bench.plot  # noqa: F401
     settings = source.load({"kafka.bootstrap_servers": bootstrap_server}).settings
-    for warning in _too_few(events, memory_events, rate * seconds):
-        echo(f"warning: {warning}", err=True)
 
     import uuid
 
-    from forebay.stream.bench.comparisons import comparison_variants
-    from forebay.stream.bench.measure import Plan, measure_variants
-    from forebay.stream.bench.report import to_dict, to_table
-    from forebay.stream.core.clock import SystemClock
-    from forebay.stream.terminal.console import stdout_console
+    from forebay.stream.bench.measure import Plan
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its problems are reported as errors
     plan = Plan(
@@ -168,7 +198,37 @@ def command(
         run_id=uuid.uuid4().hex[:8],
         folder=keep,
     )
-    with _progress(as_json) as progress, comparison_variants(settings, comparison) as variants:
+    if advise:
+        from forebay.stream.cli.bench_advise import print_advice
+
+        print_advice(plan, wished, as_json=as_json)
+    else:
+        _print_report(plan, comparison, rounds=rounds, plot=plot, as_json=as_json)
+
+
+def _check_options(advise: bool, wished: Mapping[str, object], *, is_nothing: bool) -> None:
+    """Raise UsageError for options that do not go together. wished: the options of --advise; None if not given."""
+    if not advise and (given := [name for name, value in wished.items() if value is not None]):
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is an option of --advise")
+    is_default = click.get_current_context().get_parameter_source("rate") is ParameterSource.DEFAULT
+    if advise and is_default:
+        raise click.UsageError("--advise needs --rate, the events per second to size for")
+    if is_nothing:
+        raise click.UsageError("--events 0, --memory-events 0 and --rate 0 leave nothing to measure")
+
+
+def _print_report(plan: Plan, comparison: Comparison, *, rounds: int, plot: Path | None, as_json: bool) -> None:
+    """Measure all variants and print the report."""
+    for warning in _too_few(plan.events, plan.memory_events, plan.rate * plan.seconds):
+        echo(f"warning: {warning}", err=True)
+
+    from forebay.stream.bench.comparisons import comparison_variants
+    from forebay.stream.bench.measure import measure_variants
+    from forebay.stream.bench.report import to_dict, to_table
+    from forebay.stream.core.clock import SystemClock
+    from forebay.stream.terminal.console import stdout_console
+
+    with show_progress(as_json) as progress, comparison_variants(plan.settings, comparison) as variants:
         measuring = measure_variants(plan, variants, rounds=rounds, clock=SystemClock(), progress=progress)
         reports = run_async(measuring, unwind_s=UNWIND_S)
     if plot is not None:
@@ -197,25 +257,3 @@ def _too_few(events: int, memory_events: int, timed: float) -> Iterator[str]:
             f"--rate and --seconds: {timed:,.0f} events are too few for a 99th percentile; "
             f"use {MIN_TIMED_EVENTS:,} or more"
         )
-
-
-@contextlib.contextmanager
-def _progress(as_json: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """Show progress bars on a terminal, and nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from forebay.stream.terminal.console import stderr_console
-
-    console = stderr_console()
-    if as_json or not console.is_terminal:
-        yield lambda name, events: lambda done: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Drawing more often would take CPU time from the measurement.
-    with Progress(*columns, console=console, refresh_per_second=4, transient=True) as bar:
-
-        def begin(name: str, events: int) -> Callable[[int], None]:
-            task = bar.add_task(name, total=events)
-            return lambda done: bar.advance(task, done)
-
-        yield begin
