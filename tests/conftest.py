@@ -43,8 +43,10 @@ _REPORT = pytest.StashKey[BrokerReport]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # No deadline: the time of an example means nothing, because brokers and workers share the machine's cores.
-    hypothesis.settings.register_profile("forebay", deadline=None)
+    # The time of an example means nothing, because brokers and workers share the machine's cores.
+    hypothesis.settings.register_profile(
+        "forebay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
     hypothesis.settings.load_profile("forebay")
     config.stash[_REPORT] = BrokerReport()
     # Brokers that run for about a minute are faster with only the quick compiler.

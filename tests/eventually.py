@@ -10,7 +10,8 @@ from typing import TypeVar, overload
 
 T = TypeVar("T")
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
+"""The limit of waits, which end as soon as possible. It is long, for busy machines."""
 EVERY_S = 0.05
 
 

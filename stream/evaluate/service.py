@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 
@@ -47,10 +46,10 @@ from forebay.stream.kafka.cluster.acls import Role
 from forebay.stream.kafka.cluster.advertised_listeners import require_reachable
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
 from forebay.stream.kafka.cluster.bootstrap import wait_for_cluster
+from forebay.stream.kafka.consumer.group_consumer import build_group_consumer, read_limits
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
-from forebay.stream.kafka.patches.raw_records import ReadLimits
 from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer, TransactionSettings, connect
 from forebay.stream.kafka.producer.transaction import Transaction
 from forebay.stream.schema_registry.connection import connect_registry
@@ -233,25 +232,9 @@ class EvaluatorService:
         )
 
     def _source(self, layout: Layout, evaluator: Evaluator) -> Source:
-        kafka, entry, group_id = self._settings.kafka, self._settings.input, evaluator_group(self._settings)
-        consumer = AIOKafkaConsumer(
-            **client_options(kafka),
-            group_id=group_id,
-            group_instance_id=kafka.group_instance_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            # It gives the same numbers of all topics to a member if all topics have the same number of partitions.
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            session_timeout_ms=kafka.session_timeout_ms,
-            heartbeat_interval_ms=kafka.heartbeat_interval_ms,
-            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
-            max_poll_interval_ms=kafka.max_poll_interval_ms,
-            metadata_max_age_ms=kafka.metadata_max_age_ms,
-            fetch_min_bytes=entry.fetch_min_bytes,
-            fetch_max_wait_ms=entry.fetch_max_wait_ms,
-            max_partition_fetch_bytes=entry.max_partition_fetch_bytes,
-        )
+        # It gives the same numbers of all topics to a member if all topics have the same number of partitions.
+        assignor, group_id = RangePartitionAssignor, evaluator_group(self._settings)
+        consumer = build_group_consumer(self._settings, assignor, group_id=group_id, isolation_level="read_committed")
         return Source(
             consumer,
             topics=layout.inputs(),
@@ -262,15 +245,8 @@ class EvaluatorService:
             on_fatal=self._fail,
             backoff=self._backoff,
             clock=self._clock,
-            read_limits=self._read_limits(),
+            read_limits=read_limits(self._settings),
             idle_wait_s=PAUSE_S,
-        )
-
-    def _read_limits(self) -> ReadLimits:
-        in_flight_bytes = self._settings.limits.max_in_flight_bytes
-        return ReadLimits(
-            max_unpacked_bytes=self._settings.input.max_unpacked_batch_bytes or in_flight_bytes,
-            max_poll_bytes=in_flight_bytes // 4,
         )
 
     def _run_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

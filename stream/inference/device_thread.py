@@ -12,7 +12,6 @@ lock back a dozen times per batch, and competing for it with the decoding event 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import queue
 import threading
@@ -27,6 +26,7 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.inference.ad_hoc import AdHocBatch, fail, resolve, succeed
+from forebay.stream.inference.arrivals import Arrivals
 from forebay.stream.inference.decision import DecisionLayer
 from forebay.stream.inference.executor import Deferred
 from forebay.stream.inference.pipelined_calls import model_calls
@@ -73,8 +73,7 @@ class DeviceThread:
         self._outstanding = 0
         self._call_started_s: float | None = None
         self._usual_call_s = math.inf
-        self._results: deque[BatchResult | Deferred] = deque()
-        self._ready = asyncio.Event()
+        self._arrivals: Arrivals[BatchResult | Deferred] = Arrivals(loop)
         self._answered = threading.Event()
         self._loop_waits = False
 
@@ -116,8 +115,9 @@ class DeviceThread:
     def collect(self) -> list[BatchResult | Deferred]:
         """Return the results that have arrived, in the order of `submit`."""
         collected: list[BatchResult | Deferred] = []
-        while self._results:
-            result = self._results.popleft()
+        results = self._arrivals.results
+        while results:
+            result = results.popleft()
             self._outstanding -= 1
             if isinstance(result, Deferred):
                 now_s = self._clock.monotonic_s()
@@ -132,15 +132,11 @@ class DeviceThread:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Wait until there may be results, `wake` is called, or the timeout is over."""
-        if not self._results:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._ready.wait()
-        self._ready.clear()
+        await self._arrivals.wait(timeout_s)
 
     def wake(self) -> None:
         """Make `wait` return."""
-        self._ready.set()
+        self._arrivals.wake()
 
     async def submit_ad_hoc(self, batch: MicroBatch) -> BatchResult:
         """Run a micro-batch outside the stream, after those of the stream that were already submitted.
@@ -195,17 +191,14 @@ class DeviceThread:
         if isinstance(finished, AdHocBatch):
             self._post(resolve, finished.result, result)
             return
-        self._results.append(result)
+        self._arrivals.results.append(result)
         self._answered.set()
         if not self._loop_waits:
-            self._post(self._ready.set)
+            self._post(self._arrivals.wake)
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            # The event loop is closed: the worker has ended, and nothing waits for this result.
-            self._queue.put(None)
+        if not self._arrivals.post(function, *arguments):
+            self._queue.put(None)  # nothing waits for this result
 
 
 def any_running() -> bool:

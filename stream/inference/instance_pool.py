@@ -7,10 +7,8 @@ ONNX Runtime release it. For short calls one instance is better, whose result th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from forebay.models.backends.protocol import Model
@@ -19,6 +17,7 @@ from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchResult, MicroBatch
 from forebay.stream.inference.ad_hoc import AdHocBatch, fail, resolve, succeed
+from forebay.stream.inference.arrivals import Arrivals
 from forebay.stream.inference.batch_runner import BatchRunner
 from forebay.stream.inference.decision import DecisionLayer
 from forebay.stream.inference.device_thread import THREAD_PREFIX, OnFatal
@@ -56,8 +55,7 @@ class InstancePool:
         self._changed = threading.Condition()  # guards the schedule and `_stopping`
         self._stopping = False
         self._ad_hoc_lock = asyncio.Lock()
-        self._results: deque[tuple[int, BatchResult | Deferred]] = deque()
-        self._ready = asyncio.Event()
+        self._arrivals: Arrivals[tuple[int, BatchResult | Deferred]] = Arrivals(loop)
 
     async def start(self, warm_up_sizes: Sequence[int]) -> None:
         """Start the threads and warm up each instance on its own, one after the other. Raises the error of the model."""
@@ -98,8 +96,8 @@ class InstancePool:
         collected: list[BatchResult | Deferred] = []
         with self._changed:
             now_s = self._clock.monotonic_s()
-            while self._results:
-                index, result = self._results.popleft()
+            while self._arrivals.results:
+                index, result = self._arrivals.results.popleft()
                 self._schedule.on_result(index, result, now_s)
                 collected.append(result)
             if self._schedule.readmit(now_s):
@@ -108,15 +106,11 @@ class InstancePool:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Wait until there may be results, `wake` is called, or the timeout is over."""
-        if not self._results:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._ready.wait()
-        self._ready.clear()
+        await self._arrivals.wait(timeout_s)
 
     def wake(self) -> None:
         """Make `wait` return."""
-        self._ready.set()
+        self._arrivals.wake()
 
     async def submit_ad_hoc(self, batch: MicroBatch) -> BatchResult:
         """Run a micro-batch outside the stream, after those of the stream that were already submitted have begun.
@@ -162,11 +156,11 @@ class InstancePool:
                 deferred = ad_hoc is None and isinstance(result, Deferred)
                 self._schedule.end(index, self._clock.monotonic_s(), deferred=deferred)
                 if ad_hoc is None:
-                    self._results.append((index, result))
+                    self._arrivals.results.append((index, result))
             if ad_hoc is not None:
                 self._post(resolve, ad_hoc.result, result)
             else:
-                self._post(self._ready.set)
+                self._post(self._arrivals.wake)
 
     def _next(self, index: int) -> tuple[MicroBatch | AdHocBatch, float] | None:
         """Wait for what the instance runs next, and return it with the time; None if the thread has to end."""
@@ -181,7 +175,5 @@ class InstancePool:
                 self._changed.wait()
 
     def _post(self, function: Callable[..., None], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
-            self.stop()  # the event loop is closed: the worker has ended, and nothing waits for this result
+        if not self._arrivals.post(function, *arguments):
+            self.stop()  # nothing waits for this result

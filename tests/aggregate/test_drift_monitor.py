@@ -33,7 +33,8 @@ async def test_the_last_judged_windows_and_findings_are_metrics_of_the_active_pr
     embedded_broker: Broker, names: Names
 ) -> None:
     topic, clock = names("drift"), ManualClock()
-    await create_topic(embedded_broker.bootstrap, topic, 1)
+    # The broker would remove records that are older than the topic's retention.
+    await create_topic(embedded_broker.bootstrap, topic, 1, configs={"retention.ms": "-1"})
     async with producer(embedded_broker.bootstrap) as writer:
         values = [window_of(1_000.0), b"not a record"]
         await send_batch(writer, TopicPartition(topic, 0), values, timestamps=[JULY + WINDOW_MS] * 2)

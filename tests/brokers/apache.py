@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.jars import KAFKA_VERSION
@@ -21,6 +22,9 @@ from tests.brokers.settings import FAST_SETTINGS
 from tests.eventually import eventually_sync
 
 _HEAP = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto"]
+ARCHIVE: Final = "classes.jsa"
+FORMATTED: Final = ("bootstrap.checkpoint", "meta.properties")
+"""The files of a storage that is formatted and was not used yet."""
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 
@@ -46,6 +50,8 @@ class ApacheKafka:
     folder: for data and logs.
     brokers: the number of nodes.
     settings: override server.properties; `{port}` and `{controller_port}` in the values are replaced by those of the node.
+    prepared: the folder with what makes a start faster (see `tests.brokers.prepared`).
+    options: for the Java of the nodes.
     """
 
     def __init__(
@@ -56,12 +62,16 @@ class ApacheKafka:
         java: Path,
         brokers: int = 1,
         settings: Mapping[str, str] | None = None,
+        prepared: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         ports = free_ports(2 * brokers)
         self._java = java
         self._jars = jars
         self._folder = folder
         self._settings = dict(settings or {})
+        self._prepared = prepared
+        self._options = list(options) if prepared is None else [f"-XX:SharedArchiveFile={prepared / ARCHIVE}", *options]
         self._nodes = [_Node(n + 1, ports[2 * n], ports[2 * n + 1], folder / f"node-{n + 1}") for n in range(brokers)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         # A node is killed when the thread that started it ends, so that thread must live as long as this object, unlike the
@@ -78,22 +88,28 @@ class ApacheKafka:
         return KAFKA_VERSION
 
     @property
+    def data(self) -> list[Path]:
+        """The data folder of each node."""
+        return [node.folder / "data" for node in self._nodes]
+
+    @property
     def logs(self) -> list[Path]:
         """The log file of each node."""
         return [node.log_path for node in self._nodes]
 
     def start(self) -> None:
         """Format the storage, start all nodes and wait until they answer."""
-        # Kafka's form of a UUID. A leading "-" would be read as an option, so the first character is fixed.
-        cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+        cluster = _new_id()
         for node in self._nodes:
             node.folder.mkdir(parents=True)
             self._write_properties(node)
         first, *others = self._nodes
-        if self._format(first, cluster).wait(_START_TIMEOUT_S) != 0:
+        if self._prepared is not None:
+            self._copy_format(self._prepared, first, cluster)
+        elif self._format(first, cluster).wait(_START_TIMEOUT_S) != 0:
             raise RuntimeError(f"Kafka's storage could not be formatted:\n{_tail(first.log_path)}")
         for node in others:
-            self._copy_format(first, node)
+            self._copy_format(first.folder / "data", node, cluster)
         for node in self._nodes:
             self._spawn(node)
         for node in self._nodes:
@@ -200,25 +216,21 @@ class ApacheKafka:
             ),
         )
 
-    def _copy_format(self, formatted: _Node, node: _Node) -> None:
-        """Format the storage of a node like another's, without a Java process: only the ids differ."""
-        source, folder = formatted.folder / "data", node.folder / "data"
+    def _copy_format(self, formatted: Path, node: _Node, cluster: str) -> None:
+        """Format the storage of a node like another one, without a Java process: only the ids differ."""
+        folder = node.folder / "data"
         folder.mkdir()
-        shutil.copy(source / "bootstrap.checkpoint", folder)
-        directory = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        lines = [
-            f"node.id={node.id}"
-            if line.startswith("node.id=")
-            else f"directory.id=k{directory[1:]}"
-            if line.startswith("directory.id=")
-            else line
-            for line in (source / "meta.properties").read_text().splitlines()
-        ]
-        (folder / "meta.properties").write_text("\n".join(lines) + "\n")
+        checkpoint, properties = FORMATTED
+        shutil.copy(formatted / checkpoint, folder)
+        ids = {"node.id": str(node.id), "directory.id": _new_id(), "cluster.id": cluster}
+        lines = [line.partition("=") for line in (formatted / properties).read_text().splitlines()]
+        (folder / properties).write_text("".join(f"{name}{sep}{ids.get(name, old)}\n" for name, sep, old in lines))
 
     def _spawn(self, node: _Node) -> None:
         properties = str(node.folder / "server.properties")
-        self._processes[node.id] = self._popen(node, self._java_command("kafka.Kafka", properties, options=_HEAP))
+        self._processes[node.id] = self._popen(
+            node, self._java_command("kafka.Kafka", properties, options=[*_HEAP, *self._options])
+        )
 
     def _popen(self, node: _Node, command: list[str]) -> subprocess.Popen[bytes]:
         def spawn() -> subprocess.Popen[bytes]:
@@ -240,6 +252,11 @@ class ApacheKafka:
         eventually_sync(
             ready, f"Kafka node {node.id} ready", timeout_s=_START_TIMEOUT_S, context=lambda: _tail(node.log_path)
         )
+
+
+def _new_id() -> str:
+    """Return a random UUID in Kafka's form. A leading "-" would be read as an option, so the first character is fixed."""
+    return "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
 
 
 def _tail(path: Path, size: int = 3000) -> str:

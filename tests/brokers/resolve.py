@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from tests.brokers.apache import ApacheKafka
 from tests.brokers.jars import KAFKA_VERSION, Unavailable, cache_folder, fetch_jars, find_java
+from tests.brokers.prepared import prepare
 
 
 class RealKafka(Protocol):
@@ -57,10 +58,12 @@ def resolve_named(environ: Mapping[str, str]) -> Source:
 def resolve_maven(environ: Mapping[str, str]) -> Source:
     """Return Kafka from its Maven artefacts, which are fetched the first time. Raises Unavailable."""
     java, java_version = find_java(environ)
-    jars = fetch_jars(cache_folder(environ))
+    cache = cache_folder(environ)
+    jars = fetch_jars(cache)
+    prepared = prepare(cache, jars, java=java, java_version=java_version)
 
     def make_cluster(folder: Path, brokers: int, settings: Mapping[str, str]) -> ApacheKafka:
-        return ApacheKafka(jars, folder, java=java, brokers=brokers, settings=settings)
+        return ApacheKafka(jars, folder, java=java, brokers=brokers, settings=settings, prepared=prepared)
 
     return Source(
         f"Apache Kafka {KAFKA_VERSION} from its Maven artefacts, Java {java_version}",

@@ -87,7 +87,7 @@ class RolloutRig(Rig):
             InFlight(Bounds(options.get("max_events", 64), 10**6, 100), limit_batches=False),
             Breakers(self.breaker("cluster"), {MODEL: self.model_breaker}),
             NullObserver(),
-            revoke_timeout_s=0.05,
+            revoke_timeout_s=60,
             max_poll_records=options.get("max_poll", 7),
             clock=self.clock,
         )

@@ -95,8 +95,12 @@ class WorkerProcess:
         """Return the log lines of a worker that was started with `log={"format": "json"}`."""
         return read_log(self.log)
 
+    def pause(self) -> None:
+        """Send SIGSTOP: the process does nothing until `resume`. A signal sent meanwhile is the first thing that it handles."""
+        self.process.send_signal(signal.SIGSTOP)
+
     def resume(self) -> None:
-        """Send SIGCONT after a failpoint has stopped the process."""
+        """Send SIGCONT after `pause`, or after a failpoint has stopped the process."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:

@@ -16,7 +16,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import admin
 from tests.brokers.resolve import Broker, RealKafka
-from tests.worker.harness import WorkerGroup, total
+from tests.worker.harness import WorkerGroup, WorkerProcess, total
 from tests.worker.structured_log import check_client_lines
 
 SEED = 20260131
@@ -32,6 +32,18 @@ async def server(private_kafka: Callable[[Mapping[str, str]], RealKafka]) -> Rea
 def broker(server: RealKafka) -> Broker:
     """Return a server for one test, which the test may stop and restart."""
     return Broker("apache", server.bootstrap, "private")
+
+
+async def kill_server_and_stop(server: RealKafka, worker: WorkerProcess) -> None:
+    """Kill the server and stop the worker, which has events in flight when it begins to drain.
+
+    The worker is paused meanwhile. Otherwise a commit could fail before the signal is handled, and nothing would be in flight.
+    """
+    await worker.has_in_flight()
+    worker.pause()
+    await asyncio.to_thread(server.kill, None)
+    worker.process.send_signal(signal.SIGTERM)
+    worker.resume()
 
 
 @pytest.mark.slow
@@ -122,9 +134,8 @@ async def test_a_drain_that_commits_nothing_fails(server: RealKafka, worker_grou
     worker = worker_group.start(mode="slow", delivery=delivery)
     await worker.ready()
     await worker_group.publish(3000)
-    await worker.has_in_flight()
-    await asyncio.to_thread(server.kill, None)
-    assert await worker.stop() == 1, worker.log
+    await kill_server_and_stop(server, worker)
+    assert await worker.ended() == 1, worker.log
     assert re.search(r"stopped: drain_timeout: [1-9]\d* events were not committed within 4 s", worker.log), worker.log
     assert "Traceback" not in worker.log and "Unclosed" not in worker.log
 
@@ -134,9 +145,7 @@ async def test_a_commit_that_fails_in_a_drain_is_tried_again(server: RealKafka, 
     worker = worker_group.start(mode="slow", delivery={"commit_timeout_ms": 1000, "drain_timeout_ms": 60_000})
     await worker.ready()
     await worker_group.publish(3000)
-    await worker.has_in_flight()
-    await asyncio.to_thread(server.kill, None)
-    worker.process.send_signal(signal.SIGTERM)
+    await kill_server_and_stop(server, worker)
     await worker.says("commit failed")
     await asyncio.to_thread(server.restart, None)
     assert await worker.ended(60) == 0, worker.log

@@ -188,18 +188,22 @@ async def test_a_worker_that_restarts_with_other_models_continues(worker_group: 
     assert len(await worker_group.outputs("predictions")) == 400
 
 
-async def test_a_stop_drains_all_models(worker_group: WorkerGroup) -> None:
+async def test_a_stop_drains_all_models(worker_group: WorkerGroup, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
     events = SeveralModels(worker_group, of_topic=OF_TOPIC)
     await events.create()
-    models = [ECHO, ORDERS | {"mode": "slow", "batch": {"max_batch_size": 8}}]
+    hanging = {"mode": "hang", "flag": str(flag), "call_timeout_ms": 60_000, "batch": {"max_batch_size": 8}}
+    models = [ECHO, ORDERS | hanging]
     worker = worker_group.start(models=models, limits={"max_in_flight_events": 100})
     await worker.ready()
     await events.publish(150, [Choice(), Choice(field="beta")])
-    await events.publish(150, topic="orders")
+    await events.publish(150, topic="orders", poison=True)
     await worker.has_in_flight(20)
     worker.process.send_signal(signal.SIGTERM)
+    await worker.says("stopping: draining")
+    flag.unlink()
     assert await worker.ended() == 0, worker.log
-    assert "stopping: draining" in worker.log
     committed = [offset or 0 for topic in OF_TOPIC for offset in (await worker_group.committed(topic)).values()]
     assert 0 < sum(committed) == len(await worker_group.outputs("predictions")) < 450
     await worker_group.settled_by(worker_group.start(models=models))
