@@ -9,6 +9,7 @@ own brokers (see `tests/distribution.py`); the main process summarises their rep
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -59,6 +60,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def _is_one_of_several(config: pytest.Config) -> bool:
     """Return whether this process runs only a part of the tests, distributed by pytest-xdist."""
     return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector away from ten thousand tests and all modules: each pass over them takes a second."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -247,6 +259,12 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     running: Any = request.getfixturevalue(request.param)
     assert isinstance(running, Broker)
     return running
+
+
+on_embedded = pytest.mark.parametrize(
+    "broker", [pytest.param("embedded_broker", id="embedded", marks=pytest.mark.embedded)], indirect=True
+)
+"""For tests with `broker` of what does not depend on it: a second run on a real one would take long and show nothing new."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,9 +142,16 @@ def _hits_of_python(path: str, source: str) -> Iterator[Hit]:
             containing = [number for number in range(node.lineno, end + 1) if found in lines[number - 1]]
             line = containing[0] if containing else min(node.lineno + text.count("\n", 0, start), end)
             yield Hit(path, line, found, phrase.instead)
-    for first, comment in _comments(source):
+    for first, comment in _comments(source) if _may_hit_in_comments(lines) else ():
         for start, found, phrase in find(comment):
             yield Hit(path, first + comment.count("\n", 0, start), found, phrase.instead)
+
+
+def _may_hit_in_comments(lines: Sequence[str]) -> bool:
+    """Return whether a hit in a comment is possible. Reading a file's tokens takes much longer than this."""
+    comments = [line[line.index("#") :].lstrip("#") for line in lines if "#" in line]
+    # Of several signs in a line, one may be in a string.
+    return any("#" in comment for comment in comments) or any(True for _ in find("\n".join(comments)))
 
 
 def _comments(source: str) -> Iterator[tuple[int, str]]:

@@ -6,8 +6,6 @@ import asyncio
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,9 +20,15 @@ from forebay.schemas.failures import FAILURES, FailureKind, Outcome, Stage
 from forebay.stream.output.ledger import DELTA_BUCKET_MS, Delta, DeltaKey, encode_delta
 from tests.brokers.clients import consumer, create_topic, read_committed
 from tests.eventually import eventually
+from tests.fork_server import start_module
 
 PARTITIONS: Final = 4
 READY_TIMEOUT_S: Final = 60.0
+IMPORTS: Final = {
+    "aggregate": ("forebay.stream.cli.aggregate", "forebay.stream.aggregate.service"),
+    "evaluate": ("forebay.stream.cli.evaluate", "forebay.stream.evaluate.service"),
+}
+"""The modules of commands, which take most of the time of a start."""
 KINDS: Final = (FailureKind.NOT_JSON, FailureKind.MODEL_ERROR, FailureKind.MISSING_FIELD)
 
 
@@ -44,8 +48,12 @@ class ForebayProcess:
         self.log_path = log
         self._name = arguments[0]
         with log.open("wb") as file:
-            command = [sys.executable, "-m", "forebay", *arguments, "-c", str(config)]
-            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+            self.process = start_module(
+                "forebay.stream.cli",
+                [*arguments, "-c", str(config)],
+                file.fileno(),
+                imports=["forebay.stream.cli.group", *IMPORTS.get(arguments[0], ())],
+            )
 
     @property
     def log(self) -> str:

@@ -26,15 +26,27 @@ EVENTS = 2000
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
+    """The cache folder with a model that a demo has trained, its report, and what it left in its temporary folder."""
+    cache, folder = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("first")
+    report = demo(cache, environment(folder))
+    return cache, report, left_in(folder) + processes(str(folder))
+
+
+@pytest.fixture
+def cache(trained: tuple[Path, dict[str, Any], list[str]]) -> Path:
     """The model is trained once for the module."""
-    return tmp_path_factory.mktemp("cache")
+    return trained[0]
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    return {**os.environ, "TMPDIR": str(folder), "FOREBAY_KAFKA__GROUP_ID": "must not reach the worker"}
 
 
 @pytest.fixture
 def environ(tmp_path: Path) -> Mapping[str, str]:
     """A separate temporary folder, to see what is left in it."""
-    return {**os.environ, "TMPDIR": str(tmp_path), "FOREBAY_KAFKA__GROUP_ID": "must not reach the worker"}
+    return environment(tmp_path)
 
 
 def command(cache: Path, *arguments: str) -> list[str]:
@@ -85,16 +97,17 @@ def check(report: dict[str, Any]) -> None:
 
 
 def test_the_demo_runs_on_the_embedded_broker_and_reuses_its_model(
-    cache: Path, environ: Mapping[str, str], tmp_path: Path
+    trained: tuple[Path, dict[str, Any], list[str]], environ: Mapping[str, str], tmp_path: Path
 ) -> None:
-    first, second = demo(cache, environ), demo(cache, environ)
+    cache, first, left = trained
+    second = demo(cache, environ)
     check(first)
     check(second)
-    assert second["model"]["cached"] is True
+    assert (first["model"]["cached"], second["model"]["cached"]) == (False, True)
     assert second["outcomes"] == first["outcomes"]
     # The last digits depend on how the events fell into batches.
     assert second["quality"] == pytest.approx(first["quality"], rel=1e-6)
-    assert left_in(tmp_path) == []
+    assert left == [] and left_in(tmp_path) == []
     assert processes(str(tmp_path)) == []
 
 
@@ -186,7 +199,6 @@ def test_a_worker_that_cannot_start_is_reported_with_its_log(
     cache: Path, environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     assert tempfile.gettempdir() != str(tmp_path)
-    demo(cache, environ)  # so that there is a model to damage
     damaged = tmp_path / "damaged"
     subprocess.run(["cp", "-r", str(cache), str(damaged)], check=True)
     for weights in damaged.rglob("weights.safetensors"):

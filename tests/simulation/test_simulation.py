@@ -9,7 +9,7 @@ from tests.simulation.hunt import hunt
 from tests.simulation.machine import MACHINES
 from tests.simulation.simulation import NAMES, Simulation
 
-EXAMPLES = 50
+EXAMPLES = 20
 FEWER_EXAMPLES = {"schemas": 8, "priorities": 8}
 """Of machines that add little to others."""
 

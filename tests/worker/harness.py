@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +18,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from forebay.schemas import headers as names
 from forebay.stream.core.outputs import Headers
-from forebay.stream.embedded.process import tied_to_parent
 from tests.brokers.clients import consumer, create_topic, producer, read_committed, send_batch
 from tests.eventually import eventually
+from tests.fork_server import start_module
 from tests.worker.echo import NUM_FEATURES, feature_hash
 from tests.worker.structured_log import LogLine, read_log
 
@@ -39,10 +36,8 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, number: int, arguments: dict[str, Any]) -> None:
         self.log_path = folder / f"worker-{number}.log"
-        command = [sys.executable, "-m", "tests.worker.echo", json.dumps(arguments)]
         with self.log_path.open("wb") as log:
-            # Tied to this process: if the tests are killed, no worker is left running.
-            self.process = subprocess.Popen(tied_to_parent(command, os.getpid()), stderr=log, stdout=log)
+            self.process = start_module("tests.worker.echo", [json.dumps(arguments)], log.fileno())
 
     @property
     def log(self) -> str:

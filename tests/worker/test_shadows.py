@@ -28,7 +28,9 @@ from tests.worker.rollout_workers import NAME, PARTITIONS, RolloutGroup, Running
 
 @pytest.fixture
 async def group(embedded_broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[RolloutGroup]:
-    async with rollout_group(embedded_broker.bootstrap, names.prefix, tmp_path) as group:
+    # Nothing is dropped because the machine is busy.
+    rollouts = {"enabled": True, "shadow_deadline_ms": 60_000}
+    async with rollout_group(embedded_broker.bootstrap, names.prefix, tmp_path, rollouts=rollouts) as group:
         yield group
 
 

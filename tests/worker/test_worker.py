@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from forebay.schemas import headers as names
 from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import producer, send_batch
+from tests.conftest import on_embedded
 from tests.worker.echo import NUM_FEATURES, POISON
 from tests.worker.harness import WorkerGroup, kinds, total
 from tests.worker.structured_log import check_client_lines, repetitions, starting
@@ -104,6 +105,7 @@ async def test_aborted_input_is_neither_predicted_nor_counted(worker_group: Work
     assert total(await worker_group.outputs("outcome-deltas")) == len(ids) == 160
 
 
+@on_embedded
 @pytest.mark.parametrize(
     ("mode", "kind"), [("raise", "model_error"), ("nan", "output_not_finite"), ("reject", "outlier")]
 )
@@ -123,6 +125,7 @@ async def test_a_model_that_fails_on_some_rows(worker_group: WorkerGroup, mode: 
     assert total(await worker_group.outputs("outcome-deltas"), kind=kind) == 7
 
 
+@on_embedded
 async def test_events_that_are_sent_again_become_dead_letters_of_their_own_kind(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(300)
@@ -142,6 +145,7 @@ async def test_events_that_are_sent_again_become_dead_letters_of_their_own_kind(
     assert total(deltas, kind="duplicate") == sent_again and total(deltas) == 300 + sent_again
 
 
+@on_embedded
 async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_nothing(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(20)
@@ -155,6 +159,7 @@ async def test_a_model_that_hangs_ends_the_worker_with_the_reason_and_loses_noth
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
+@on_embedded
 async def test_a_late_model_call_loses_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     flag.touch()
@@ -209,6 +214,7 @@ async def test_a_temporarily_broken_model_loses_nothing(worker_group: WorkerGrou
     assert await worker_group.outputs("dead-letters") == []
 
 
+@on_embedded
 async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_topic(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     await worker_group.publish(100)
@@ -228,6 +234,7 @@ async def test_too_many_dead_letters_stop_the_worker_instead_of_draining_the_top
     assert total(await worker_group.outputs("outcome-deltas")) == 2100
 
 
+@on_embedded
 async def test_a_topic_of_random_bytes(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     garbage = [[os.urandom(20 + number % 50) for number in range(500)] for _ in range(worker_group.partitions)]
@@ -257,6 +264,7 @@ async def test_a_slow_model_pauses_the_source_and_keeps_the_membership(worker_gr
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
+@on_embedded
 async def test_a_second_signal_ends_the_worker_at_once(worker_group: WorkerGroup) -> None:
     await worker_group.create()
     worker = worker_group.start(mode="hang", delivery={"drain_timeout_ms": 60_000}, model={"call_timeout_ms": 60_000})

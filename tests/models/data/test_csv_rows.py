@@ -101,10 +101,10 @@ def test_an_unclosed_quote_is_reported_with_all_its_lines() -> None:
     assert (row.place, row.reason) == ("file, lines 4 to 5", "the line has 3 values, the header 2 columns")
 
 
-def test_a_header_with_a_million_columns_is_read() -> None:
-    # Comparing every pair of names would take hours.
-    (row,) = csv_of(",".join(f"c{at}" for at in range(1_000_000)).encode() + b"\n" + b"," * 999_999 + b"\n")
-    assert len(good([row])[0].values or ()) == 1_000_000
+def test_a_header_with_very_many_columns_is_read() -> None:
+    # Comparing every pair of names would take minutes.
+    (row,) = csv_of(",".join(f"c{at}" for at in range(100_000)).encode() + b"\n" + b"," * 99_999 + b"\n")
+    assert len(good([row])[0].values or ()) == 100_000
 
 
 @pytest.mark.parametrize(

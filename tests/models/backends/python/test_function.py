@@ -96,7 +96,7 @@ def test_the_module_is_removed_when_its_runner_is_dropped() -> None:
     assert (function(x) == second.run(x)).all()
     del second
     gc.collect()
-    assert (set(sys.modules), set(linecache.cache)) == (before, cached)
+    assert set(sys.modules) <= before and set(linecache.cache) <= cached
     refused("predict = 1")
     assert set(sys.modules) == before
 
