@@ -8,6 +8,7 @@ process; the process runs the module's `main` as `python -m MODULE` would. Other
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import functools
@@ -81,6 +82,11 @@ class ForkServer:
             command = [sys.executable, "-m", "tests.fork_server", str(other.fileno()), *modules]
             self._process = subprocess.Popen(command, pass_fds=[other.fileno()])
 
+    def close(self) -> None:
+        """End the server, and with it its processes."""
+        self._socket.close()
+        self._process.wait()
+
     def start(self, arguments: Sequence[str], log: int) -> ForkedProcess:
         """Start a process in this process's folder and environment. log: the descriptor of its standard output and error."""
         status, server_status = os.pipe()
@@ -96,7 +102,9 @@ class ForkServer:
 
 @functools.cache
 def _server(*modules: str) -> ForkServer:
-    return ForkServer(*modules)
+    server = ForkServer(*modules)
+    atexit.register(server.close)
+    return server
 
 
 def start_module(

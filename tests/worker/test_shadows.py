@@ -29,7 +29,8 @@ from tests.worker.rollout_workers import NAME, PARTITIONS, RolloutGroup, Running
 @pytest.fixture
 async def group(embedded_broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[RolloutGroup]:
     # Nothing is dropped because the machine is busy.
-    rollouts = {"enabled": True, "shadow_deadline_ms": 60_000}
+    limits = {"shadow_max_share": 1.0, "shadow_queue_batches": 1000, "shadow_deadline_ms": 60_000}
+    rollouts = {"enabled": True, **limits}
     async with rollout_group(embedded_broker.bootstrap, names.prefix, tmp_path, rollouts=rollouts) as group:
         yield group
 
