@@ -37,6 +37,8 @@ class ForkedProcess:
         self.pid = pid
         self.returncode: int | None = None
         self._status = status
+        self._poll = select.poll()
+        self._poll.register(status, select.POLLIN)
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal; None while the process runs."""
@@ -63,7 +65,7 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     def _look(self, timeout_s: float | None) -> int | None:
-        if self.returncode is None and select.select([self._status], [], [], timeout_s)[0]:
+        if self.returncode is None and self._poll.poll(None if timeout_s is None else timeout_s * 1000):
             # Without a status, the server has ended, and its processes with it.
             self.returncode = int(os.read(self._status, 64) or -signal.SIGKILL)
             os.close(self._status)
