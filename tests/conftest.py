@@ -40,13 +40,18 @@ _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
 }
 
 
+EXAMPLES = int(os.environ.get("FOREBAY_EXAMPLES", "40"))
+"""The number of examples of properties that state none. Each run has others; use 1000 or more for a thorough run."""
 _REPORT = pytest.StashKey[BrokerReport]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # The time of an example means nothing, because brokers and workers share the machine's cores.
     hypothesis.settings.register_profile(
-        "forebay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+        "forebay",
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.load_profile("forebay")
     config.stash[_REPORT] = BrokerReport()

@@ -89,12 +89,12 @@ class ForkServer:
         self._socket.close()
         self._process.wait()
 
-    def start(self, arguments: Sequence[str], log: int) -> ForkedProcess:
-        """Start a process in this process's folder and environment. log: the descriptor of its standard output and error."""
+    def start(self, arguments: Sequence[str], output: int, errors: int) -> ForkedProcess:
+        """Start a process in this process's folder and environment. output, errors: descriptors."""
         status, server_status = os.pipe()
         request = json.dumps({"arguments": list(arguments), "folder": str(Path.cwd()), "environment": dict(os.environ)})
         try:
-            socket.send_fds(self._socket, [request.encode()], [log, server_status])
+            socket.send_fds(self._socket, [request.encode()], [output, errors, server_status])
         finally:
             os.close(server_status)
         answer = self._socket.recv(64)
@@ -110,17 +110,17 @@ def _server(*modules: str) -> ForkServer:
 
 
 def start_module(
-    module: str, arguments: Sequence[str], log: int, *, imports: Sequence[str] = ()
+    module: str, arguments: Sequence[str], output: int, *, errors: int | None = None, imports: Sequence[str] = ()
 ) -> ForkedProcess | subprocess.Popen[bytes]:
     """Start a process that runs a module's function `main`. On Linux it ends with this process.
 
-    log: the descriptor of its standard output and error.
+    output: the descriptor of its standard output, and of its standard error if `errors` is not given.
     imports: modules that it will import, and that the server has imported.
     """
     if sys.platform != "linux":
         call = f"import sys; from {module} import main; sys.exit(main())"
-        return subprocess.Popen([sys.executable, "-c", call, *arguments], stdout=log, stderr=log)
-    return _server(module, *imports).start(arguments, log)
+        return subprocess.Popen([sys.executable, "-c", call, *arguments], stdout=output, stderr=errors or output)
+    return _server(module, *imports).start(arguments, output, errors or output)
 
 
 def serve(server: socket.socket, modules: Sequence[str]) -> Any:
@@ -137,18 +137,19 @@ def serve(server: socket.socket, modules: Sequence[str]) -> Any:
                     selector.unregister(key.fileobj)
                     _report(key.fd, *running.pop(key.fd))
                     continue
-                request, descriptors, *_ = socket.recv_fds(server, _MAX_BYTES, 2)
+                request, descriptors, *_ = socket.recv_fds(server, _MAX_BYTES, 3)
                 if not request:
                     sys.exit(0)  # the processes end too: they have asked the kernel for it
-                log, status = descriptors
+                *outputs, status = descriptors
                 parent = os.getpid()
                 if (pid := os.fork()) == 0:
                     for descriptor in (server.detach(), status, *running, *(end for _, end in running.values())):
                         os.close(descriptor)
                     selector.close()
-                    _become(modules[0], json.loads(request), log, parent)
+                    _become(modules[0], json.loads(request), outputs, parent)
                     return first.main()
-                os.close(log)
+                for descriptor in outputs:
+                    os.close(descriptor)
                 end = os.pidfd_open(pid)
                 running[end] = (pid, status)
                 selector.register(end, selectors.EVENT_READ)
@@ -164,14 +165,14 @@ def _report(end: int, pid: int, status: int) -> None:
     os.close(status)
 
 
-def _become(module: str, request: dict[str, Any], log: int, parent: int) -> None:
+def _become(module: str, request: dict[str, Any], outputs: Sequence[int], parent: int) -> None:
     """Take over what a new process has of its own. Ends with the server (see `tied_to_parent`)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for own, descriptor in enumerate(outputs, 1):
+        os.dup2(descriptor, own)
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])

@@ -25,7 +25,7 @@ from tests.fork_server import start_module
 PARTITIONS: Final = 4
 READY_TIMEOUT_S: Final = 60.0
 IMPORTS: Final = {
-    "aggregate": ("forebay.stream.cli.aggregate", "forebay.stream.aggregate.service"),
+    "aggregate": ("tests.aggregate.preloaded",),
     "evaluate": ("forebay.stream.cli.evaluate", "forebay.stream.evaluate.service"),
 }
 """The modules of commands, which take most of the time of a start."""

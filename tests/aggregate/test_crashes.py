@@ -153,7 +153,7 @@ def now_of(state: PartitionState, minutes: int) -> int:
 
 
 @pytest.mark.slow
-@settings(max_examples=600)
+@settings(max_examples=200)
 @given(sources(), STEPS)
 def test_the_published_sums_equal_the_sums_of_the_deltas(
     source: Source, steps: list[tuple[str, int, int, int]]
@@ -180,7 +180,7 @@ def test_the_published_sums_equal_the_sums_of_the_deltas(
                 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(sources(), STEPS)
 def test_late_writes_of_a_dead_member_change_nothing(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
     without_closing = [step for step in steps if step[0] != "close"]
