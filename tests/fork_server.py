@@ -24,7 +24,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 _MAX_BYTES: Final = 1 << 18
 _PR_SET_PDEATHSIG: Final = 1
@@ -170,9 +170,14 @@ def _become(module: str, request: dict[str, Any], outputs: Sequence[int], parent
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-    for own, descriptor in enumerate(outputs, 1):
+    for own, (descriptor, name) in enumerate(zip(outputs, ("stdout", "stderr"), strict=True), 1):
         os.dup2(descriptor, own)
         os.close(descriptor)
+        # A stream remembers whether its file was one that can seek.
+        before: TextIO = getattr(sys, name)
+        buffering = 1 if name == "stderr" or os.isatty(own) else -1
+        stream = open(own, "w", buffering, encoding=before.encoding, errors=before.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
