@@ -24,7 +24,6 @@ IMPORTED_ONLY_BY = {
         "stream/kafka",
         "stream/aggregate/transport.py",
         "stream/evaluate/service.py",
-        "stream/worker/source_assembly.py",
         "stream/publish/publisher.py",
         "stream/kafka/consumer/topic_reader.py",
         "stream/bench",
