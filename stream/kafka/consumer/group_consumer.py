@@ -43,7 +43,7 @@ def build_group_consumer(
 def read_limits(settings: Settings, *, batch_bytes: Sequence[int] = ()) -> ReadLimits:
     """Return the limits of a poll: a quarter of what may be in flight.
 
-    batch_bytes: the limit of a micro-batch of each model, all of which a poll can fill.
+    batch_bytes: the limit of a micro-batch of each model. A poll can fill any of them.
     """
     in_flight_bytes = settings.limits.max_in_flight_bytes
     return ReadLimits(
