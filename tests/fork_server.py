@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from tests.source_files import ROOT
+
 _MAX_BYTES: Final = 1 << 18
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -82,7 +84,8 @@ class ForkServer:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with other:
             command = [sys.executable, "-m", "tests.fork_server", str(other.fileno()), *modules]
-            self._process = subprocess.Popen(command, pass_fds=[other.fileno()])
+            # A test may have changed this process's folder.
+            self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[other.fileno()])
 
     def close(self) -> None:
         """End the server, and with it its processes."""
