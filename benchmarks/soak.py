@@ -326,6 +326,7 @@ def main(
             f"{sample.at_s:6.0f} s  {sample.rss_mib:6.1f} MiB  {latency}  lag {sample.lag}  "
             f"{sample.open_files} files  {sample.open_windows:,} windows  {sample.events:,} events",
             style="dim",
+            soft_wrap=True,
         )
 
     try:

@@ -166,6 +166,7 @@ async def measure(
         count = num_events(event_bytes, size.events)
         progress("filling")
         await worker.pause()
+        before = await worker.counts()
         await preload_topic(
             options,
             features,
@@ -175,7 +176,7 @@ async def measure(
             timestamp_ms=CLOCK.wall_ms(),
         )
         progress("draining")
-        backlog = await worker.drain(count)
+        backlog = await worker.drain(before.events + count)
     return Result(
         events=backlog.counts.events,
         event_bytes=event_bytes,

@@ -130,6 +130,7 @@ class _Measurement:
 
     async def _drain(self, progress: Progress) -> Backlog:
         await self._worker.pause()
+        before = await self._worker.counts()
         await preload_topic(
             self._options,
             self._topic,
@@ -139,7 +140,8 @@ class _Measurement:
             timestamp_ms=self._clock.wall_ms(),
             progress=progress("filling the topic", self._effort.events),
         )
-        return await self._worker.drain(self._effort.events, progress=progress("draining", self._effort.events))
+        until = before.events + self._effort.events
+        return await self._worker.drain(until, progress=progress("draining", self._effort.events))
 
     async def _prediction_bytes(self) -> float:
         """Return the mean size of a prediction with its key; 0 if there is none, as long as windows are open."""

@@ -126,10 +126,11 @@ class LiveWorker:
             sum(usage.own_bytes for usage in running),
         )
 
-    async def drain(self, events: int, *, progress: Callable[[int], None] = lambda events: None) -> Backlog:
-        """Resume reading and measure until `events` more events have an outcome. Raises BrokerError if they do not get one.
+    async def drain(self, until: int, *, progress: Callable[[int], None] = lambda events: None) -> Backlog:
+        """Resume reading and measure until `until` events have an outcome since the start. Raises BrokerError if they do not.
 
-        The worker is paused, and the events are on its topic.
+        The worker is paused, and the events are on its topic. It may have processed a few of them before: a poll that had
+        begun before the pause returns the first records that arrive. These do not count for the result.
         """
         first, before, began_s = await self.counts(), self.usage(), self._clock.monotonic_s()
         await self.resume()
@@ -141,10 +142,10 @@ class LiveWorker:
             if more:
                 done, changed_s = done + more, now_s
                 progress(more)
-            if done >= events:
+            if last.events >= until:
                 break
             if now_s - changed_s > STALL_TIMEOUT_S:
-                problem = f"{done:,} of {events:,} events have an outcome, then none for {STALL_TIMEOUT_S:g} s"
+                problem = f"{last.events:,} of {until:,} events have an outcome, then none for {STALL_TIMEOUT_S:g} s"
                 raise stalled_error(self.process, problem)
             await asyncio.sleep(_POLL_S)
         counts = Counts(
