@@ -99,6 +99,8 @@ def save_plot(runs: Runs, title: str, path: Path) -> None:
             ),
         )
         for row, (label, series) in enumerate(rows):
+            if not any(height is not None for heights in series.values() for height in heights):
+                continue  # windows have no latency
             axes: Any = figure.add_subplot(len(rows), len(names), row * len(names) + column + 1)
             for colour, (legend, heights) in zip(COLOURS, series.items(), strict=False):
                 drawn = [(x, height) for x, height in zip(values, heights, strict=True) if height is not None]

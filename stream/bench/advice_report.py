@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from forebay.stream.bench.advice import Advice, Measured, Wish, helm_values
+from forebay.stream.terminal.console import plain_table
 
 
 def advice_to_dict(measured: Measured, wish: Wish, advice: Advice, about: Mapping[str, object]) -> dict[str, Any]:
@@ -25,12 +26,9 @@ def advice_to_dict(measured: Measured, wish: Wish, advice: Advice, about: Mappin
     }
 
 
-def advice_to_table(advice: Advice, title: str) -> Table:
+def advice_to_table(advice: Advice) -> Table:
     """Return the arithmetic as a table."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("arithmetic")
+    table = plain_table("", "value", "arithmetic", right={"value"})
     for line in advice.lines:
         table.add_row(line.name, line.value, line.how)
     return table

@@ -29,7 +29,7 @@ def print_advice(plan: Plan, options: Mapping[str, Any], *, as_json: bool) -> No
     from forebay.stream.bench.advice_report import advice_to_dict, advice_to_table, helm_lines, measured_lines
     from forebay.stream.bench.host_info import describe_host
     from forebay.stream.core.clock import SystemClock
-    from forebay.stream.terminal.console import stdout_console
+    from forebay.stream.terminal.console import print_whole
 
     given = {name: value for name, value in options.items() if value is not None}
     wish = Wish(plan.rate, replication_factor=max(3, plan.settings.topics.replication_factor), **given)
@@ -47,11 +47,11 @@ def print_advice(plan: Plan, options: Mapping[str, Any], *, as_json: bool) -> No
     for text in measured_lines(measured):
         echo(f"  {text}")
     wished = f"{wish.rate:,.0f} events/s" + ("" if wish.p99_ms is None else f", p99 {wish.p99_ms:g} ms")
-    echo("")
-    stdout_console().print(advice_to_table(advice, f"for {wished}"))
+    echo(f"\nfor {wished}")
+    print_whole(advice_to_table(advice))
     for problem in advice.problems:
         echo(f"problem: {problem}")
-    echo("assumed")
+    echo("\nassumed")
     for text in advice.assumptions:
         echo(f"  {text}")
     echo("\nvalues for the Helm chart")

@@ -166,7 +166,7 @@ def test_the_report_shows_each_step() -> None:
     wish = Wish(rate=300_000)
     advice = advise(MEASURED, wish)
     console = Console(file=io.StringIO(), width=160)
-    console.print(advice_to_table(advice, "title"))
+    console.print(advice_to_table(advice))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert "S(4,096) / 4,096 = 18,384 µs / 4,096" in text
