@@ -12,7 +12,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import click
 import torch
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.structs import ConsumerRecord
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from rich.console import Console
 from rich.table import Table
 
@@ -35,9 +35,10 @@ from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
-from forebay.stream.core.records import BatchResult, Chunk, Epoch, MicroBatch, TopicPartition
+from forebay.stream.core.records import BatchResult, Chunk, Epoch, MicroBatch, Record, TopicPartition
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.inference.bisect import infer_batch
+from forebay.stream.kafka.patches.raw_records import _joined, _WholeBatch
 from forebay.stream.kafka.producer.producer import _fill
 from forebay.stream.output.emitter import Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
@@ -48,6 +49,7 @@ from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerI
 EPOCH = Epoch(1, "member", None, 1)
 TIMESTAMP_MS = 1_790_000_000_000
 MAX_BATCH_BYTES = 1 << 20
+PRODUCED_RECORDS = 1000
 LEAST_S = 1.0
 NOWHERE = "http://127.0.0.1:9"
 
@@ -73,15 +75,31 @@ def time_stage(work: Callable[[], object], rows: int) -> tuple[float, float]:
     return min(taken) / rows * 1e6, median(taken) / rows * 1e6
 
 
-def make_poll(generator: EventGenerator, rows: int, partitions: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-    poll: dict[TopicPartition, list[ConsumerRecord]] = {}
-    for number in range(rows):
-        value, key = generator.value(number, TIMESTAMP_MS), generator.key(number)
-        partition = number * partitions // rows
-        record = ConsumerRecord(
-            "features", partition, number, TIMESTAMP_MS, 0, key, value, None, len(key), len(value), ()
-        )
-        poll.setdefault(TopicPartition("features", partition), []).append(record)
+def make_logs(generator: EventGenerator, rows: int, partitions: int) -> dict[TopicPartition, list[bytes]]:
+    """Return the record batches of each partition, with up to `PRODUCED_RECORDS` records each."""
+    logs: dict[TopicPartition, list[bytes]] = {}
+    for partition in range(partitions):
+        numbers = range(rows * partition // partitions, rows * (partition + 1) // partitions)
+        batches = logs[TopicPartition("features", partition)] = []
+        for start in range(0, len(numbers), PRODUCED_RECORDS):
+            builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, 0, 1 << 30)
+            for index, number in enumerate(numbers[start : start + PRODUCED_RECORDS]):
+                builder.append(index, TIMESTAMP_MS, generator.key(number), generator.value(number, TIMESTAMP_MS), [])
+            batch = bytes(builder.build())
+            batches.append((numbers.start + start).to_bytes(8, "big") + batch[8:])
+    return logs
+
+
+def read_logs(logs: Mapping[TopicPartition, Sequence[bytes]]) -> dict[TopicPartition, Sequence[Record]]:
+    """Read record batches as the source does."""
+    poll: dict[TopicPartition, Sequence[Record]] = {}
+    for partition, batches in logs.items():
+        parts: list[Sequence[Record]] = []
+        for raw in batches:
+            batch = _WholeBatch(DefaultRecordBatch(memoryview(raw)), memoryview(raw), 64 << 20, 0)
+            assert batch.validate_crc()
+            parts += [piece.records for piece in batch]
+        poll[partition] = _joined(parts)
     return poll
 
 
@@ -104,7 +122,8 @@ class Bench:
         model = load_model(repository, MODEL_NAME, options=RunOptions())
         signature = model.signature
         self.model = model
-        self.poll = make_poll(EventGenerator(signature), rows, partitions)
+        self.logs = make_logs(EventGenerator(signature), rows, partitions)
+        self.poll = read_logs(self.logs)
         self.decoder = Decoder([DecodedModel(ModelRef(model.name, model.version), signature)], max_event_bytes=1 << 20)
         self.batcher = MicroBatcher(max_batch_size=rows, max_batch_bytes=1 << 30, max_queue_delay_ms=5)
         self.encoder = PredictionEncoder(
@@ -132,6 +151,7 @@ class Bench:
     def stages(self) -> Sequence[tuple[str, bool, Callable[[], object]]]:
         """Return each stage's name, whether it is inside the one before it, and its work."""
         return (
+            ("read record batches", False, lambda: read_logs(self.logs)),
             ("decode", False, lambda: self.decoder.decode(self.poll, EPOCH)),
             ("parse", True, self.parse),
             ("window", False, self.close_window),
@@ -142,7 +162,7 @@ class Bench:
             ("forward", True, lambda: self.model.forward(self.x_BG)),
             ("emit", False, lambda: self.emitter.emit([self.finished])),
             ("encode", True, self.encode),
-            ("record batches", False, self.build_batches),
+            ("build record batches", False, self.build_batches),
             ("telemetry", False, lambda: self.observe(self.silent)),
             ("telemetry with traces, 1 %", False, lambda: self.observe(self.tracing)),
         )
@@ -151,7 +171,7 @@ class Bench:
         (row_format,) = self.decoder._models.formats
         for part in self.poll.values():
             for record in part:
-                row_format.parse(record.value)
+                row_format.parse(record.value or b"")
 
     def close_window(self) -> MicroBatch:
         closed: list[MicroBatch] = []

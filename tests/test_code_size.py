@@ -21,7 +21,7 @@ MAX_CONSTRUCTOR_PARAMETERS = 12
 # Our own callables that may be called with more positional arguments, and why. Keywords would slow such a call by 30 to 100 %.
 CALLED_BY_POSITION = {
     "DeltaKey": "built for each event of a micro-batch that spans minutes",
-    "PlainRecord": "built for each record that the client's parser does not read",
+    "PlainRecord": "built for each record that is asked for",
     "Window": "built for each event that opens a window",
     "_add": "called for each event and window that it belongs to",
     "place": "called for each event of a model that takes windows",

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from forebay.stream.core.header_sizes import headers_size
+from forebay.stream.core.record_columns import RecordColumns
 from forebay.stream.core.rows import RowRecord, RowRecords
 
 if TYPE_CHECKING:
@@ -25,9 +26,20 @@ def record_bytes(record: Record) -> int:
 
 def records_bytes(records: Sequence[Record]) -> int:
     """Return the sum of the sizes of records, as `record_bytes` defines them, in less time."""
-    if isinstance(records, RowRecords):
+    if isinstance(records, RowRecords | RecordColumns):
         return records.num_bytes()
     if RowRecord in set(map(type, records)):
         return sum(map(record_bytes, records))
     size = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
     return size + sum(map(headers_size, filter(None, map(_HEADERS, records))))
+
+
+def records_within(records: Sequence[Record], num_bytes: int) -> int:
+    """Return how many of the records, from the first, fit into `num_bytes`."""
+    if isinstance(records, RowRecords | RecordColumns):
+        return records.num_within(num_bytes)
+    for index, record in enumerate(records):
+        num_bytes -= record_bytes(record)
+        if num_bytes < 0:
+            return index
+    return len(records)

@@ -19,8 +19,7 @@ import numpy.typing as npt
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.device_call import DeviceCall
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.record_sizes import record_bytes, records_bytes
-from forebay.stream.core.rows import RowRecords
+from forebay.stream.core.record_sizes import record_bytes, records_bytes, records_within
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -257,16 +256,12 @@ class Chunk:
 
     def size_within(self, num_bytes: int) -> int:
         """Return how many of the records, from the first, fit into `num_bytes`."""
-        if isinstance(self.records, RowRecords) and not self.rejections:
-            return self.records.num_within(num_bytes)
+        if not self.rejections:
+            return records_within(self.records, num_bytes)
         rejected = {rejection.index: rejection.record for rejection in self.rejections}
         valid = iter(self.records)
-        for index in range(self.num_records):
-            record = rejected[index] if index in rejected else next(valid)
-            num_bytes -= record_bytes(record)
-            if num_bytes < 0:
-                return index
-        return self.num_records
+        records = [rejected[index] if index in rejected else next(valid) for index in range(self.num_records)]
+        return records_within(records, num_bytes)
 
     def split(self, count: int) -> tuple[Chunk, Chunk]:
         """Split into the first `count` records and the rest. 0 < count < num_records."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.stream.core.records import Chunk, Epoch, FloatMatrix, Record, Rejection, TopicPartition, Unreadable
+from forebay.stream.core.rows import selected
 from forebay.stream.decode.models import RowFormat
 from forebay.stream.decode.validator import Event, InvalidEvent
 
@@ -94,4 +95,4 @@ class Columns:
         if not self.rejections:
             return self.records
         rejected = {rejection.index for rejection in self.rejections}
-        return [record for index, record in enumerate(self.records) if index not in rejected]
+        return selected(self.records, [index for index in range(len(self.records)) if index not in rejected])

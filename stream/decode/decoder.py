@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from forebay.stream.core.header_sizes import headers_size
-from forebay.stream.core.record_sizes import record_bytes
+from forebay.stream.core.record_columns import RecordColumns, any_headers
+from forebay.stream.core.record_sizes import record_bytes, records_bytes
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.core.rows import RowRecords
 from forebay.stream.decode.columns import Columns
@@ -81,19 +81,20 @@ class Decoder:
         topic = partition.topic
         if isinstance(records, RowRecords):  # they were read before
             return self._formatted.decode(partition, records, epoch)
-        values = list(map(_VALUE, records))
-        value_lengths = list(map(len, filter(None, values)))
-        key_lengths = list(map(len, filter(None, map(_KEY, records))))
-        num_bytes = sum(value_lengths) + sum(key_lengths)
-        has_headers = any(map(_HEADERS, records))
-        if has_headers:
-            num_bytes += sum(map(headers_size, map(_HEADERS, records)))
+        has_headers = any_headers(records)
         if not self.formats.choice.is_plain(topic, records, has_headers=has_headers):
             return self._formatted.decode(partition, records, epoch)
+        values: Sequence[bytes | None]
+        if isinstance(records, RecordColumns):
+            values, keys = records.values, records.keys
+            num_bytes, longest_value, longest_key = records.num_bytes(), values.longest(), keys.longest()
+        else:
+            values = list(map(_VALUE, records))
+            num_bytes = records_bytes(records)
+            longest_value = max(map(len, filter(None, values)), default=0)
+            longest_key = max(map(len, filter(None, map(_KEY, records))), default=0)
         is_short = not (
-            has_headers
-            or max(value_lengths, default=0) > self._limits.max_event_bytes
-            or max(key_lengths, default=0) > self._limits.max_key_bytes
+            has_headers or longest_value > self._limits.max_event_bytes or longest_key > self._limits.max_key_bytes
         )
         sizes = _Sizes(num_bytes, has_headers)
         try:
@@ -178,10 +179,7 @@ class _Sizes(NamedTuple):
 
     def of(self, records: Sequence[Record]) -> int:
         """Return the size of some of the records: their keys, values and headers."""
-        num_bytes = sum(map(len, filter(None, map(_VALUE, records)))) + sum(map(len, filter(None, map(_KEY, records))))
-        if self.has_headers:
-            num_bytes += sum(map(headers_size, filter(None, map(_HEADERS, records))))
-        return num_bytes
+        return records_bytes(records)
 
 
 def _chunks(partition: TopicPartition, all_columns: Sequence[Columns], epoch: Epoch, sizes: _Sizes) -> list[Chunk]:

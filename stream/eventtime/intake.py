@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from operator import attrgetter
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.record_columns import keys_of, offsets_of, timestamps_of
 from forebay.stream.core.records import Chunk
 from forebay.stream.core.rows import RowRecords, position_of
 from forebay.stream.eventtime.partition_state import PartitionState
@@ -18,8 +18,6 @@ from forebay.stream.eventtime.types import AddResult, Events
 from forebay.stream.eventtime.window_chunk import EventOutcomes, RefusedEvent
 
 log = logging.getLogger("forebay.windows")
-
-_KEY, _OFFSET, _TIMESTAMP = attrgetter("key"), attrgetter("offset"), attrgetter("timestamp")
 
 
 class EventIntake:
@@ -36,17 +34,17 @@ class EventIntake:
         head: the offset of the record after them.
         """
         records, times = chunk.records, chunk.timestamps
-        keys: list[bytes | None] = list(map(_KEY, records))
+        keys = keys_of(records)
         for row, key in chunk.keys.items():
             keys[row] = key
-        record_times: list[int] = list(map(_TIMESTAMP, records))
+        record_times: list[int] = timestamps_of(records).tolist()
         refused = [
             RefusedEvent(rejection.record, rejection.kind, rejection.message, count=rejection.count)
             for rejection in chunk.rejections
         ]
         rows: list[int] | None = None
         x_NF = chunk.x_BF
-        offsets: list[int] = list(map(_OFFSET, records))
+        offsets: list[int] = offsets_of(records).tolist()
         bad = self._reject(state, chunk, keys, record_times=record_times, places=_places(chunk, offsets))
         if bad:
             refused += bad.values()

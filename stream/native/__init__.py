@@ -32,12 +32,13 @@ def _load(name: str) -> ModuleType | None:
 
 json_rows: ModuleType | None = _load("json_rows")
 prediction_json: ModuleType | None = _load("prediction_json")
+record_columns: ModuleType | None = _load("record_columns")
 
 
 def description() -> str:
     """Return whether the compiled part is in use, and if not, why."""
-    if json_rows is not None and prediction_json is not None:
-        return "the compiled decoder and encoder are in use"
+    if json_rows is not None and prediction_json is not None and record_columns is not None:
+        return "the compiled part is in use"
     if os.environ.get(VARIABLE) == "0":
-        return f"the compiled decoder and encoder are off: {VARIABLE} is 0"
-    return "the compiled decoder and encoder are not built: the slower ones in Python are in use"
+        return f"the compiled part is off: {VARIABLE} is 0"
+    return "the compiled part is not built: the slower twin in Python is in use"

@@ -9,14 +9,14 @@ Every function that reads bytes takes the position `at` and the `end` of the val
 the position after what it has read, or NULL for what it does not accept.
 """
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_WRITABLE
 from cpython.bytes cimport PyBytes_AsStringAndSize
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 
 include "numbers.pxi"
+include "spans.pxi"
 include "text.pxi"
 
 
@@ -332,12 +332,14 @@ cdef class RowReader:
     def read(self, values, x_BF):
         """Read the events of a poll. Return the ids and timestamps by row, and the indices of the values that are not rows.
 
-        values: record values: bytes, or None for a tombstone.
+        values: record values: bytes, or None for a tombstone; or a `ByteColumn`.
         x_BF: writable contiguous float32 [at least one row for each value, F]. The rows of plain events are written one after
         another, without gaps; what follows them has any content.
         """
-        cdef tuple held = tuple(values)  # keeps the bytes while other threads run
-        cdef Py_ssize_t count = len(held), row = 0, index
+        # Keeps the bytes while other threads run.
+        cdef Spans spans = Spans(values) if hasattr(values, "buffers") else None
+        cdef tuple held = tuple(values) if spans is None else ()
+        cdef Py_ssize_t count = len(held) if spans is None else spans.count, row = 0, index
         cdef Py_buffer matrix
         cdef Value* parsed = NULL
         cdef uint8_t* found = NULL
@@ -348,7 +350,11 @@ cdef class RowReader:
             parsed = <Value*>allocated((count + 1) * sizeof(Value))
             found = <uint8_t*>allocated(self.layout.num_features)
             for index in range(count):
-                point_to(held[index], &parsed[index])
+                if spans is None:
+                    point_to(held[index], &parsed[index])
+                elif spans.length_of(index) >= 0:
+                    parsed[index].begin = spans.begin_of(index)
+                    parsed[index].end = parsed[index].begin + spans.length_of(index)
             with nogil:
                 for index in range(count):
                     parsed[index].is_plain = read_event(
@@ -386,12 +392,3 @@ cdef tuple columns_of(Value* parsed, Py_ssize_t count):
         else:
             others.append(index)
     return ids, timestamps, others
-
-
-cdef void* allocated(size_t num_bytes) except NULL:
-    """Return zeroed memory, to be freed with PyMem_Free."""
-    cdef void* memory = PyMem_Malloc(max(num_bytes, 1))
-    if memory == NULL:
-        raise MemoryError
-    memset(memory, 0, num_bytes)
-    return memory

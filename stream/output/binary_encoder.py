@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from forebay.stream.core.decisions import ABSTENTIONS
+from forebay.stream.core.record_columns import offsets_of
 from forebay.stream.core.records import BatchResult, Chunk, FloatMatrix, TopicPartition
 from forebay.stream.core.rows import RowRecords, selected
 from forebay.stream.output.slices import SliceColumn, SliceEncoder
@@ -17,7 +17,6 @@ from forebay.stream.output.varints import row_bytes
 from forebay.stream.output.wire import EncodableWindow, Wire
 
 MAX_KNOWN_LENGTH: Final = 1_024
-_OFFSET = attrgetter("offset")
 
 
 class _Starts(dict[int, bytes]):
@@ -71,10 +70,7 @@ class BinaryPredictionEncoder:
             ids, records, timestamps = selected(ids, rows), selected(records, rows), selected(timestamps, rows)
         if not len(ids):
             return []
-        if isinstance(records, RowRecords):
-            offsets_B, rows_B = records.offsets(), records.row_B
-        else:
-            offsets_B, rows_B = np.fromiter(map(_OFFSET, records), np.int64, len(records)), None
+        offsets_B, rows_B = offsets_of(records), records.row_B if isinstance(records, RowRecords) else None
         times_B = np.fromiter(timestamps, np.int64, len(timestamps))
         sources = self._wire.sources(chunk.partition, offsets_B, times_B, rows_B)
         numbers, classes = self._columns(result, first_row, len(chunk.records), rows)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import ClassVar, Final, Protocol, cast
 
 import numpy as np
@@ -19,9 +18,10 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
+from forebay.stream.core.record_columns import any_headers, headers_of, keys_of, offsets_of, timestamps_of
 from forebay.stream.core.records import BatchResult, Chunk, Record, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
-from forebay.stream.core.rows import RowRecords, distinct_records, of_each, position_of, selected
+from forebay.stream.core.rows import RowRecords, distinct_records, position_of, selected
 from forebay.stream.output.call_log import CallLog, MeasuredLane
 from forebay.stream.output.encoder import (
     Encoder,
@@ -34,8 +34,6 @@ from forebay.stream.output.encoder import (
 from forebay.stream.output.ledger import Ledger, ModelLedger, encode_delta
 
 NO_HEADERS: Headers = []
-
-_KEY, _TIMESTAMP, _HEADERS, _OFFSET = map(attrgetter, ("key", "timestamp", "headers", "offset"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ def slices_of(rows: Sequence[int], output_dim: int) -> list[Sequence[int]]:
 
 def _prediction_headers(records: Sequence[Record]) -> tuple[list[Headers], int]:
     """Return the headers of each event's prediction, and the size of the longest."""
-    of_records = list(map(prediction_headers, distinct_records(records)))
+    of_records = list(map(prediction_headers, headers_of(distinct_records(records))))
     longest = max(record_size(None, None, headers) for headers in of_records)
     if isinstance(records, RowRecords):
         return [of_records[source] for source in records.source_B.tolist()], longest
@@ -250,7 +248,7 @@ class Emitter(ModelEmitter):
         )
         rows = [row for row in range(count) if row not in failures] if failures else None
         values = yield from self._encode(result, chunk, first_row, rows)
-        with_headers = any(map(_HEADERS, distinct_records(chunk.records)))
+        with_headers = any_headers(distinct_records(chunk.records))
         decisions_B = None if result.decisions_B is None else result.decisions_B[first_row : first_row + count]
         if decisions_B is not None and not decisions_B.any():
             decisions_B = None
@@ -306,12 +304,7 @@ class Emitter(ModelEmitter):
         ledger: ModelLedger,
     ) -> None:
         """Add the rows that are predicted to the ledger: all but failures."""
-        records = chunk.records
-        timestamps_B = (
-            records.timestamps()
-            if isinstance(records, RowRecords)
-            else np.fromiter(map(_TIMESTAMP, records), np.int64, len(records))
-        )
+        timestamps_B = timestamps_of(chunk.records)
         if failures:
             timestamps_B = np.delete(timestamps_B, list(failures))
         if decisions_B is None:
@@ -338,7 +331,7 @@ class Emitter(ModelEmitter):
         if not values:
             return
         records = chunk.records if rows is None else selected(chunk.records, rows)
-        keys = of_each(records, _KEY)
+        keys = keys_of(records)
         if chunk.keys:
             chunk_rows = range(len(records)) if rows is None else rows
             keys = [chunk.keys.get(row, key) for row, key in zip(chunk_rows, keys, strict=True)]
@@ -365,7 +358,7 @@ class Emitter(ModelEmitter):
             outgoing.values.extend(values)
             outgoing.headers.extend(headers)
             if outgoing.offsets is not None:
-                outgoing.offsets.extend(map(_OFFSET, records))
+                outgoing.offsets.extend(offsets_of(records).tolist())
             return
         for record, key, value, own_headers in zip(records, keys, values, headers, strict=True):
             partition = self._placer.place(topic, chunk.partition, key)

@@ -18,6 +18,7 @@ from forebay.schemas.failures import FAILURES, FailureKind
 from forebay.stream import native
 from forebay.stream.core.decisions import ABSTENTIONS
 from forebay.stream.core.outputs import Headers
+from forebay.stream.core.record_columns import offsets_of
 from forebay.stream.core.records import BatchResult, Chunk, Record, TopicPartition, Unreadable
 from forebay.stream.core.rows import RowRecords, row_of, selected
 from forebay.stream.output.slices import SliceColumn, SliceEncoder, json_slices
@@ -101,7 +102,7 @@ class PredictionEncoder:
             after_confidence = [_NO_CLASS.encode()] if numbers.confidences is None else self._encoded_endings
             template = native.prediction_json.Template(self._model.encode(), after_confidence, source.encode())
             documents: list[bytes] | None = template.documents(
-                list(ids), list(map(_OFFSET, records)), list(timestamps), *numbers.with_classes(len(ids))
+                list(ids), offsets_of(records).tolist(), list(timestamps), *numbers.with_classes(len(ids))
             )
             if documents is not None:
                 return documents
@@ -115,17 +116,18 @@ class PredictionEncoder:
                     _json_strings(ids), scores, confidences, endings, places, timestamps, ends, strict=True
                 )
             ]
+        offsets = offsets_of(records).tolist()
         if added is not None:
             return [
-                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}{a}}}'.encode()
-                for i, s, c, e, r, t, a in zip(
-                    _json_strings(ids), scores, confidences, endings, records, timestamps, added, strict=True
+                f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{o},"timestamp":{t}}}{a}}}'.encode()
+                for i, s, c, e, o, t, a in zip(
+                    _json_strings(ids), scores, confidences, endings, offsets, timestamps, added, strict=True
                 )
             ]
         return [
-            f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{r.offset},"timestamp":{t}}}}}'.encode()
-            for i, s, c, e, r, t in zip(
-                _json_strings(ids), scores, confidences, endings, records, timestamps, strict=True
+            f'{{"id":"{i}{model}{s}],"confidence":{c}{e}{source}{o},"timestamp":{t}}}}}'.encode()
+            for i, s, c, e, o, t in zip(
+                _json_strings(ids), scores, confidences, endings, offsets, timestamps, strict=True
             )
         ]
 
@@ -241,11 +243,11 @@ def _json_strings(ids: Sequence[str]) -> Sequence[str]:
     return ids
 
 
-def prediction_headers(record: Record) -> Headers:
+def prediction_headers(headers: Sequence[tuple[str, bytes]]) -> Headers:
     """Return the headers of an event that its prediction carries: all but those that describe the format of the event."""
     return [
         (name, value)
-        for name, value in record.headers
+        for name, value in headers
         if name.lower() != names.CONTENT_TYPE and not name.lower().startswith("forebay-")
     ]
 

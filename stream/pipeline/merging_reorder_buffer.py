@@ -17,6 +17,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.record_columns import RecordColumns
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, MicroBatch, TopicPartition
 from forebay.stream.core.rows import RowRecords
 from forebay.stream.output.encoder import prediction_bytes
@@ -225,7 +226,7 @@ def _records_below(part: BatchPart, frontier: int) -> int:
         return 0
     rejected = sum(rejection.record.offset < frontier for rejection in part.rejections)
     records = part.records
-    if isinstance(records, RowRecords):
+    if isinstance(records, RowRecords | RecordColumns):
         return int(records.offsets().searchsorted(frontier)) + rejected
     return bisect_left(records, frontier, key=_OFFSET) + rejected
 

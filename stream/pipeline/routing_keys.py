@@ -7,17 +7,15 @@ the same key in both cases.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from forebay.schemas import headers as names
+from forebay.stream.core.record_columns import keys_of
 from forebay.stream.core.records import Chunk, Record, Unreadable
 from forebay.stream.core.rows import RowRecord
 from forebay.stream.decode.validator import RAW_F32, media_type_and_model
-
-_KEY = attrgetter("key")
 
 RoutingKeys = Callable[[Chunk], list[bytes | None]]
 """Returns the routing key of each record of a chunk, None for those without one."""
@@ -35,7 +33,7 @@ _parse_identity = msgspec.json.Decoder(_Identity).decode
 
 def usual_keys(chunk: Chunk) -> list[bytes | None]:
     """Return the record key, else the event's field `key`, else its id."""
-    keys: list[bytes | None] = list(map(_KEY, chunk.records))
+    keys = keys_of(chunk.records)
     if None in keys:
         own, ids = chunk.keys, chunk.ids
         keys = [

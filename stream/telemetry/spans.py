@@ -21,6 +21,7 @@ from opentelemetry.util.types import AttributeValue
 
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.record_columns import any_headers
 from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, TopicPartition
 from forebay.stream.core.rows import distinct_records
 from forebay.stream.pipeline.observer import CommitTimes
@@ -300,14 +301,10 @@ def _events_of(result: BatchResult, traced: _TracedBatch) -> list[SampledEvent]:
 def _sampled_of(chunk: Chunk) -> list[SampledEvent]:
     if not chunk.rejections:
         records = distinct_records(chunk.records)
-        return sampled_events(records, limit=MAX_LINKS) if any(map(_has_headers, records)) else []
+        return sampled_events(records, limit=MAX_LINKS) if any_headers(records) else []
     rejected = (rejection.record for rejection in chunk.rejections)
     events = sampled_events(chain(distinct_records(chunk.records), rejected), limit=MAX_LINKS)
     return sorted(events, key=lambda event: event.offset)
-
-
-def _has_headers(record: object) -> object:
-    return record.headers  # type: ignore[attr-defined]
 
 
 def _common_value(values: Iterable[_T]) -> _T | None:

@@ -12,6 +12,7 @@ import orjson
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.model_ref import ModelRef
+from forebay.stream.core.record_columns import RecordColumns
 from forebay.stream.core.records import (
     BatchResult,
     Chunk,
@@ -38,6 +39,23 @@ class FakeRecord:
     timestamp: int = JULY
     key: bytes | None = None
     headers: Sequence[tuple[str, bytes]] = field(default=())
+
+
+def columns_of(records: Sequence[Record]) -> RecordColumns:
+    """Return records as the columns of a poll; each half of them is in its own buffer."""
+    parts = []
+    for some in (records[: len(records) // 2], records[len(records) // 2 :]):
+        buffer, rows = bytearray(b"before"), []
+        for record in some:
+            row = [record.offset, record.timestamp, 0]
+            for text in (record.key, record.value):
+                row += [len(buffer), -1 if text is None else len(text)]
+                buffer += text or b""
+            rows.append(row)
+        fields_7N = np.array(rows, dtype=np.int64).reshape(len(rows), 7).T.copy()
+        headers = [record.headers for record in some] if any(record.headers for record in some) else None
+        parts.append(RecordColumns([bytes(buffer)], fields_7N, headers))
+    return RecordColumns.joined(parts)
 
 
 class ManualClock:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.models.artefacts.signature import Signature
-from forebay.stream.core.records import Chunk
+from forebay.stream.core.records import Chunk, Record
 from forebay.stream.decode import DecodedModel, Decoder
-from tests.core.build import EPOCH, MODEL, P0, FakeRecord
+from tests.core.build import EPOCH, MODEL, P0, FakeRecord, columns_of
 
 
-def decode(signature: Signature, values: Sequence[bytes | None], *, compiled: bool) -> Chunk:
-    """Decode one poll of values."""
+def decode(signature: Signature, values: Sequence[bytes | None], *, compiled: bool, as_columns: bool = False) -> Chunk:
+    """Decode one poll of values. as_columns: whether the records come as columns."""
     decoder = Decoder([DecodedModel(MODEL, signature)], max_event_bytes=100_000)
     if not compiled:
         for row_format in decoder._models.formats:
             row_format.reader = None
-    (chunk,) = decoder.decode({P0: [FakeRecord(offset, value) for offset, value in enumerate(values)]}, EPOCH)
+    records: Sequence[Record] = [FakeRecord(offset, value) for offset, value in enumerate(values)]
+    (chunk,) = decoder.decode({P0: columns_of(records) if as_columns else records}, EPOCH)
     return chunk
 
 

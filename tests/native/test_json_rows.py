@@ -242,10 +242,10 @@ def check_mutations(seed: int, count: int, values: int = 64) -> None:
             mutated(rng, event(rng.choice(features[signature]), id=rng.choice(ids), timestamp=rng.choice(times)))
             for _ in range(values)
         ]
-        assert facts(decode(signature, poll, compiled=True)) == facts(decode(signature, poll, compiled=False)), (
-            seed,
-            number,
-        )
+        expected = facts(decode(signature, poll, compiled=False))
+        for as_columns in (False, True):
+            found = facts(decode(signature, poll, compiled=True, as_columns=as_columns))
+            assert found == expected, (seed, number, as_columns)
 
 
 def test_mutated_events_decode_alike() -> None:

@@ -1,12 +1,12 @@
-"""Raw records: records as the client's compiled parser returns them, thousands at a time, without a `ConsumerRecord` each.
+"""Raw records: records as columns, thousands at a time, without an object each.
 
-A `ConsumerRecord` repeats topic and partition, measures key and value and copies the headers, and a generator yields them one
-by one. Together this takes an eighth of the worker's CPU time, for nothing that the pipeline reads. The client still decides
-which batches to return (aborted transactions, control batches) and keeps the positions: its reader of batches remains, and each
-piece of a batch looks like one record to it. It also asks each batch whether its checksum is valid. Here the checksum is
+The client makes an object for each record, then a `ConsumerRecord`, which repeats topic and partition, measures key and value
+and copies the headers, and a generator yields them one by one. The pipeline reads columns. The client still decides which
+batches to return (aborted transactions, control batches) and keeps the positions: its reader of batches remains, and each piece
+of a batch looks like one record to it. It also asks each batch whether its checksum is valid. Here the checksum is
 computed by the CPU's instruction (see `crc32c.py`) over the bytes of the fetch response.
 
-Records on which the parser fails are returned too (see `batch_pieces.py`). If that is not possible, reading stops with an error
+Records that cannot be read are returned too (see `batch_pieces.py`). If that is not possible, reading stops with an error
 that names the place.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException
 
 from forebay.schemas.errors import BrokerError
+from forebay.stream.core.record_columns import RecordColumns
 from forebay.stream.kafka.patches.crc32c import crc32c
 from forebay.stream.kafka.protocol.batch_pieces import ImplausibleBatch, Piece, pieces
 
@@ -59,7 +60,7 @@ class PollBudget:
 
 
 def use_raw_records(consumer: AIOKafkaConsumer, limits: ReadLimits) -> PollBudget:
-    """Make a started consumer return the parsed records themselves: offset, timestamp, key, value, headers.
+    """Make a started consumer return sequences of records with offset, timestamp, key, value and headers (`RecordColumns`).
 
     For `getmany` only. Patches the fetcher of this consumer, not the class. Apply it once per consumer.
     """
@@ -187,7 +188,7 @@ class _Taker:
         self._pending: Any = ()
         self._error: BrokerError | None = None
 
-    def take(self, max_records: int) -> list[Any]:
+    def take(self, max_records: int) -> Sequence[Any]:
         """Return at most `max_records` next records; none if the position has changed meanwhile or the partition is paused.
 
         Raises BrokerError where reading cannot continue, after all records before that place were returned.
@@ -202,11 +203,12 @@ class _Taker:
             raise self._error
         return taken
 
-    def _take(self, max_records: int) -> list[Any]:
+    def _take(self, max_records: int) -> Sequence[Any]:
         result = self._result
         partition_records = result._partition_records
-        taken: list[Any] = []
-        while len(taken) < max_records:
+        taken: list[Sequence[Any]] = []
+        count_left = max_records
+        while count_left:
             if not self._pending:
                 if self._budget.bytes_left <= 0:
                     break
@@ -216,16 +218,17 @@ class _Taker:
                         break
                     result._update_position()  # past what was skipped at the end
                     result._partition_records = None
-                    return taken
+                    return _joined(taken)
                 self._pending = piece.records
                 self._budget.bytes_left -= piece.num_bytes
-            count = max_records - len(taken)
-            taken += self._pending[:count]
-            self._pending = self._pending[count:]
+            part = self._pending[:count_left]
+            count_left -= len(part)
+            self._pending = self._pending[len(part) :]
+            taken.append(part)
         if taken:
-            partition_records.next_fetch_offset = taken[-1].offset + 1
+            partition_records.next_fetch_offset = taken[-1][-1].offset + 1
             result._update_position()
-        return taken
+        return _joined(taken)
 
     def _next_piece(self, partition_records: Any) -> Piece | None:
         try:
@@ -235,6 +238,14 @@ class _Taker:
             self._error.__cause__ = error
             return None
         return piece
+
+
+def _joined(parts: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Return the records of several pieces: as columns, unless one has records that are not plain."""
+    columns = [part for part in parts if isinstance(part, RecordColumns)]
+    if columns and len(columns) == len(parts):
+        return RecordColumns.joined(columns)
+    return [record for part in parts for record in part]
 
 
 def _corrupt_log(partition: Any, offset: int, error: Exception) -> BrokerError:

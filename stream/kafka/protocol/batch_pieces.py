@@ -1,33 +1,30 @@
 """Record batches in pieces of bounded size, however large the unpacked batch is.
 
-The client's compiled parser does the work. Batches are unpacked here, within a limit, and records on which the parser fails are
-read by `record_batch`. Checksums are verified elsewhere (`raw_records`).
+Batches are unpacked here, within a limit. Their records become columns (`record_reader`), and from the first one that is not
+plainly valid they are read one by one (`record_batch`). Batches of older formats are read by the client's parser. Checksums are
+verified elsewhere (`raw_records`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from aiokafka.record.default_records import DefaultRecordBatch
-
 from forebay.schemas.failures import FailureKind
 from forebay.stream.core.header_sizes import HEADER_OBJECT_BYTES
+from forebay.stream.core.record_columns import PlainRecord, RecordColumns, any_headers
 from forebay.stream.core.records import Unreadable
 from forebay.stream.kafka.protocol.decompression import CODEC_NAMES, NotUnpackable, UnpackedTooLarge, unpack
 from forebay.stream.kafka.protocol.record_batch import (
     BATCH_HEADERS,
     HEADER_BYTES,
     BatchHeader,
-    PlainRecord,
-    begin_of_record,
-    may_hold_too_many_headers,
     read_records,
-    unpacked_batch,
     unreadable_batch,
 )
+from forebay.stream.kafka.protocol.record_reader import RecordReader
 
 MAX_RECORDS: Final = 4096
 MAX_BYTES: Final = 1 << 20
@@ -35,7 +32,7 @@ MANY_HEADERS_FROM: Final = 256
 """If records are smaller on average, in bytes, a piece cannot hold enough headers for them to be counted."""
 
 _FORMAT_AT, _OLD_ATTRIBUTES_AT = 16, 17
-_OFFSET, _HEADERS = attrgetter("offset"), attrgetter("headers")
+_HEADERS = attrgetter("headers")
 
 
 class ImplausibleBatch(Exception):
@@ -54,6 +51,8 @@ class Piece(NamedTuple):
 
     def from_offset(self, position: int) -> Piece:
         """Return the records at `position` or after it."""
+        if isinstance(self.records, RecordColumns):
+            return self._replace(records=self.records[int(self.records.offsets().searchsorted(position)) :])
         first = self.records[0]
         if getattr(first, "first_offset", first.offset) >= position:
             return self
@@ -68,7 +67,7 @@ class Piece(NamedTuple):
 def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: int = 0) -> Iterator[Piece]:
     """Yield the records of a batch, each exactly once, as itself or as part of an `Unreadable`.
 
-    batch: the client's parser for the batch.
+    batch: the client's parser for the batch, used for the formats 0 and 1.
     raw: its bytes.
     position: records before this offset may be left out.
 
@@ -98,63 +97,22 @@ def pieces(batch: Any, raw: memoryview, max_unpacked_bytes: int, *, position: in
             )
             yield Piece(unreadable.offset, [unreadable], max_unpacked_bytes)
             return
-        batch = DefaultRecordBatch(unpacked_batch(raw, data))
     average = len(data) // header.num_records + 1
     step = max(1, min(MAX_RECORDS, MAX_BYTES // average))
-    done = 0
-    if header.is_dense and position > header.first:
-        before = min(position - header.first, header.num_records)
-        begin = begin_of_record(data, before)
-        if begin is not None:
-            done = before
-            batch = DefaultRecordBatch(unpacked_batch(raw, data[begin:], count=header.num_records - done))
-    if not may_hold_too_many_headers(data, header.num_records):
-        for records in _parsed(batch, header, step, done):
-            done += len(records)
-            yield Piece(records[-1].offset, records, _size(records, average))
-    if done < header.num_records:
-        slowly = read_records(header, raw, data, skip=done)
+    reader = RecordReader(header, data)
+    reader.skip_to(position)
+    while (columns := reader.read(step)) is not None:
+        yield Piece(int(columns.offsets()[-1]), columns, _size(columns, average))
+    if reader.num_read < header.num_records:
+        slowly = read_records(header, raw, data, skip=reader.num_read)
         while records := list(islice(slowly, step)):
             yield Piece(records[-1].offset, records, _size(records, average))
-
-
-def _parsed(batch: Any, header: BatchHeader, step: int, done: int) -> Iterator[list[Any]]:
-    """Yield up to `step` records at a time, while the compiled parser reads them and their offsets are as expected.
-
-    done: the number of records in the header that precede those in `batch`.
-    """
-    # A separate iterator: `islice` calls `iter` each time, which the client's parser allows only before its first record.
-    parser = iter(iter(batch).__next__, None)
-    previous, is_good = header.first - 1, True
-    while is_good and done < header.num_records:
-        records: list[Any] = []
-        try:
-            # Records read before the parser raises stay in the list.
-            records.extend(islice(parser, min(step, header.num_records - done)))
-        except Exception:
-            is_good = False
-        if not records:
-            return
-        offsets = list(map(_OFFSET, records))
-        left_after = header.num_records - done - len(records)
-        if header.is_dense:
-            begin = header.first + done
-            if offsets != list(range(begin, begin + len(offsets))):
-                return
-        elif not (
-            offsets[0] > previous
-            and offsets[-1] <= header.last - left_after
-            and all(offset < next_offset for offset, next_offset in pairwise(offsets))
-        ):
-            return
-        done, previous = done + len(records), offsets[-1]
-        yield records
 
 
 def _size(records: Sequence[Any], average: int) -> int:
     """Return the approximate size of the records in memory. average: the unpacked size of a record of the batch."""
     size = average * len(records)
-    if average > MANY_HEADERS_FROM:
+    if average > MANY_HEADERS_FROM and any_headers(records):
         size += HEADER_OBJECT_BYTES * sum(map(len, map(_HEADERS, records)))
     return size
 

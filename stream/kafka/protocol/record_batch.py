@@ -1,7 +1,7 @@
 """A parser for record batches of Kafka's format 2 that accepts any bytes. Pure.
 
-The client's compiled parser reads well-formed batches. Batches on which it fails are read here, record by record: valid records
-are returned as usual, and a record that cannot be read as an `Unreadable` with its bytes.
+`record_reader` reads well-formed records into columns. From the first other one on, a batch is read here, record by record:
+valid records are returned as usual, and a record that cannot be read as an `Unreadable` with its bytes.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Self
 
-import numpy as np
-
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
+from forebay.stream.core.record_columns import PlainRecord, RecordHeaders
 from forebay.stream.core.records import Record, Unreadable
 
 MAX_HEADERS: Final = 8192
@@ -22,10 +21,6 @@ MAX_HEADERS: Final = 8192
 HEADER_BYTES: Final = 61
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _LOG_APPEND_TIME, _CODEC_MASK = 0x08, 0x07
-_LENGTH, _CODEC, _COUNT = slice(8, 12), slice(21, 23), slice(57, 61)
-_AFTER_LENGTH: Final = 12
-_LARGE_RECORD: Final = 2 * MAX_HEADERS
-_SMALLEST_RECORD: Final = 7
 _MAX_VARINT_BYTES: Final = 10
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -33,7 +28,7 @@ RECORD_HEADERS: Final = ((names.CONTENT_TYPE, names.KAFKA_RECORD_CONTENT_TYPE.en
 BATCH_HEADERS: Final = ((names.CONTENT_TYPE, names.KAFKA_BATCH_CONTENT_TYPE.encode()),)
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """The bytes of a record do not follow the format."""
 
 
@@ -73,30 +68,6 @@ class BatchHeader(NamedTuple):
         return self.num_records == self.last - self.first + 1
 
 
-class PlainRecord(NamedTuple):
-    """A record as the pipeline needs it, if the client's parser does not produce it."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-
-
-def unpacked_batch(batch: bytes | memoryview, records: bytes | memoryview, *, count: int | None = None) -> bytes:
-    """Return the batch with its records uncompressed. The checksum remains that of the compressed bytes.
-
-    count: the number of `records`, if they are only the last ones of the batch.
-    """
-    header = bytearray(batch[:HEADER_BYTES])
-    if count is not None:
-        header[_COUNT] = count.to_bytes(4, "big")
-    header[_LENGTH] = (HEADER_BYTES - _AFTER_LENGTH + len(records)).to_bytes(4, "big")
-    attributes = int.from_bytes(header[_CODEC], "big") & ~_CODEC_MASK
-    header[_CODEC] = attributes.to_bytes(2, "big")
-    return b"".join((header, records))
-
-
 def unreadable_batch(
     header: BatchHeader,
     batch: bytes | memoryview,
@@ -126,55 +97,13 @@ def begin_of_record(data: bytes | memoryview, index: int) -> int | None:
     cursor, end = 0, len(data)
     try:
         for _ in range(index):
-            length, begin = _varint(data, cursor, end)
+            length, begin = read_varint(data, cursor, end)
             if not 0 <= length <= end - begin:
                 return None
             cursor = begin + length
-    except _Malformed:
+    except Malformed:
         return None
     return cursor
-
-
-def may_hold_too_many_headers(data: bytes | memoryview, num_records: int) -> bool:
-    """Return whether one of the unpacked records may have more than `MAX_HEADERS`. Inspects large records only."""
-    if len(data) - (num_records - 1) * _SMALLEST_RECORD < _LARGE_RECORD:
-        return False
-    # The length of a large record takes three bytes or more, and all but the last have the high bit. In JSON, two such bytes in
-    # a row are rare.
-    bytes_N = np.frombuffer(data, dtype=np.uint8)
-    if (bytes_N[:-1] & bytes_N[1:]).max() < 0x80:
-        return False
-    cursor, end = 0, len(data)
-    last_begin = end - _LARGE_RECORD
-    try:
-        while cursor < last_begin:
-            # Most lengths take one or two bytes; then the record is not large.
-            low = data[cursor]
-            if low < 0x80:
-                cursor += (low >> 1) + 1
-                continue
-            high = data[cursor + 1]
-            if high < 0x80:
-                cursor += (high << 6 | (low & 0x7F) >> 1) + 2
-                continue
-            length, begin = _varint(data, cursor, end)
-            if length < 0 or _has_too_many_headers(data, begin, min(begin + length, end)):
-                return True
-            cursor = begin + length
-    except (_Malformed, IndexError):
-        return True
-    return False
-
-
-def _has_too_many_headers(data: bytes | memoryview, cursor: int, end: int) -> bool:
-    _, cursor = _varint(data, cursor, end)  # attributes
-    for _ in range(2):  # timestamp, offset
-        _, cursor = _varint(data, cursor, end)
-    for _ in range(2):  # key, value
-        size, cursor = _varint(data, cursor, end)
-        cursor += max(0, size)
-    count, _ = _varint(data, cursor, end)
-    return not 0 <= count <= MAX_HEADERS
 
 
 def read_records(
@@ -190,10 +119,10 @@ def read_records(
     for index in range(header.num_records):
         left_after = header.num_records - index - 1
         try:
-            length, begin = _varint(data, cursor, end)
+            length, begin = read_varint(data, cursor, end)
             if not 0 <= length <= end - begin:
-                raise _Malformed(f"a record of {length} bytes where {end - begin} are left")
-        except _Malformed as error:
+                raise Malformed(f"a record of {length} bytes where {end - begin} are left")
+        except Malformed as error:
             why = f"record {index + 1} of {header.num_records} cannot be separated from those after it: {error}"
             yield unreadable_batch(
                 header, batch, FailureKind.UNREADABLE_BATCH, why, first=previous + 1, count=left_after + 1
@@ -219,32 +148,26 @@ def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range)
     offset, timestamp, key = expected[0], header.max_timestamp, None
     kind = FailureKind.UNREADABLE_RECORD
     try:
-        _, cursor = _varint(raw, 0, end)
-        delta, cursor = _varint(raw, cursor, end)
+        _, cursor = read_varint(raw, 0, end)
+        delta, cursor = read_varint(raw, cursor, end)
         if not header.is_log_append_time:
             timestamp = header.first_timestamp + delta
             if timestamp not in _INT64:
                 timestamp = -1
-        delta, cursor = _varint(raw, cursor, end)
+        delta, cursor = read_varint(raw, cursor, end)
         if header.first + delta not in expected:
-            raise _Malformed(f"it states offset {header.first + delta}")
+            raise Malformed(f"it states offset {header.first + delta}")
         offset = header.first + delta
         key, cursor = _nullable(raw, cursor, end, "key")
         value, cursor = _nullable(raw, cursor, end, "value")
-        count, cursor = _varint(raw, cursor, end)
+        count, cursor = read_varint(raw, cursor, end)
         if count > MAX_HEADERS:
             kind = FailureKind.TOO_MANY_HEADERS
-            raise _Malformed(f"{count} headers; at most {MAX_HEADERS} are read")
+            raise Malformed(f"{count} headers; at most {MAX_HEADERS} are read")
         if count < 0:
-            raise _Malformed(f"{count} headers")
-        headers: list[tuple[str, bytes | None]] = []
-        for _ in range(count):
-            name, cursor = _nullable(raw, cursor, end, "name of a header")
-            content, cursor = _nullable(raw, cursor, end, "header")
-            headers.append((_header_name(name), content))
-        if cursor != end:
-            raise _Malformed(f"{end - cursor} bytes are left after it")
-    except _Malformed as error:
+            raise Malformed(f"{count} headers")
+        headers = read_headers(raw, cursor, end, count)
+    except Malformed as error:
         return Unreadable(
             offset=offset,
             timestamp=timestamp,
@@ -256,29 +179,41 @@ def _read_record(header: BatchHeader, data: bytes | memoryview, expected: range)
             kind=kind,
             message=str(error),
         )
-    return PlainRecord(offset, timestamp, key, value, headers)  # type: ignore[return-value]  # a header may be null
+    return PlainRecord(offset, timestamp, key, value, headers)
+
+
+def read_headers(data: bytes, cursor: int, end: int, count: int) -> RecordHeaders:
+    """Read `count` headers, which end at index `end`. Raises Malformed."""
+    headers: list[tuple[str, bytes | None]] = []
+    for _ in range(count):
+        name, cursor = _nullable(data, cursor, end, "name of a header")
+        content, cursor = _nullable(data, cursor, end, "header")
+        headers.append((_header_name(name), content))
+    if cursor != end:
+        raise Malformed(f"{end - cursor} bytes are left after it")
+    return headers  # type: ignore[return-value]  # a header may be null
 
 
 def _header_name(name: bytes | None) -> str:
     if name is None:
-        raise _Malformed("a header has no name")
+        raise Malformed("a header has no name")
     try:
         return name.decode()
     except UnicodeDecodeError:
-        raise _Malformed(f"the header name {name[:40]!r} is not UTF-8") from None
+        raise Malformed(f"the header name {name[:40]!r} is not UTF-8") from None
 
 
 def _nullable(data: bytes, cursor: int, end: int, what: str) -> tuple[bytes | None, int]:
-    size, cursor = _varint(data, cursor, end)
+    size, cursor = read_varint(data, cursor, end)
     if size < 0:
         return None, cursor
     if size > end - cursor:
-        raise _Malformed(f"a {what} of {size} bytes where {end - cursor} are left")
+        raise Malformed(f"a {what} of {size} bytes where {end - cursor} are left")
     return data[cursor : cursor + size], cursor + size
 
 
-def _varint(data: bytes | memoryview, cursor: int, end: int) -> tuple[int, int]:
-    """Return a zigzag-encoded number and the index after it."""
+def read_varint(data: bytes | memoryview, cursor: int, end: int) -> tuple[int, int]:
+    """Return a zigzag-encoded number and the index after it. Raises Malformed."""
     value = shift = 0
     for index in range(cursor, min(cursor + _MAX_VARINT_BYTES, end)):
         byte = data[index]
@@ -286,4 +221,4 @@ def _varint(data: bytes | memoryview, cursor: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value >> 1 ^ -(value & 1), index + 1
         shift += 7
-    raise _Malformed("a number does not end")
+    raise Malformed("a number does not end")
