@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from forebay.stream.core.record_columns import RecordColumns, any_headers
-from forebay.stream.core.record_sizes import record_bytes, records_bytes
+from forebay.stream.core.record_sizes import records_bytes
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.core.rows import RowRecords
 from forebay.stream.decode.columns import Columns
@@ -96,9 +96,10 @@ class Decoder:
         is_short = not (
             has_headers or longest_value > self._limits.max_event_bytes or longest_key > self._limits.max_key_bytes
         )
-        sizes = _Sizes(num_bytes, has_headers)
         try:
-            return self._decode_json(partition, records, epoch, values=values if is_short else None, sizes=sizes)
+            return self._decode_json(
+                partition, records, epoch, values=values if is_short else None, num_bytes=num_bytes
+            )
         except OtherFormat:
             self.formats.choice.on_mixed(topic)
             return self._formatted.decode(partition, records, epoch)
@@ -110,11 +111,12 @@ class Decoder:
         epoch: Epoch,
         *,
         values: Sequence[bytes | None] | None,
-        sizes: _Sizes,
+        num_bytes: int,
     ) -> list[Chunk]:
         """Decode JSON with Forebay's fields and raw float32. Raises OtherFormat.
 
         values: the values, if no record has headers and all are within the limits.
+        num_bytes: the size of the records.
         """
         topic = partition.topic
         if topic not in self._shared_topics:
@@ -122,25 +124,25 @@ class Decoder:
             if columns is not None:
                 x_BF = columns.matrix()
                 if x_BF is not None:
-                    return [columns.chunk(partition, epoch, x_BF, sizes.num_bytes)]
-        chunks = _chunks(partition, self._decode_for_all(records, values, topic), epoch, sizes)
-        return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, sizes)
+                    return [columns.chunk(partition, epoch, x_BF, num_bytes)]
+        chunks = _chunks(partition, self._decode_for_all(records, values, topic), epoch, num_bytes)
+        return chunks or _chunks(partition, self._shared.validate(records, topic), epoch, num_bytes)
 
     def _decode_plain(
         self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch, is_raw: bool
     ) -> list[Chunk]:
         """Decode records that need no format and are within the limits, among records of other formats."""
         has_headers = any(map(_HEADERS, records))
-        sizes = _Sizes(sum(map(record_bytes, records)), has_headers)
+        num_bytes = records_bytes(records)
         if is_raw and partition.topic not in self._shared_topics and not has_headers:
             columns = Columns(self._models.of_topic(partition.topic), records)
             self._one_model.decode_records(columns, partition.topic, default=RAW_F32)
             x_BF = columns.matrix()
             if x_BF is not None:
-                return [columns.chunk(partition, epoch, x_BF, sizes.num_bytes)]
-            return _chunks(partition, self._shared.validate(records, partition.topic), epoch, sizes)
+                return [columns.chunk(partition, epoch, x_BF, num_bytes)]
+            return _chunks(partition, self._shared.validate(records, partition.topic), epoch, num_bytes)
         values = None if has_headers or is_raw else list(map(_VALUE, records))
-        return self._decode_json(partition, records, epoch, values=values, sizes=sizes)
+        return self._decode_json(partition, records, epoch, values=values, num_bytes=num_bytes)
 
     def _decode_for_topic(
         self, records: Sequence[Record], values: Sequence[bytes | None] | None, topic: str
@@ -171,25 +173,14 @@ class Decoder:
         return self._shared.decode(records, values, topic) if divided is None else divided
 
 
-class _Sizes(NamedTuple):
-    """The size of all records of a partition, and whether any of them has headers."""
-
-    num_bytes: int
-    has_headers: bool
-
-    def of(self, records: Sequence[Record]) -> int:
-        """Return the size of some of the records: their keys, values and headers."""
-        return records_bytes(records)
-
-
-def _chunks(partition: TopicPartition, all_columns: Sequence[Columns], epoch: Epoch, sizes: _Sizes) -> list[Chunk]:
+def _chunks(partition: TopicPartition, all_columns: Sequence[Columns], epoch: Epoch, num_bytes: int) -> list[Chunk]:
     """Return the chunks of a partition; none if raw rows contain invalid values, so that the validator has to decide."""
-    chunks, rest = [], sizes.num_bytes
+    chunks, rest = [], num_bytes
     for columns in all_columns:
         x_BF = columns.matrix()
         if x_BF is None:
             return []
-        size = rest if columns is all_columns[-1] else sizes.of(columns.records)
+        size = rest if columns is all_columns[-1] else records_bytes(columns.records)
         rest -= size
         chunks.append(columns.chunk(partition, epoch, x_BF, size))
     return chunks

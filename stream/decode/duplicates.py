@@ -14,11 +14,10 @@ import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.schemas.headers import REPLAY_COUNT
+from forebay.stream.core.record_columns import offsets_of, timestamps_of
 from forebay.stream.core.records import BatchResult, Chunk, Rejection, TopicPartition
 from forebay.stream.core.rows import position_of, selected
 from forebay.stream.decode.seen_ids import DuplicateWindow, SeenIds
-
-_OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
 
 _Row = tuple[int, int]
 
@@ -138,18 +137,19 @@ def _take(known: SeenIds, chunks: Sequence[Chunk]) -> list[dict[int, int]]:
         return [
             known.take(
                 chunks[0].ids,
-                list(map(_OFFSET, records)),
-                list(map(_TIMESTAMP, records)),
+                offsets_of(records).tolist(),
+                timestamps_of(records).tolist(),
                 may_repeat=lambda row: _is_replay(chunks[0], row),
             )
         ]
     # Versions of a model share its ids: their rows are merged into the order of the log.
     rows: list[_Row] = [(place, row) for place, chunk in enumerate(chunks) for row in range(chunk.num_rows)]
-    rows.sort(key=lambda at: position_of(chunks[at[0]].records[at[1]]))
+    records_of = [list(chunk.records) for chunk in chunks]
+    rows.sort(key=lambda at: position_of(records_of[at[0]][at[1]]))
     found = known.take(
         [chunks[place].ids[row] for place, row in rows],
-        [chunks[place].records[row].offset for place, row in rows],
-        [chunks[place].records[row].timestamp for place, row in rows],
+        [records_of[place][row].offset for place, row in rows],
+        [records_of[place][row].timestamp for place, row in rows],
         may_repeat=lambda index: _is_replay(chunks[rows[index][0]], rows[index][1]),
     )
     by_chunk: list[dict[int, int]] = [{} for _ in chunks]

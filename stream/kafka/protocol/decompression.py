@@ -113,7 +113,7 @@ def _unpack_frames(decoder: Any, data: bytes, largest: int | None, max_bytes: in
             return memoryview(decoder.decompress(data))
         output = bytearray(max_bytes)
         size = decoder.decompress_into(data, output)
-        return memoryview(output)[:size]
+        return bytes(memoryview(output)[:size])  # the rest is not kept as long as the records are
     except cramjam.DecompressionError as error:
         if _BUFFER_FULL in str(error):
             raise UnpackedTooLarge from None
