@@ -29,7 +29,7 @@ class PlainRecord(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: RecordHeaders
 
 
 class ByteColumn(Sequence[bytes | None]):
@@ -156,14 +156,16 @@ class RecordColumns(Sequence[Any]):
 
     def offsets(self) -> Ints:
         """Return the offsets, int64 [N]."""
-        return self.fields_7N[OFFSET]
+        offset_N: Ints = self.fields_7N[OFFSET]
+        return offset_N
 
     def timestamps(self) -> Ints:
         """Return the timestamps, ms since the Unix epoch, int64 [N]."""
-        return self.fields_7N[TIMESTAMP]
+        timestamp_N: Ints = self.fields_7N[TIMESTAMP]
+        return timestamp_N
 
     def __len__(self) -> int:
-        return self.fields_7N.shape[1]
+        return int(self.fields_7N.shape[1])
 
     @overload
     def __getitem__(self, index: int) -> PlainRecord: ...

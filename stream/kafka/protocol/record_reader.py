@@ -7,7 +7,7 @@ Shapes: N records; M bytes.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,7 @@ class RecordReader:
         if count <= 0 or header.first < _INT64.min or header.last > _INT64.max:
             return None
         fields_7N = np.empty((NUM_FIELDS, count), dtype=np.int64)
-        read = _read if native.record_columns is None else native.record_columns.read
+        read: Any = _read if native.record_columns is None else native.record_columns.read
         num_records, self._begin, headers = read(
             data,
             fields_7N,
