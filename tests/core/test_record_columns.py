@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ RECORDS = st.lists(
         headers=st.just(()) | HEADERS.map(tuple),
     ),
     max_size=7,
-).map(lambda records: [FakeRecord(100 + 2 * i, r.value, r.timestamp, r.key, r.headers) for i, r in enumerate(records)])
+).map(lambda records: [replace(record, offset=100 + 2 * index) for index, record in enumerate(records)])
 
 
 @pytest.fixture(params=["compiled", "in Python"], autouse=True)

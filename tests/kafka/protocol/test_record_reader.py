@@ -54,7 +54,9 @@ def drawn_record(rng: Random, offset_delta: int) -> bytes:
     names = rng.choice((b"", b"n", "ä\U0001f600".encode(), b"\xff", b"\xed\xa0\x80"))
     headers = [(names, rng.choice((None, b"", b"value")))] * rng.choice((0, 0, 0, 1, 3))
     timestamp = rng.choice((0, 1, -1, rng.randrange(-(2**40), 2**40), LARGEST, -LARGEST - 1))
-    return record(offset_delta, texts[0], texts[1], headers, timestamp if rng.random() < 0.3 else offset_delta)
+    if rng.random() >= 0.3:
+        timestamp = offset_delta
+    return record(offset_delta, texts[0], texts[1], headers, timestamp=timestamp)
 
 
 def check_batches(seed: int, count: int) -> None:
