@@ -30,6 +30,7 @@ from forebay.schemas.errors import ModelError, StorageError
 
 GRAPH_FILE: Final = "model.onnx"
 ABOUT_FILE: Final = "model.json"
+BINS_FILE: Final = "bins.json"
 CARD_FILE: Final = "MODEL_CARD.md"
 FORMAT: Final = 1
 """The format of `model.json`."""
@@ -56,8 +57,11 @@ def build_edge_model(stored: StoredVersion) -> EdgeModel:
     return EdgeModel(artefact.manifest, graph, compare(graph, served, artefact))
 
 
-def edge_files(model: EdgeModel, limits: Limits) -> dict[str, bytes]:
-    """Return the files of the folder by name. The same version and limits give the same bytes."""
+def edge_files(model: EdgeModel, limits: Limits, bins: Mapping[str, object]) -> dict[str, bytes]:
+    """Return the files of the folder by name. The same arguments give the same bytes.
+
+    bins: the bins in which the device counts its rows, as JSON values.
+    """
     golden = io.BytesIO()
     worker = model.worker
     np.savez(golden, rows=worker.rows_RF, outputs=worker.outputs_RO, scores=worker.scores_RO)
@@ -65,6 +69,7 @@ def edge_files(model: EdgeModel, limits: Limits) -> dict[str, bytes]:
     files = {
         GRAPH_FILE: model.graph,
         ABOUT_FILE: about.encode(),
+        BINS_FILE: json.dumps(bins, ensure_ascii=False).encode(),
         "golden.npz": golden.getvalue(),
         CARD_FILE: model_card(model.manifest),
         "README.md": readme(model.manifest, limits).encode(),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 SUMS_FILE: Final = "SHA256SUMS"
-PROGRAMS: Final = ("runner.py", "verify.py")
+PROGRAMS: Final = ("report.py", "runner.py", "verify.py")
 """The programs in `models/edge/device`, which are copied as they are."""
 
 

@@ -1,4 +1,4 @@
-"""The README of an exported folder: how to run and verify the model on a device."""
+"""The README of an exported folder: how to run, verify and watch the model on a device."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ In Python, `Runner(folder)` has `row(features)` and `predict(row)`. The preproce
 are inside `model.onnx`: its input `rows` is float32 [B, {width}] with NaN for missing values, its output
 `scores` is what a worker publishes. Other runtimes of ONNX can use the file alone.
 
+## Watch
+
+    .venv/bin/python report.py run < events.jsonl
+    .venv/bin/python report.py send --url https://worker:8080/edge/reports --token-file token
+
+`run` predicts and keeps counts and histograms in the folder `state`, for the last 300 windows; `send` posts them when there is
+a connection, to a worker with `edge.reports`.
+
 ## Limits
 
 {chr(10).join(stated) or "None were stated."}
@@ -42,7 +50,8 @@ are inside `model.onnx`: its input `rows` is float32 [B, {width}] with NaN for m
 |---|---|
 | `model.onnx` | the model with its preprocessing |
 | `model.json` | features, labels, tolerance and limits |
-| `runner.py`, `verify.py` | predict, verify |
+| `runner.py`, `verify.py`, `report.py` | predict, verify, watch |
+| `bins.json` | the bins in which `report.py` counts |
 | `golden.npz` | rows with the worker's outputs and scores |
 | `MODEL_CARD.md` | where the model comes from, and its metrics |
 | `SHA256SUMS` | checksums of all files (`sha256sum -c SHA256SUMS`) |

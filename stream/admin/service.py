@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import orjson
 from aiohttp import web
 
+from forebay.stream.admin.edge_receiver import EdgeReceiver, edge_receiver
 from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.predictor import NotReady, Predictor
 from forebay.stream.admin.response_cache import ResponseCache
@@ -70,6 +71,7 @@ class WorkerAdmin:
         self._view = WorkerView(settings, components, worker=worker, clock=clock)
         self._status_cache = ResponseCache(clock)
         self._predictor = Predictor(decoder, components.models, max_bytes=settings.admin.max_body_bytes, clock=clock)
+        self._edge: EdgeReceiver | None = edge_receiver(settings, clock)
         self._server: AdminServer | None = None
         if settings.admin.enabled or socket_path is not None:
             self._server = AdminServer(
@@ -161,6 +163,7 @@ class WorkerAdmin:
             web.post("/predict", self._serve_predict),
             web.post("/pause", self._set_paused(True)),
             web.post("/resume", self._set_paused(False)),
+            *([] if self._edge is None else [web.post("/edge/reports", self._edge.serve)]),
         ]
 
     async def _serve_metrics(self, request: web.Request) -> web.Response:

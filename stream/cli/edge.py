@@ -18,6 +18,7 @@ from forebay.stream.cli.subcommands import SubcommandGroup
     answers={
         "deploy": "`forebay edge export` writes a folder; copy it to the device as you copy other files.",
         "run": "`python runner.py` in the exported folder predicts on the device.",
+        "report": "`python report.py` in the exported folder counts and posts; the setting edge.reports accepts the posts.",
         "compress": "`forebay models compress` makes smaller versions; `forebay edge plan` says which of them fit.",
     },
     epilog=examples(

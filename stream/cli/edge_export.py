@@ -8,7 +8,7 @@ import click
 
 from forebay.stream.cli.edge_options import limit_options, limits_of, require_onnx
 from forebay.stream.cli.examples import examples
-from forebay.stream.cli.models_options import chosen_repository, repository_option
+from forebay.stream.cli.models_options import repository_option
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 
@@ -42,19 +42,26 @@ def command(
     The ONNX file takes the features as events give them and returns the scores that a worker publishes: the preprocessing
     and the calibration are inside. It is compared with the worker's model before anything is written.
 
-    The folder has the programs runner.py and verify.py, which need Python with onnxruntime and numpy. The limits
+    The folder has the programs runner.py, verify.py and report.py, which need Python with onnxruntime and numpy. The limits
     are stored in it, and verify.py compares what it measures with them.
 
     Nets of torch, ONNX graphs and trees can be exported; models of windows, and those that run code of their own, cannot.
     """
     require_onnx()
-    chosen = chosen_repository(source, repository)
+    settings = source.load().settings
+    chosen = settings.model.repository if repository is None else repository
     from forebay.models.artefacts.artefact import read_version
     from forebay.models.artefacts.repository import split_reference
     from forebay.models.edge.folder import build_edge_model, edge_files, write_file, write_folder
+    from forebay.models.serving.served_model import ModelDescription
+    from forebay.stream.drift.bins import model_bins
+    from forebay.stream.drift.bins_document import bins_document
 
     model = build_edge_model(read_version(chosen, *split_reference(reference)))
-    files = edge_files(model, limits_of(max_size, max_memory, max_latency_ms))
+    about = ModelDescription.of(model.manifest)
+    bins = model_bins(about.signature, about.reference, ignored=settings.drift.ignored_columns)
+    limits = limits_of(max_size, max_memory, max_latency_ms)
+    files = edge_files(model, limits, bins_document(bins, settings.drift.window_s))
     is_file = path.suffix == ".onnx"
     if is_file:
         write_file(path, model.graph)

@@ -28,6 +28,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _evaluate(settings)
     yield from _quality_of_rollouts(settings)
     yield from _drift(settings)
+    yield from _edge(settings)
     yield from _topics(settings)
     yield from _priorities(settings)
     yield from _topics_with_formats(settings)
@@ -164,6 +165,17 @@ def _drift(settings: Settings) -> Iterator[Conflict]:
             ("drift.alarm", "drift.warn"),
             f"must be at least drift.warn ({settings.drift.warn:g}), which comes before it",
         )
+
+
+def _edge(settings: Settings) -> Iterator[Conflict]:
+    if not settings.edge.reports:
+        return
+    if not settings.admin.enabled or settings.admin.token is None:
+        yield Conflict(
+            ("edge.reports", "admin.token"), "needs admin.enabled and admin.token, with which devices authenticate"
+        )
+    if settings.worker.processes != 1:
+        yield Conflict(("edge.reports", "worker.processes"), "needs a worker of one process: set worker.processes = 1")
 
 
 def _topics(settings: Settings) -> Iterator[Conflict]:

@@ -14,6 +14,7 @@ from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
 from forebay.stream.config.decision_section import DecisionSection as DecisionSection
 from forebay.stream.config.drift_section import DriftSection as DriftSection
+from forebay.stream.config.edge_section import EdgeSection as EdgeSection
 from forebay.stream.config.evaluate_section import EvaluateSection as EvaluateSection
 from forebay.stream.config.input_section import InputSection as InputSection
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
@@ -224,6 +225,7 @@ class Settings(Section):
     rollouts: RolloutsSection = RolloutsSection()
     evaluate: EvaluateSection = EvaluateSection()
     drift: DriftSection = DriftSection()
+    edge: EdgeSection = EdgeSection()
     aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
     admin: AdminSection = AdminSection()

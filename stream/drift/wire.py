@@ -120,12 +120,13 @@ def encode_drift(counts: DriftCounts, *, worker: str, number: int) -> tuple[byte
         "number": number,
         "seen": counts.seen,
         "rows": counts.rows,
-        "columns": [_column(column) for column in counts.columns],
+        "columns": [column_document(column) for column in counts.columns],
     }
     return f"{key.model}|{key.version}".encode(), orjson.dumps(record)
 
 
-def _column(column: ColumnCounts) -> dict[str, Any]:
+def column_document(column: ColumnCounts) -> dict[str, Any]:
+    """Return the part of a record for one column, as JSON values."""
     expected = None if column.expected_C is None else [round(share, _DIGITS) for share in column.expected_C.tolist()]
     return {
         "name": column.name,

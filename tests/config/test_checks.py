@@ -121,6 +121,12 @@ def test_the_bounds_themselves_are_allowed() -> None:
         ({"rollouts.guard_rails": "auc"}, "rollouts.guard_rails", "of accuracy, log_loss, brier, mae, mse"),
         ({"output.format": "avro"}, "schema_registry.urls", "set with output.format avro"),
         ({"drift.alarm": 0.05}, "drift.alarm", "at least drift.warn (0.1)"),
+        ({"edge.reports": True}, "edge.reports", "needs admin.enabled and admin.token"),
+        (
+            {"edge.reports": True, "admin.token": "a-secret-of-devices", "worker.processes": 2},
+            "edge.reports",
+            "needs a worker of one process",
+        ),
         ({"drift.ignored_columns": "a,,b"}, "drift.ignored_columns", "names of features"),
         ({"evaluate.slices": "a,b,c,d,e"}, "evaluate.slices", "a list of at most 4 different names"),
         ({"evaluate.slices": "a,a"}, "evaluate.slices", "a list of at most 4 different names"),

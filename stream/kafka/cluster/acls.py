@@ -102,6 +102,15 @@ def _worker(settings: Settings) -> Iterator[Acl]:
     if settings.delivery.processing_guarantee == "exactly_once":
         prefix = f"{settings.delivery.transactional_id_prefix}-{settings.kafka.group_id}-"
         yield Acl("transactional-id", prefix, "WRITE", prefixed=True)
+    if settings.edge.reports:
+        # A group and a transactional id for each device (see producer/edge_commit.py).
+        yield Acl("group", f"{edge_name(settings)}-", "READ", prefixed=True)
+        yield Acl("transactional-id", f"{edge_name(settings)}-", "WRITE", prefixed=True)
+
+
+def edge_name(settings: Settings) -> str:
+    """Return the start of the groups and transactional ids of devices."""
+    return f"{settings.delivery.transactional_id_prefix}-edge"
 
 
 def _aggregator(settings: Settings) -> Iterator[Acl]:

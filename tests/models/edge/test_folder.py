@@ -39,6 +39,7 @@ FEATURES = (
 )
 CHECK = RowCheck(3, (0,), (-5.0,), (5.0,), allow_missing=(False,), names=("amount",))
 PREPROCESSING = Preprocessing((CHECK, Impute(3, (1,), (0.25,))))
+BINS = {"window_s": 300, "columns": []}
 LIMITS = Limits(model_bytes=256_000, memory_bytes=1 << 30, p99_ms=10_000.0)
 
 FOREIGN = """
@@ -83,7 +84,7 @@ def model(stored: StoredVersion) -> EdgeModel:
 
 @pytest.fixture
 def folder(model: EdgeModel, tmp_path: Path) -> Path:
-    write_folder(tmp_path / "edge", edge_files(model, LIMITS))
+    write_folder(tmp_path / "edge", edge_files(model, LIMITS, BINS))
     return tmp_path / "edge"
 
 
@@ -163,7 +164,7 @@ def test_a_folder_is_verified_and_damage_is_found(folder: Path) -> None:
 
 
 def test_limits_and_other_outputs_are_reported(model: EdgeModel, tmp_path: Path) -> None:
-    files = edge_files(model, Limits(model_bytes=1000, memory_bytes=1_000_000))
+    files = edge_files(model, Limits(model_bytes=1000, memory_bytes=1_000_000), BINS)
     with np.load(_file(tmp_path, files["golden.npz"])) as golden:
         changed = dict(golden)
     changed["outputs"] = changed["outputs"] + np.float32(0.5)
@@ -183,7 +184,7 @@ def _file(folder: Path, data: bytes) -> Path:
 
 
 def test_the_same_version_gives_the_same_files_and_nothing_is_overwritten(model: EdgeModel, folder: Path) -> None:
-    assert edge_files(model, LIMITS) == edge_files(model, LIMITS)
+    assert edge_files(model, LIMITS, BINS) == edge_files(model, LIMITS, BINS)
     with pytest.raises(ModelError, match="this exists already"):
         write_folder(folder, {})
 
