@@ -31,6 +31,7 @@ from tests.brokers.clients import producer, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 from tests.dlq.build import dead_letter_record
+from tests.fork_server import start_module
 from tests.models.build import publish
 
 ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8")
@@ -183,8 +184,11 @@ def test_outputs_that_are_closed_or_full(redirection: str, status: int, said: st
     assert (ended.returncode, ended.stderr) == (status, said)
 
 
-def test_a_reader_that_closes_the_pipe_ends_every_command_quietly(place: list[str], tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+def test_a_reader_that_closes_the_pipe_ends_every_command_quietly(
+    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = tmp_path / "errors"
     for command in (
         "check",
         "config",
@@ -202,15 +206,14 @@ def test_a_reader_that_closes_the_pipe_ends_every_command_quietly(place: list[st
     ):
         reader, writer = os.pipe()
         os.close(reader)
-        with open(writer, "wb", buffering=0) as closed:
-            ended = subprocess.run(
-                [sys.executable, "-m", "forebay", *command.split(), *place],
-                cwd=tmp_path,
-                env=environ,
-                stdout=closed,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=60,
+        with open(writer, "wb", buffering=0) as closed, said.open("wb") as errors:
+            process = start_module(
+                "forebay.stream.cli",
+                [*command.split(), *place],
+                closed.fileno(),
+                errors=errors.fileno(),
+                imports=["forebay.stream.cli.group", "forebay.stream.config.load", "aiokafka"],
             )
-        assert "Traceback" not in ended.stderr and "Exception ignored" not in ended.stderr, (command, ended.stderr)
-        assert ended.returncode == 1, (command, ended.stderr)
+        status, written = process.wait(120), said.read_text()
+        assert "Traceback" not in written and "Exception ignored" not in written, (command, written)
+        assert status == 1, (command, written)
