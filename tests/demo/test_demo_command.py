@@ -203,7 +203,7 @@ def test_a_worker_that_cannot_start_is_reported_with_its_log(
     subprocess.run(["cp", "-r", str(cache), str(damaged)], check=True)
     for weights in damaged.rglob("weights.safetensors"):
         weights.write_bytes(b"x" * weights.stat().st_size)
-    done = subprocess.run(command(damaged, "--events", "10"), env=environ, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command(damaged, "--events", "10"), env=environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     assert "the worker ended by itself" in done.stderr and "weights.safetensors" in done.stderr
     assert "--retrain" in done.stderr
