@@ -6,6 +6,7 @@ Shapes: N records, or byte strings of one column.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self, overload
 
@@ -181,7 +182,7 @@ class RecordColumns(Sequence[Any]):
     def __iter__(self) -> Iterator[PlainRecord]:
         headers = [()] * len(self) if self.headers is None else self.headers
         columns = (self.offsets().tolist(), self.timestamps().tolist(), self.keys, self.values, headers)
-        return map(PlainRecord._make, zip(*columns, strict=True))
+        return starmap(PlainRecord, zip(*columns, strict=True))
 
     def take(self, rows: npt.NDArray[Any] | slice) -> RecordColumns:
         """Return the records at ascending indices, or those for which a mask is true."""
