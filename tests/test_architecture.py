@@ -61,6 +61,7 @@ IMPORTED_ONLY_BY = {
     "safetensors": ("models/artefacts/golden.py", "models/backends", "models/distributed/state.py"),
     "torch": (
         "models/backends/torch",
+        "models/compression/fine_tuning.py",
         "models/distributed",
         "models/registration/own_torch.py",
         "models/registration/sklearn_torch.py",
@@ -72,8 +73,8 @@ IMPORTED_ONLY_BY = {
     "sklearn": ("models/registration", "models/preparation", "models/training/tree_training.py"),
     "pandas": ("models/registration",),
     "numpy": ("models", "stream"),
-    "onnx": ("models/edge",),
-    "onnxruntime": ("models/backends", "models/edge/device"),
+    "onnx": ("models/compression/onnx_quantisation.py", "models/edge"),
+    "onnxruntime": ("models/backends", "models/compression/onnx_quantisation.py", "models/edge/device"),
     "PIL": ("stream/decode/formats/image.py",),
     "xgboost": ("models/registration/xgboost_reader.py", "models/training/tree_training.py"),
     "xxhash": (

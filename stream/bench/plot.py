@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from forebay.stream.bench.open_loop import OpenLoop
 from forebay.stream.bench.report import BenchReport
 from forebay.stream.core.extras import install_hint
 from forebay.stream.core.percentile import percentile
+
+if TYPE_CHECKING:
+    from forebay.models.compression.compress import CompressionReport
 
 try:
     from matplotlib.figure import Figure
@@ -41,6 +44,30 @@ def save_plot(reports: Sequence[BenchReport], path: Path) -> None:
     for index, draw in enumerate(panels):
         draw(figure.add_subplot(1, len(panels), index + 1), measured)
     figure.suptitle(f"forebay bench · {measured[0].model} · {measured[0].broker}", fontsize=11)
+    write(figure, path)
+
+
+def save_compression_plot(report: CompressionReport, path: Path) -> None:
+    """Plot the loss of each model against its speed-up; circles grow with the size. Raises StorageError, ConfigError."""
+    figure = Figure(figsize=(7, 4.8), layout="constrained")
+    axes: Any = figure.add_subplot()
+    front, rows = report.pareto_labels(), report.goals.batch_size
+    measured = [outcome.measured for outcome in report.outcomes if outcome.measured is not None]
+    for model in (report.original, *measured):
+        speed, loss = model.at(rows).speed_up, model.loss.loss
+        colour = COLOURS[0] if model.label in front else COLOURS[1]
+        spread = [[max(0.0, speed.value - speed.low)], [max(0.0, speed.high - speed.value)]]
+        axes.errorbar([speed.value], [loss.value], xerr=spread, fmt="none", ecolor=colour, linewidth=1)
+        area = 40 + 360 * model.num_bytes / report.original.num_bytes
+        axes.scatter([speed.value], [loss.value], s=area, color=colour, alpha=0.6)
+        axes.annotate(model.label, (speed.value, loss.value), fontsize=8, xytext=(5, 5), textcoords="offset points")
+    if report.goals.max_loss is not None:
+        axes.axhline(report.goals.max_loss, color="#b03a2e", linewidth=1, linestyle="--", label="--max-loss")
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel(f"speed-up at {rows:,} rows, with its 95 % interval")
+    axes.set_ylabel(f"loss of {report.original.loss.metric.replace('_', ' ')}")
+    axes.set_title("size is the area; blue: no other model is better in all three", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
     write(figure, path)
 
 

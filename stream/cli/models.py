@@ -9,6 +9,7 @@ import click
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_calibrate import command as calibrate_command
 from forebay.stream.cli.models_compare import command as compare_command
+from forebay.stream.cli.models_compress import command as compress_command
 from forebay.stream.cli.models_experiment import command as experiment_command
 from forebay.stream.cli.models_export import command as export_command
 from forebay.stream.cli.models_gc import command as gc_command
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         "undo": "`forebay models rollback` returns to the version before.",
         "status": "`forebay models rollout` shows the rollout of a model.",
         "deploy": "`forebay models promote` lets a version serve, `forebay models canary` for a share of the keys.",
+        "quantize": "`forebay models compress --quantize int8` publishes a smaller version.",
+        "prune": "`forebay models compress --prune 0.5` publishes a smaller version.",
         "aliases": "`forebay models list` shows the aliases, `forebay models alias` moves one.",
     },
     epilog=examples(
@@ -69,6 +72,7 @@ command.add_command(export_command)
 command.add_command(import_command)
 command.add_command(gc_command)
 command.add_command(calibrate_command)
+command.add_command(compress_command)
 command.add_command(compare_command)
 command.add_command(experiment_command)
 command.add_command(rollout_command)

@@ -23,6 +23,8 @@ OWN = frozenset({"forebay"})
 
 # Modules that need an extra. A folder includes everything in it. All other modules must not need more than the base.
 EXTRA_OF = {
+    "forebay/models/compression/onnx_quantisation.py": "registration",
+    "forebay/models/compression/": "training",
     "forebay/models/edge/": "registration",
     "forebay/models/registration/calibrate.py": "training",
     "forebay/models/registration/lightgbm_reader.py": "trees",

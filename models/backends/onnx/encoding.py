@@ -12,6 +12,9 @@ import numpy.typing as npt
 IR_VERSION: Final = 10
 OPSET: Final = 21
 
+# Types of attributes.
+_INT: Final = 2
+_INTS: Final = 7
 # Field types of protocol buffers.
 _VARINT: Final = 0
 _LENGTH: Final = 2
@@ -60,11 +63,19 @@ def encode_node(
     return b"".join([*fields, *([text(7, domain)] if domain else [])])
 
 
-def encode_rows(name: str, width: int, data_type: int) -> bytes:
-    """Return a ValueInfoProto of rows [B, width]; B is free."""
-    dimensions = message(1, text(2, "B")) + message(1, number(1, width))
+def encode_rows(name: str, width: int | Sequence[int], data_type: int) -> bytes:
+    """Return a ValueInfoProto of rows [B, width], or [B, *sizes]; B is free."""
+    sizes = [width] if isinstance(width, int) else width
+    dimensions = message(1, text(2, "B")) + b"".join(message(1, number(1, size)) for size in sizes)
     tensor = number(1, data_type) + message(2, dimensions)
     return text(1, name) + message(2, message(1, tensor))
+
+
+def encode_integers(name: str, values: Sequence[int]) -> bytes:
+    """Return an AttributeProto of whole numbers from 0: one as a number, several as a list."""
+    if len(values) == 1:
+        return text(1, name) + number(3, values[0]) + number(20, _INT)
+    return text(1, name) + b"".join(number(8, value) for value in values) + number(20, _INTS)
 
 
 def encode_tensor(name: str, data_type: int, values: npt.NDArray[np.generic]) -> bytes:

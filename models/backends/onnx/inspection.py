@@ -32,6 +32,8 @@ _DATA_TYPES: Final = MappingProxyType(
         10: "float16",
         11: "float64",
         16: "bfloat16",
+        21: "uint4",
+        22: "int4",
     }
 )
 _DEFAULT_DOMAIN: Final = "ai.onnx"  # another name of ""

@@ -19,15 +19,17 @@ from forebay.models.backends.onnx.wire import Field, WireError, WireReader
 FLOAT: Final = 1
 """The number of float32 among the data types."""
 STRING: Final = 8
+INT4: Final = 22
+"""Two values in a byte; 21 is the same without a sign."""
 
 # Bits of an element in `raw_data`, by data type; and the field that has one entry for each element otherwise.
 _TENSOR_BITS: Final = {
-    1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16,
+    1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 21: 4, 22: 4,
 }  # fmt: skip
 _VALUE_FIELDS: Final = {
     1: "float_data", 2: "int32_data", 3: "int32_data", 4: "int32_data", 5: "int32_data", 6: "int32_data", 7: "int64_data",
     8: "string_data", 9: "int32_data", 10: "int32_data", 11: "double_data", 12: "uint64_data", 13: "uint64_data",
-    16: "int32_data",
+    16: "int32_data", 21: "int32_data", 22: "int32_data",
 }  # fmt: skip
 _MAX_RANK: Final = 16
 _MAX_DIM: Final = 2**31 - 1
@@ -276,7 +278,7 @@ def _tensor(fields: Mapping[str, Any], place: str) -> Tensor:
         raise WireError(f"{place}: values of data type {data_type} are in {' and '.join(sorted(present))}")
     if present == ["raw_data"]:
         bits = _TENSOR_BITS.get(data_type)
-        found, stated = len(fields["raw_data"]), None if bits is None else size * bits // 8
+        found, stated = len(fields["raw_data"]), None if bits is None else (size * bits + 7) // 8
         if found != stated:
             raise WireError(f"{place}: there are {found} bytes of values; the shape {list(dims)} needs {stated}")
     else:
