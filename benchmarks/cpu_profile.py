@@ -42,7 +42,7 @@ STAGES: Final = (
     ("model, with hand-overs", ("stream/inference/", "pipeline/device_feed.py")),
     ("encode predictions", ("stream/output/encoder.py",)),
     ("emit: keys, headers, counts", ("stream/output/",)),
-    ("build record batches", ("_fill (", "message_accumulator.py")),
+    ("build record batches", ("column_batch.py", "message_accumulator.py")),
     ("requests of the client", ("aiokafka/",)),
     ("commits and transactions", ("pipeline/committer.py", "producer/transaction.py", "pipeline/recovery.py")),
     ("telemetry", ("stream/telemetry/",)),

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import click
 import torch
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +38,7 @@ from forebay.stream.core.records import BatchResult, Chunk, Epoch, MicroBatch, R
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.inference.bisect import infer_batch
 from forebay.stream.kafka.patches.raw_records import _joined, _WholeBatch
-from forebay.stream.kafka.producer.producer import _fill
+from forebay.stream.kafka.producer.column_batch import BatchOptions, next_batch
 from forebay.stream.output.emitter import Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.pipeline.micro_batcher import MicroBatcher
@@ -50,6 +49,7 @@ EPOCH = Epoch(1, "member", None, 1)
 TIMESTAMP_MS = 1_790_000_000_000
 MAX_BATCH_BYTES = 1 << 20
 PRODUCED_RECORDS = 1000
+BATCH_OPTIONS = BatchOptions(None, MAX_BATCH_BYTES, is_transactional=True)
 LEAST_S = 1.0
 NOWHERE = "http://127.0.0.1:9"
 
@@ -205,8 +205,7 @@ class Bench:
         for out in self.outgoing.values():
             start = 0
             while start < len(out.values):
-                builder = BatchBuilder(MAX_BATCH_BYTES, 0)
-                start = _fill(builder, out, start, TIMESTAMP_MS)
+                builder, start = next_batch(out, start, BATCH_OPTIONS, timestamp_ms=TIMESTAMP_MS)
                 builder._build()
 
     def observe(self, telemetry: Telemetry) -> None:

@@ -33,11 +33,12 @@ def _load(name: str) -> ModuleType | None:
 json_rows: ModuleType | None = _load("json_rows")
 prediction_json: ModuleType | None = _load("prediction_json")
 record_columns: ModuleType | None = _load("record_columns")
+record_writer: ModuleType | None = _load("record_writer")
 
 
 def description() -> str:
     """Return whether the compiled part is in use, and if not, why."""
-    if json_rows is not None and prediction_json is not None and record_columns is not None:
+    if None not in (json_rows, prediction_json, record_columns, record_writer):
         return "the compiled part is in use"
     if os.environ.get(VARIABLE) == "0":
         return f"the compiled part is off: {VARIABLE} is 0"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from types import NoneType, UnionType
@@ -20,12 +21,13 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, Subscription, SubscriptionState, TopicPartitionState
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
+from forebay.stream.kafka.producer.column_batch import ColumnBatch
 from tests.brokers.resolve import Broker
 from tests.source_files import ROOT, python_files
 
@@ -351,6 +353,16 @@ async def test_a_transaction_ends_only_if_the_manager_has_partitions_or_a_group(
         assert manager.is_empty_transaction()
         add(manager)
         assert not manager.is_empty_transaction()
+
+
+def test_of_a_batch_the_producer_needs_only_what_our_own_has() -> None:
+    source = source_of(MessageBatch) + source_of(MessageAccumulator)
+    used = set(re.findall(r"builder\.(\w+)\(", source))
+    assert used == {"record_count", "append", "close", "closed", "_set_producer_state", "_build"}
+    assert used - {"append"} <= vars(ColumnBatch).keys()  # `append` is for messages that are sent one by one
+    assert source_of(MessageAccumulator).count(".append(key") == 1 and "batch.append(key" in source_of(
+        MessageAccumulator
+    )
 
 
 def test_a_batch_counts_by_its_relative_offset() -> None:

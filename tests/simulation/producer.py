@@ -14,6 +14,7 @@ from aiokafka import TopicPartition as ClientTopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerClosed, for_code
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.record.default_records import DefaultRecordBatch
 
 from forebay.stream.core.records import TopicPartition
 from tests.simulation.faults import Kind
@@ -46,17 +47,11 @@ class _Deliveries:
             task.cancel()
 
 
-class _BatchBuilder:
-    """A batch of any size: (timestamp, key, value, headers) for each record."""
+class _Batch:
+    """A record batch. records: (timestamp, key, value, headers) of each record."""
 
-    def __init__(self) -> None:
-        self._builder = self
-        self._relative_offset = 0
-        self.records: list[tuple[Any, ...]] = []
-
-    def append(self, _offset: int, *record: Any) -> object:
-        self.records.append(record)
-        return self
+    def __init__(self, raw: bytes) -> None:
+        self.records = [(r.timestamp, r.key, r.value, list(r.headers)) for r in DefaultRecordBatch(raw)]
 
 
 class SimulatedProducer:
@@ -88,14 +83,12 @@ class SimulatedProducer:
         await self._sender.close()
         await self.client.close()
 
-    def create_batch(self) -> _BatchBuilder:
-        return _BatchBuilder()
-
-    async def send_batch(self, batch: _BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
+    async def send_batch(self, built: Any, topic: str, *, partition: int) -> asyncio.Future[None]:
         if self._closed:
             raise ProducerClosed
         if not self._txn_manager.is_in_transaction():
             raise IllegalOperation("not in a transaction")
+        batch = _Batch(bytes(built._build()))
         place = ClientTopicPartition(topic, partition)
         sequence = self._txn_manager.sequence_number(place)
         self._txn_manager.increment_sequence_number(place, len(batch.records))
@@ -117,7 +110,7 @@ class SimulatedProducer:
         await asyncio.shield(self._txn_manager.wait_for_transaction_end())
 
     async def _deliver(
-        self, batch: _BatchBuilder, partition: TopicPartition, sequence: int, future: asyncio.Future[None]
+        self, batch: _Batch, partition: TopicPartition, sequence: int, future: asyncio.Future[None]
     ) -> None:
         manager, cluster = self._txn_manager, self._connection.cluster
         producer = (manager.producer_id, manager.producer_epoch)

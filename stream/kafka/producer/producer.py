@@ -18,7 +18,6 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.backoff import Backoff
@@ -29,6 +28,7 @@ from forebay.stream.core.retry import retry, warn_sparsely
 from forebay.stream.core.time_format import rfc3339
 from forebay.stream.kafka.cluster.advertised_listeners import find_unreachable
 from forebay.stream.kafka.cluster.authorization_errors import explain_authorization_error
+from forebay.stream.kafka.producer.column_batch import BatchOptions, next_batch
 
 log = logging.getLogger("forebay.kafka.producer")
 
@@ -79,8 +79,9 @@ class OutputProducer:
                 "transactional_id": transactional.id,
                 "transaction_timeout_ms": transactional.timeout_ms,
             }
-        self._compression_type = compression_type
-        self._max_batch_bytes = max_batch_bytes
+        self._batch_options = BatchOptions(
+            compression_type, max_batch_bytes, is_transactional=transactional is not None
+        )
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
@@ -89,9 +90,9 @@ class OutputProducer:
             **self._options,
             acks="all",
             enable_idempotence=True,
-            compression_type=self._compression_type,
-            max_batch_size=self._max_batch_bytes,
-            max_request_size=self._max_batch_bytes,
+            compression_type=self._batch_options.compression_type,
+            max_batch_size=self._batch_options.max_bytes,
+            max_request_size=self._batch_options.max_bytes,
         )
         self._producer = producer
         try:
@@ -139,9 +140,8 @@ class OutputProducer:
         deliveries = []
         start = 0
         while start < len(records.values):
-            builder = producer.create_batch()
-            start = _fill(builder, records, start, timestamp_ms)
-            delivery = await producer.send_batch(builder, partition.topic, partition=partition.partition)
+            batch, start = next_batch(records, start, self._batch_options, timestamp_ms=timestamp_ms)
+            delivery = await producer.send_batch(batch, partition.topic, partition=partition.partition)
             delivery.add_done_callback(_retrieve)  # if another fails first, this one is never awaited
             deliveries.append(delivery)
             await asyncio.sleep(0)  # each batch is compressed in one step: let other tasks run in between
@@ -255,20 +255,3 @@ def _retrieve(future: asyncio.Future[object]) -> None:
     """Retrieve the exception of a future, so that asyncio does not log it as never retrieved."""
     if not future.cancelled():
         future.exception()
-
-
-def _fill(builder: BatchBuilder, records: Outgoing, start: int, timestamp_ms: int) -> int:
-    """Fill a batch with records from index `start`; return the index at which the next batch begins.
-
-    Uses the compiled builder directly: the serializers of the wrapper cost as much per record as the encoding.
-    """
-    append = builder._builder.append
-    count = 0
-    columns = (records.keys, records.values, records.headers)
-    parts = columns if start == 0 else tuple(column[start:] for column in columns)
-    for key, value, headers in zip(*parts, strict=True):
-        if append(count, timestamp_ms, key, value, headers) is None:
-            break
-        count += 1
-    builder._relative_offset = count
-    return start + count
