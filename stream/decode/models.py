@@ -15,9 +15,9 @@ from forebay.stream import native
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import FloatMatrix
 from forebay.stream.decode.features import FeaturePacker
-from forebay.stream.decode.formats.base64_f32 import base64_parser, no_base64_parser
+from forebay.stream.decode.formats.base64_f32 import base64_parser
 from forebay.stream.decode.nested import flat_or_nested_parser, nested_type
-from forebay.stream.decode.parsers import plain_event_parser
+from forebay.stream.decode.parsers import any_parser, extended_event_parser, plain_event_parser
 
 MAX_LISTED: Final = 5
 """A message lists at most this number of models."""
@@ -39,7 +39,7 @@ class RowFormat:
     """How events become rows of one model.
 
     parse: parses events that name no model, with the features of this model only. It raises for all that are not plainly valid.
-    parse_base64: the same, for features as base64 text.
+    parse_other: the same for events with fields that nothing reads, and for features as base64 text.
     header: the value of the header `forebay-model` for this model.
     matrix: returns rows as a new matrix.
     reader: the compiled reader of plain events; None if it is not available or does not know all types of the features.
@@ -53,8 +53,11 @@ class RowFormat:
         self.packer = packer = FeaturePacker(signature)
         self.raw_bytes = -1 if packer.has_texts else packer.row_bytes
         self.parse = self.parser(plain_event_parser)
-        self.parse_base64 = (
-            no_base64_parser if packer.has_texts else base64_parser(plain_event_parser(str), packer.num_features)
+        extended = self.parser(extended_event_parser)
+        self.parse_other = (
+            extended
+            if packer.has_texts
+            else any_parser(base64_parser(plain_event_parser(str), packer.num_features), extended)
         )
         is_nullable = [feature.nullable for feature in signature.column_features] or [False] * packer.num_features
         self._not_nullable = np.logical_not(np.array(is_nullable, dtype=bool))

@@ -72,11 +72,15 @@ class OneModelDecoder:
         """Read consecutive values with the compiled reader. start: the index of the first one's record."""
         x_BF = np.empty((len(values), columns.format.packer.num_features), dtype="<f4")
         ids, timestamps, others = reader.read(values, x_BF)
-        row = 0
-        for count, index in enumerate(others):
-            end = index - count  # the number of rows before this value
+        row = position = 0
+        while position < len(others):
+            first = last = others[position]
+            end = first - position  # the number of rows before this value
             columns.add_block(x_BF[row:end], ids[row:end], timestamps[row:end])
-            self._decode_each(((start + index, values[index]),), columns, topic, parse=parse)
+            while position < len(others) and others[position] == last:  # up to the next row
+                last, position = last + 1, position + 1
+            run = zip(range(start + first, start + last), values[first:last], strict=True)
+            self._decode_each(run, columns, topic, parse=parse)
             row = end
         if others:
             x_BF, ids, timestamps = x_BF[row : len(ids)], ids[row:], timestamps[row:]
@@ -92,14 +96,14 @@ class OneModelDecoder:
     ) -> None:
         """Decode values one by one. values: by the index of their record."""
         packer, records = columns.format.packer, columns.records
-        pack, arrange, parse_base64 = packer.pack, packer.arrange, columns.format.parse_base64
+        pack, arrange, parse_other = packer.pack, packer.arrange, columns.format.parse_other
         rows, ids, timestamps = columns.rows, columns.ids, columns.timestamps
         for index, value in values:
             try:
                 try:
                     event = parse(value)  # type: ignore[arg-type]  # a tombstone raises like all others
                 except msgspec.ValidationError:
-                    event = parse_base64(value)  # type: ignore[arg-type]
+                    event = parse_other(value)  # type: ignore[arg-type]
                 features = event.features
                 row = pack(*(features if type(features) is tuple else arrange(features)))
             except Exception:  # the validator finds the reason
@@ -129,7 +133,7 @@ class OneModelDecoder:
                     try:
                         event = parse(value)
                     except msgspec.ValidationError:
-                        event = row_format.parse_base64(value)
+                        event = row_format.parse_other(value)
                     features = event.features
                     row = pack(*(features if type(features) is tuple else arrange(features)))
                     event_id, timestamp = event.id, event.timestamp

@@ -41,8 +41,3 @@ def base64_parser(parse_text: Callable[[bytes], Any], num_values: int) -> Callab
         return event
 
     return parse
-
-
-def no_base64_parser(_value: bytes) -> Any:
-    """Raise ValueError, for models whose features are not only numbers."""
-    raise ValueError("features as base64 have to be validated one by one")
