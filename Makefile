@@ -85,6 +85,10 @@ chart: .venv/.ready-dev ## Regenerate the chart's README, settings schema and te
 	@$(BIN)/python -m tests.chart.generate
 	@FOREBAY_UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_render.py -k snapshot
 
+.PHONY: test-edge
+test-edge: .venv/.ready-dev ## Run exported models in a bare environment under the limits of a small device; takes 5 minutes
+	@$(BIN)/python -m tests.models.edge.proof $(ARGS)
+
 bench-gpu: .venv/.ready-dev ## Measure models on a CUDA device, and whole workers; takes 10 minutes
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
