@@ -76,7 +76,7 @@ class Tools:
 class Outcome:
     """A plan and what became of it.
 
-    measured: None if a method refused. checks: of the limits. gains: in what it is surely better than the original.
+    measured: None if a method refused. checks: of the limits. gains: in what it measures better than the original.
     problem: why a method refused.
     """
 

@@ -74,7 +74,7 @@ def binding(checks: tuple[Check, ...]) -> Check | None:
 
 
 def gain(goals: Goals, measured: Measured, original: Measured) -> tuple[str, ...]:
-    """Return in what a model is surely better than the original: "faster", "smaller", "less memory". Empty if in nothing."""
+    """Return in what a model measures better than the original: "faster", "smaller", "less memory". Empty if in nothing."""
     found = []
     if measured.at(goals.batch_size).verdict == "faster":
         found.append("faster")
@@ -97,7 +97,7 @@ def _checks(goals: Goals, measured: Measured) -> Iterator[Check]:
         yield _most("--max-slice-loss", goals.max_slice_loss, worst.loss, text, digits=".4f")
     if goals.min_speed_up is not None:
         low = timing.speed_up.low
-        text = f"speed-up {timing.speed_up.value:.2f} {rows}, surely {low:.2f}, wanted {goals.min_speed_up:g}"
+        text = f"speed-up {timing.speed_up.value:.2f} {rows}, at least {low:.2f}, wanted {goals.min_speed_up:g}"
         excess = goals.min_speed_up - low
         yield Check("--min-speed-up", goals.min_speed_up, low, excess, text=_with_excess(text, excess, ".2f"))
     if goals.max_size is not None:

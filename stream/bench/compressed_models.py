@@ -32,7 +32,7 @@ class WorkerRate:
     @property
     def text(self) -> str:
         """The result, for people."""
-        low = "" if self.ratio.lower_95 is None else f", surely {self.ratio.lower_95:.2f}×"
+        low = "" if self.ratio.lower_95 is None else f", at least {self.ratio.lower_95:.2f}×"
         rate = f"{self.events_per_cpu_s:,.0f} events/CPU-s, {self.ratio.mean:.2f}× of the original{low}"
         return f"in a worker, {self.label}: {rate}"
 

@@ -130,7 +130,7 @@ def command(
 
     Each candidate is loaded as a worker does it and measured against the original in turn: the loss on held-out rows with a
     paired test and by slice, the time of a call for several batch sizes with intervals, the size and the peak memory. Only what
-    keeps all limits and is surely better in something is registered. Otherwise the exit status is 1, and the limit that is
+    keeps all limits and measures better in something is registered. Otherwise the exit status is 1, and the limit that is
     missed is named. docs/compression.md describes the methods.
     """
     if find_spec("pyarrow") is None:

@@ -46,11 +46,12 @@ async def test_workers_killed_at_every_step_of_a_commit_lose_and_repeat_no_windo
     await worker_group.create_for_windows()
     rng = random.Random(5)
     # Publish everything before the first worker: an idle partition gets no further events, so that it is known what closes.
-    await worker_group.send(*make_events(rng, 20_000, partitions=worker_group.partitions, keys=60))
+    await worker_group.send(*make_events(rng, 24_000, partitions=worker_group.partitions, keys=60))
     for name, at in (("after_deliveries", 12), ("after_txn_offset_commit", 8), ("after_end_txn_sent", 14)):
         worker = start(worker_group, failpoints={name: {"do": "kill", "at": at}})
         assert await worker.ended() == -9, worker.log
-    first = start(worker_group, failpoints={"after_txn_offset_commit": {"do": "kill", "at": 60}})
+    # Half of the events that are left take more commits than this, so that it is killed however soon the second one joins.
+    first = start(worker_group, failpoints={"after_txn_offset_commit": {"do": "kill", "at": 25}})
     await first.ready()
     second = start(worker_group, name="two")  # a rebalance while windows are open
     assert await first.ended() == -9, first.log

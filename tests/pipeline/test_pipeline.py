@@ -175,7 +175,9 @@ async def test_events_wait_until_a_broken_model_works_again() -> None:
         assert rig.clock.now_s >= again_s - 1e-6
         rig.model.broken = False
         await rig.until(rig.all_committed)
-    assert [state for _, state in rig.breaker_changes] == ["open", "half_open", "open", "half_open", "closed"]
+    states = [state for _, state in rig.breaker_changes]
+    failed = states.count("open")
+    assert failed >= 2 and states == ["open", "half_open"] * failed + ["closed"]
     assert rig.pipeline.totals.outcomes == {Outcome.PREDICTED: 80} and rig.producer.predictions() == 80
     assert not rig.source.paused
 
