@@ -102,7 +102,7 @@ def ratio_text(predicted: float, measured: float) -> str:
     return f"{ratio - 1:+.0%}{'' if abs(ratio - 1) <= MAX_ERROR else ' !'}"
 
 
-def compare(python: str, repository: Path, costs: UnitCosts, names: list[str], scratch: Path) -> bool:
+def compare(python: str, repository: Path, names: list[str], *, costs: UnitCosts, scratch: Path) -> bool:
     """Print a line for each version; return whether every export agrees, and every plan of a version that fits holds."""
     stored = chosen_versions(repository, names)
     planned = plan_versions(stored, costs, limits=LIMITS, load=Load())
@@ -151,7 +151,7 @@ def main(arguments: list[str]) -> int:
         names = publish_all(scratch / "models")
         costs = measure_unit_costs(python=python, on_probe=print)
         print(f"costs: {costs}")
-        holds = compare(python, scratch / "models", costs, names, scratch)
+        holds = compare(python, scratch / "models", names, costs=costs, scratch=scratch)
     print("the plan holds" if holds else "the plan does NOT hold")
     return 0 if holds else 1
 
