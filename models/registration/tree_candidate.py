@@ -109,7 +109,9 @@ def _text(value: object, place: str) -> str:
 
 def _check_categories(signature: Signature, features: Sequence[Feature], name: str) -> None:
     """Raise ModelError if a stated column has other categories than the model was trained with, or another order."""
-    for stated, own in zip(signature.column_features, features, strict=True):
+    # A signature may state only a shape: numbers without names.
+    columns = signature.column_features or [Feature(feature.name) for feature in features]
+    for stated, own in zip(columns, features, strict=True):
         if own.categories and stated.categories and stated.categories != own.categories:
             raise ModelError(
                 f"model {name!r}: feature {stated.name!r}: the stated categories are not those that the model was trained "

@@ -26,7 +26,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from forebay.models.artefacts.arrays import FloatArray
 from forebay.models.artefacts.preprocessing import Preprocessing, Standardise
-from forebay.models.artefacts.signature import Feature
+from forebay.models.artefacts.signature import Feature, Signature
 from forebay.models.registration.candidate import Candidate
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.sklearn_trees import read_sklearn_trees
@@ -193,6 +193,15 @@ def test_preprocessing_that_the_caller_states_comes_before_the_trees() -> None:
     assert candidate.preprocessing.steps == (step,)
     assert candidate.expected is not None
     np.testing.assert_allclose(candidate.expected(NUMBERS)[:, 0], model.predict(prepared), rtol=1e-6)
+
+
+def test_a_stated_signature_may_have_a_shape_only() -> None:
+    signature = Signature((), (3,), "regression", 1)
+    model = RandomForestRegressor(**FOREST).fit(NUMBERS, VALUES)
+    assert read_sklearn_trees(model, Hints("m", signature=signature)).signature == signature
+    with_categories = HistGradientBoostingRegressor(max_iter=8).fit(FRAME, VALUES)
+    with pytest.raises(ModelError, match="feature 'c' is stated as a number; the model was trained with categories"):
+        read_sklearn_trees(with_categories, Hints("m", signature=Signature((), (5,), "regression", 1)))
 
 
 class Doubled(RandomForestRegressor):
