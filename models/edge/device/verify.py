@@ -86,7 +86,7 @@ def verify(folder: Path) -> dict[str, Any]:
         limit = about["limits"].get(name)
         if limit is not None and found[name] > limit:
             problems.append(
-                f"{name} is {found[name]:.6g}, above the limit of {limit:.6g} by {found[name] / limit - 1:.0%}"
+                f"{name} is {found[name]:,.12g}, above the limit of {limit:,.12g} by {found[name] / limit - 1:.0%}"
             )
     return found | {"limits": about["limits"], "ok": not problems, "problems": problems}
 

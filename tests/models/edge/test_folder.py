@@ -174,7 +174,7 @@ def test_limits_and_other_outputs_are_reported(model: EdgeModel, tmp_path: Path)
     write_folder(tmp_path / "edge", checked_files(files))
     problems = verify_folder(tmp_path / "edge").document["problems"]
     assert problems[0].startswith("outputs differ by up to 0.5 for")
-    assert problems[1].startswith("model_bytes is ") and ", above the limit of 1000 by " in problems[1]
+    assert problems[1].startswith("model_bytes is ") and ", above the limit of 1,000 by " in problems[1]
     assert problems[2].startswith("peak_memory_bytes is ")
 
 
