@@ -5,7 +5,7 @@ Shapes: I inputs, O outputs, K kernel size of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -109,14 +109,22 @@ def has_weights(layer: Layer) -> bool:
     return isinstance(layer, Dense | Convolution)
 
 
+WeightEncoder = Callable[[Dense | Convolution, str], tuple[list[bytes], list[bytes]]]
+
+
 def weight_of(layer: Layer) -> FloatArray:
     """Return the weight of a layer that has one."""
     assert isinstance(layer, Dense | Convolution)
     return layer.weight_IO if isinstance(layer, Dense) else layer.weight_OIKK
 
 
-def encode(layers: Layers) -> bytes:
-    """Return the ONNX file of the layers."""
+def encode_weight(layer: Dense | Convolution, name: str) -> tuple[list[bytes], list[bytes]]:
+    """Return the tensors and the nodes that give the weight of a layer under this name: float32, without nodes."""
+    return [_float_tensor(name, weight_of(layer))], []
+
+
+def encode(layers: Layers, weights: WeightEncoder = encode_weight) -> bytes:
+    """Return the ONNX file of the layers. weights: returns the tensors and nodes of the weight of a layer."""
     nodes: list[bytes] = []
     tensors: list[bytes] = []
     value = INPUT
@@ -125,7 +133,9 @@ def encode(layers: Layers) -> bytes:
         result = OUTPUT if is_last and layers.link is None else f"value.{index}"
         names = [f"weight.{index}", f"bias.{index}"]
         if isinstance(layer, Dense | Convolution):
-            tensors += [_float_tensor(names[0], weight_of(layer)), _float_tensor(names[1], layer.bias_O)]
+            weight_tensors, weight_nodes = weights(layer, names[0])
+            tensors += [*weight_tensors, _float_tensor(names[1], layer.bias_O)]
+            nodes += weight_nodes
         nodes += encode_operation(layer, [value, *names], result)
         value = result
     if layers.link is not None:
