@@ -30,6 +30,10 @@ demo: .venv/.ready-demo ## Run a worker on real flight data with an embedded bro
 test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and Maven, or Docker, are available
 	@$(KEEP_BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+.PHONY: test-long
+test-long: .venv/.ready-dev ## Follow the examples, the demo, the Compose file and the built wheel to their end; takes 6 minutes
+	@$(KEEP_BYTECODE) $(BIN)/python -m pytest -m long -n $(JOBS) --dist loadfile $(ARGS)
+
 test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 20 minutes
 	@$(BIN)/python -m tests.exactness.report $(ARGS)
 

@@ -13,7 +13,7 @@ TESTED = [c for c in GROUPS["python"] if c.processing_guarantee == "at_least_onc
 
 
 @pytest.mark.embedded
-@pytest.mark.slow
+@pytest.mark.long
 async def test_each_contestant_drains_the_topic_and_predicts_each_event_once() -> None:
     _, runs = await compete(
         TESTED,

@@ -62,7 +62,7 @@ def test_a_single_round_has_no_lower_bound() -> None:
 
 
 @pytest.mark.embedded
-@pytest.mark.slow
+@pytest.mark.long
 async def test_each_variant_predicts_each_event_once() -> None:
     _, runs = await measure(
         rounds=1,

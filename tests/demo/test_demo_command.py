@@ -111,6 +111,7 @@ def test_the_demo_runs_on_the_embedded_broker_and_reuses_its_model(
     assert processes(str(tmp_path)) == []
 
 
+@pytest.mark.long
 async def test_the_demo_leaves_nothing_on_a_real_kafka(cache: Path, environ: Mapping[str, str], kafka: Broker) -> None:
     check(demo(cache, environ, "--bootstrap-server", kafka.bootstrap))
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
@@ -137,6 +138,7 @@ def kept(cache: Path, environ: Mapping[str, str], tmp_path: Path) -> Iterator[st
                     os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_the_suggested_next_steps_work(kept: str, environ: Mapping[str, str], tmp_path: Path) -> None:
     lines = [line.strip() for line in kept.splitlines()]
     assert any("Aggregator" in line and "✓ same counts: " in line for line in lines)
@@ -171,7 +173,7 @@ def test_the_suggested_next_steps_work(kept: str, environ: Mapping[str, str], tm
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupt_leaves_nothing_behind(
     cache: Path, environ: Mapping[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -195,6 +197,7 @@ def test_an_interrupt_leaves_nothing_behind(
     assert processes(str(tmp_path)) == []
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_start_is_reported_with_its_log(
     cache: Path, environ: Mapping[str, str], tmp_path: Path
 ) -> None:

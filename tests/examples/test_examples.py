@@ -82,7 +82,7 @@ def test_a_repository_that_cannot_be_written_is_reported_in_two_lines(tmp_path: 
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_model_of_ones_own_from_training_to_its_predictions(
     embedded_broker: Broker, names: Names, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ async def test_a_model_of_ones_own_from_training_to_its_predictions(
     assert {line.split(": ")[1].split(",")[0] for line in lines} == {"damp", "fine"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_model_of_windows_serves_as_it_was_trained(
     embedded_broker: Broker, names: Names, tmp_path: Path
 ) -> None:

@@ -48,7 +48,7 @@ def register_all(folder: Path) -> dict[str, Any]:
     return dict(zip(published, json.loads((folder / "done.json").read_text()).values(), strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_each_registered_model_serves_what_its_library_predicts(
     embedded_broker: Broker, names: Names, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def offline_scores(repository: Path, events: Path) -> dict[str, float]:
     return dict(zip((row["id"] for row in rows), scores_N.tolist(), strict=True))
 
 
+@pytest.mark.long
 def test_the_recipe_of_flights_trains_on_a_sample_of_its_rows(tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         written = run_path(str(EXAMPLES / "flights_rows.py"))["main"](tmp_path / "all.csv")
@@ -71,7 +72,7 @@ def test_the_recipe_of_flights_trains_on_a_sample_of_its_rows(tmp_path: Path) ->
     assert model.signature.labels == ("on time", "late")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_model_that_was_trained_from_a_recipe_serves_what_it_predicts_offline(
     embedded_broker: Broker, names: Names, tmp_path: Path
 ) -> None:

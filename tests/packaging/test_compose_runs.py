@@ -27,7 +27,7 @@ from tests.eventually import eventually_sync
 from tests.packaging.image import compose, environment_of, health_check
 
 # The fixture declares that Apache Kafka is needed; the broker that these tests start uses the same JAR files.
-pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("kafka_cluster"), pytest.mark.long]
 
 SERVICES = compose()["services"]
 

@@ -67,6 +67,7 @@ def test_the_source_distribution_gives_the_same_wheel(dist: Path, tmp_path: Path
         assert not [name for name in archive.getnames() if "/mine" in name]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(native.json_rows is None, reason="the compiled part is not built")
 def test_a_wheel_with_the_compiled_part_differs_in_nothing_else(dist: Path, tmp_path: Path) -> None:
     build(ROOT, tmp_path, "--wheel", compiled=True)
@@ -83,6 +84,7 @@ def test_a_wheel_with_the_compiled_part_differs_in_nothing_else(dist: Path, tmp_
         assert str(ROOT).encode() not in module and str(Path.home()).encode() not in module
 
 
+@pytest.mark.long
 def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> None:
     where = clean.run(
         "python", "-c", "import forebay.stream, forebay.models; print(forebay.stream.__file__, forebay.models.__file__)"
@@ -91,7 +93,7 @@ def test_the_wheel_runs_where_nothing_of_the_checkout_is(clean: Environment) -> 
     assert clean.run("forebay", "--version").stdout == f"forebay {VERSION}\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_runs_from_the_wheel_with_what_its_extra_declares(clean: Environment, tmp_path: Path) -> None:
     options = ("--events", "300", "--rate", "0", "--json", "--cache-dir", str(tmp_path))
     done = clean.run("forebay", "demo", *options, timeout_s=150)
