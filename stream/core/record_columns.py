@@ -20,7 +20,7 @@ from forebay.stream.core.rows import RowRecords, of_each
 Ints = npt.NDArray[np.int64]
 RecordHeaders = Sequence[tuple[str, bytes]]
 
-_OFFSET, _TIMESTAMP, _KEY, _HEADERS = map(attrgetter, ("offset", "timestamp", "key", "headers"))
+_OFFSET, _TIMESTAMP, _KEY, _VALUE, _HEADERS = map(attrgetter, ("offset", "timestamp", "key", "value", "headers"))
 
 
 class PlainRecord(NamedTuple):
@@ -224,6 +224,11 @@ def timestamps_of(records: Sequence[Any]) -> Ints:
 def keys_of(records: Sequence[Any]) -> list[bytes | None]:
     """Return the key of each event's record."""
     return records.keys.to_list() if isinstance(records, RecordColumns) else of_each(records, _KEY)
+
+
+def values_of(records: Sequence[Any]) -> list[bytes | None]:
+    """Return the value of each record. records: not the rows of records."""
+    return records.values.to_list() if isinstance(records, RecordColumns) else list(map(_VALUE, records))
 
 
 def any_headers(records: Sequence[Any]) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from operator import attrgetter, itemgetter, methodcaller
+from operator import itemgetter, methodcaller
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
+from forebay.stream.core.record_columns import RecordColumns, any_headers, headers_of, keys_of, values_of
 from forebay.stream.core.record_sizes import records_bytes
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition, Unreadable
 from forebay.stream.core.rows import (
@@ -44,12 +45,11 @@ _MAX_TRIED: Final = 3
 """The number of records that are tried to learn where the events of a topic have their features."""
 
 _FIRST_BYTE: Final = itemgetter(0)
-_KEY, _VALUE, _HEADERS = attrgetter("key"), attrgetter("value"), attrgetter("headers")
 
 
 class _Group(NamedTuple):
     choice: Choice
-    records: list[Record]
+    records: Sequence[Record]
 
 
 class FormattedTopicDecoder:
@@ -110,7 +110,7 @@ class FormattedTopicDecoder:
         common = self._common_choice(usable, topic)
         if common is not None:
             return [_Group(common, usable)], exact
-        groups: dict[tuple[int, int, bool, bool], _Group] = {}
+        groups: dict[tuple[int, int, bool, bool], tuple[Choice, list[Record]]] = {}
         for record in usable:
             try:
                 choice = self._formats.choice.choose(record, topic)
@@ -118,22 +118,19 @@ class FormattedTopicDecoder:
                 exact.append(record)
                 continue
             key = (id(choice.format), choice.start, choice.is_raw, choice.is_ce_binary)
-            group = groups.get(key)
-            if group is None:
-                group = groups[key] = _Group(choice, [])
-            group.records.append(record)
-        return list(groups.values()), exact
+            groups.setdefault(key, (choice, []))[1].append(record)
+        return [_Group(choice, members) for choice, members in groups.values()], exact
 
-    def _divide_by_limits(self, records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    def _divide_by_limits(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[Record]]:
         max_bytes, max_key_bytes = self._limits.max_event_bytes, self._limits.max_key_bytes
-        values, keys = list(map(_VALUE, records)), map(_KEY, records)
+        values, keys = values_of(records), keys_of(records)
         if (
             all(values)
             and max(map(len, values)) <= max_bytes
             and max(map(len, filter(None, keys)), default=0) <= max_key_bytes
-            and Unreadable not in set(map(type, records))
+            and (isinstance(records, RecordColumns) or Unreadable not in set(map(type, records)))
         ):
-            return list(records), []
+            return records, []
         usable: list[Record] = []
         exact: list[Record] = []
         for record in records:
@@ -152,8 +149,7 @@ class FormattedTopicDecoder:
     def _common_choice(self, records: Sequence[Record], topic: str) -> Choice | None:
         """Return the choice for all records, if they have the same headers and the same prefix; None otherwise."""
         first = records[0]
-        headers = first.headers
-        if list(map(_HEADERS, records)).count(headers) < len(records):
+        if any_headers(records) and list(headers_of(records)).count(first.headers) < len(records):
             return None
         try:
             choice = self._formats.choice.choose(first, topic)
@@ -163,9 +159,9 @@ class FormattedTopicDecoder:
         # An unframed value does not begin with byte 0, which announces a schema.
         prefix = value[: choice.start]
         if choice.start:
-            is_same = all(map(methodcaller("startswith", prefix), map(_VALUE, records)))
+            is_same = all(map(methodcaller("startswith", prefix), values_of(records)))
         else:
-            is_same = choice.is_raw or 0 not in set(map(_FIRST_BYTE, map(_VALUE, records)))
+            is_same = choice.is_raw or 0 not in set(map(_FIRST_BYTE, values_of(records)))
         return choice if is_same else None
 
     def _decode_group(
@@ -216,7 +212,7 @@ class FormattedTopicDecoder:
     ) -> dict[RowFormat, Sequence[Record]]:
         """Return the records by the model that their header or their topic names."""
         of_topic = self._models.of_topic(topic)
-        if not any(map(_HEADERS, distinct_records(records))):
+        if not any_headers(distinct_records(records)):
             return {of_topic: records}
         headers = of_each(records, lambda record: media_type_and_model(record.headers)[1])
         if headers.count(None) == len(headers):
@@ -307,7 +303,7 @@ def _parse(
     if isinstance(records, RowRecords):
         rows_format = cast("RowsFormat", choice.format)
         return plan.events(rows_format.columns_of_rows(records, plan.paths), records, partition)
-    values: list[Any] = [record.value for record in records]
+    values: list[Any] = values_of(records)
     parsed = choice.format.columns(values, plan.paths, start=choice.start)
     return None if parsed is None else plan.events(parsed, records, partition)
 

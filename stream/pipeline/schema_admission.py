@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from operator import attrgetter
 from typing import Final, NamedTuple, Protocol
 
 from forebay.stream.core.clock import Clock
+from forebay.stream.core.record_columns import any_headers, values_of
 from forebay.stream.core.records import Epoch, Record, TopicPartition
 from forebay.stream.schema_registry.framing import ID_MAGIC, ID_PREFIX_BYTES
 from forebay.stream.schema_registry.schema import SchemaRef
@@ -25,8 +25,6 @@ EAGER_POLL_S: Final = 0.02
 
 RefOf = Callable[[Record, str], SchemaRef | None]
 """Returns the schema that a record of a topic names; None if it names none, or none that decoding would look up."""
-
-_VALUE, _HEADERS = attrgetter("value"), attrgetter("headers")
 
 
 class PartitionHolds(Protocol):
@@ -159,8 +157,8 @@ class SchemaAdmission:
 
     def _first_unresolved(self, records: Sequence[Record], partition: TopicPartition) -> int | None:
         """Return the index of the first record whose schema is not resolved; None if there is none."""
-        if not any(map(_HEADERS, records)):
-            prefixes = {value[:ID_PREFIX_BYTES] for value in map(_VALUE, records) if value and value[0] == ID_MAGIC}
+        if not any_headers(records):
+            prefixes = {value[:ID_PREFIX_BYTES] for value in values_of(records) if value and value[0] == ID_MAGIC}
             if not prefixes:
                 return None
             if all(len(prefix) == ID_PREFIX_BYTES and self._is_known(prefix) for prefix in prefixes):

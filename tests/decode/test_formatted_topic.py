@@ -22,7 +22,7 @@ from forebay.stream.core.record_sizes import record_bytes
 from forebay.stream.core.records import Chunk
 from forebay.stream.decode import DecodedModel, Decoder, formatted_topic
 from forebay.stream.decode.event_formats import event_formats
-from tests.core.build import EPOCH, JULY, P0, FakeRecord
+from tests.core.build import EPOCH, JULY, P0, FakeRecord, columns_of
 from tests.decode.build import CATEGORIES, GRID, TEXTS, TIMES
 
 MSGPACK = (("content-type", b"application/msgpack"),)
@@ -198,6 +198,7 @@ def compare(poll: Sequence[Any], fast: Decoder, exact: Decoder) -> None:
     assert list(map(content, fast.decode({P0: records}, EPOCH))) == expected
     chunks = fast.decode({P0: records}, EPOCH)
     assert list(map(content, chunks)) == expected, "after what the first poll has taught"
+    assert list(map(content, fast.decode({P0: columns_of(records)}, EPOCH))) == expected, "as columns"
     assert sum(chunk.num_records for chunk in chunks) == len(records)
     assert sum(chunk.num_bytes for chunk in chunks) == sum(map(record_bytes, records))
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forebay.schemas.definitions import MAX_TIMESTAMP_MS
 from forebay.stream.config.input_mapping import ValueSource
+from forebay.stream.core.record_columns import keys_of, timestamps_of
 from forebay.stream.core.records import FloatMatrix, Record, TopicPartition
 from forebay.stream.core.rows import key_ids, of_each, position_ids
 from forebay.stream.decode.features import InvalidFeatures
@@ -29,7 +29,6 @@ from forebay.stream.decode.mapping.times import milliseconds_of, milliseconds_of
 from forebay.stream.decode.models import RowFormat
 
 Bools = NDArray[np.bool_]
-_TIMESTAMP: Final = attrgetter("timestamp")
 
 
 @dataclass(slots=True)
@@ -104,8 +103,8 @@ class _Sources:
             elif source.kind == "position":
                 found = position_ids(self._records, place)
             elif source.kind == "key":
-                keys = of_each(self._records, lambda record: _decoded(record.key, lenient=may_fall_back))
-                found = key_ids(self._records, keys)
+                keys = map(partial(_decoded, lenient=may_fall_back), keys_of(self._records))
+                found = key_ids(self._records, list(keys))
             else:
                 found = of_each(self._records, partial(_header_text, name=source.header))
             ids = found if rest is None else _filled(ids, found, rest)
@@ -165,7 +164,7 @@ class _Sources:
             column = self._columns[source.path]
             return *milliseconds_of_column(column, self._sources.unit), column.missing_B
         if source.kind == "record":
-            ms_B = np.array(of_each(self._records, _TIMESTAMP), dtype=np.int64)
+            ms_B = timestamps_of(self._records)
             return ms_B, ms_B > MAX_TIMESTAMP_MS, ms_B < 0
         texts = of_each(self._records, lambda record: header_of(record, source.header))
         ms_B, unsure_B = np.zeros(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=np.bool_)
@@ -183,12 +182,14 @@ class _Sources:
     def keys(self, max_bytes: int) -> dict[int, bytes]:
         found = self._optional(self._sources.key, _key_bytes)
         keys: dict[int, bytes] = {}
-        for index, key in enumerate(found or ()):
+        if found is None:
+            return keys
+        for index, (key, of_record) in enumerate(zip(found, keys_of(self._records), strict=True)):
             if key is None:
                 continue
             if len(key) > max_bytes:
                 self._unsure_B[index] = True
-            elif self._records[index].key is None:
+            elif of_record is None:
                 keys[index] = key
         return keys
 
