@@ -123,7 +123,7 @@ def list_versions(repository: Path | str, name: str) -> list[int]:
     if name not in _model_folders(store):
         models = list_models(repository)
         near = get_close_matches(name, models, n=1)
-        choice = f"set model.name to {_one_of(models)}" if models else "publish a model there first"
+        choice = f"choose {_one_of(models)}" if models else "publish a model there first"
         raise ModelError(
             f"{store.place()}: there is no model {name!r}",
             kind="model_not_found",

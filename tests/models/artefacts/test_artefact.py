@@ -96,8 +96,8 @@ def test_a_missing_repository_model_or_version(tmp_path: Path) -> None:
     publish(tmp_path / "r", "prices")
     error = fault(tmp_path / "r", "delay")
     assert error.message == f"{tmp_path / 'r'}: there is no model 'delay'"
-    assert error.remedy == "did you mean 'delays'? Otherwise set model.name to one of delays, prices"
-    assert fault(tmp_path / "r", "zzz").remedy == "set model.name to one of delays, prices"
+    assert error.remedy == "did you mean 'delays'? Otherwise choose one of delays, prices"
+    assert fault(tmp_path / "r", "zzz").remedy == "choose one of delays, prices"
     publish(tmp_path / "r", "delays")
     error = fault(tmp_path / "r", "delays", 3)
     assert (error.kind, error.message) == (

@@ -41,8 +41,8 @@ def test_only_published_models_are_suggested(tmp_path: Path) -> None:
     assert remedy_for(tmp_path, "artefact") == "publish a model there first"
     publish(tmp_path)
     assert list_models(tmp_path) == ["delays"]
-    assert remedy_for(tmp_path, "artefact") == "set model.name to delays"
-    assert remedy_for(tmp_path, "delay") == "did you mean 'delays'? Otherwise set model.name to delays"
+    assert remedy_for(tmp_path, "artefact") == "choose delays"
+    assert remedy_for(tmp_path, "delay") == "did you mean 'delays'? Otherwise choose delays"
 
 
 def remedy_for(repository: Path, name: str) -> str | None:
