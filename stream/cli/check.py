@@ -75,7 +75,7 @@ def command(
         if not as_json:
             _print(check, console)
 
-    _check_all(source.with_broker(bootstrap_server), timeout_s, on_check, sample=sample)
+    check_all(source.with_broker(bootstrap_server), timeout_s, on_check, sample=sample)
     failed, warned = (sum(check.status is status for check in checks) for status in (Status.FAILED, Status.WARNING))
     if as_json:
         document = {"ok": not failed, "checks": [asdict(check) for check in checks]}
@@ -89,7 +89,7 @@ def command(
     return 1 if failed else 0
 
 
-def _check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sample: Path | None) -> None:
+def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sample: Path | None) -> None:
     from forebay.stream.config.load import DEFAULT, FROM_MODELS
     from forebay.stream.preflight import (
         AFTER_BROKER,

@@ -60,6 +60,8 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "quality": CommandEntry("forebay.stream.cli.quality", "Show the quality of models by their labels."),
         "status": CommandEntry("forebay.stream.cli.status", "Show the workers, their partitions, lag and health."),
         "bench": CommandEntry("forebay.stream.cli.bench", "Measure throughput, latency and memory."),
+        "doctor": CommandEntry("forebay.stream.cli.doctor", "Print what a bug report needs, with secrets hidden."),
+        "completion": CommandEntry("forebay.stream.cli.completion", "Print the script for completion in a shell."),
     }
 )
 """In the order in which a new user needs them."""
