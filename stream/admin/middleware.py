@@ -19,7 +19,7 @@ log = logging.getLogger("forebay.admin")
 PAGE_PREFIX: Final = "/page/"
 _OF_A_PROCESS: Final = re.compile(r"^/processes/[0-9]{1,4}/", re.ASCII)
 """The prefix of the paths of one of several workers (see `supervisor`), which are protected like those of a single one."""
-OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz"))
+OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"))
 """Paths that need no token: the probes, and the page (with the files under its prefix), which contains no data itself."""
 
 

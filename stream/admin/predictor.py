@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from forebay.schemas.failures import FailureKind
 from forebay.stream.admin.predict_requests import (
@@ -40,6 +40,38 @@ Response = tuple[int, bytes]
 """HTTP status and JSON document."""
 
 
+class RequestFormat(Protocol):
+    """Says how the events of a request are written, and its response."""
+
+    def read(
+        self, body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, *, now_ms: int, max_events: int
+    ) -> PredictRequest:
+        """Return the events of a body without its content encoding. Raise RequestError if there are none."""
+
+    def finish(self, status: int, document: Any) -> Response:
+        """Return the response for a status and the document of `/predict`: of one event, or a list of them."""
+
+
+class EventFormat:
+    """Reads events as on the topics, and answers with JSON.
+
+    model: name of the model for events that do not name one themselves.
+    """
+
+    def __init__(self, model: str | None) -> None:
+        self._model = model
+
+    def read(
+        self, body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, *, now_ms: int, max_events: int
+    ) -> PredictRequest:
+        """Return the events of a body. See `read_request`."""
+        return read_request(body, headers, time_slices, now_ms=now_ms, max_events=max_events, model=self._model)
+
+    def finish(self, status: int, document: Any) -> Response:
+        """Return the document as JSON."""
+        return status, encode_json(document)
+
+
 class NotReady(Exception):
     """The worker cannot predict now; it may later."""
 
@@ -62,6 +94,14 @@ class _Prepared(NamedTuple):
 
     request: PredictRequest
     parts: list[_Part]
+
+
+class _Work(NamedTuple):
+    """What a request needs on the thread."""
+
+    format: RequestFormat
+    headers: Mapping[str, str]
+    time_slices: TimeSlices
 
 
 class Predictor:
@@ -91,12 +131,18 @@ class Predictor:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def predict(
-        self, read_body: Callable[[], Awaitable[bytes]], headers: Mapping[str, str], *, model: str | None = None
+        self,
+        read_body: Callable[[], Awaitable[bytes]],
+        headers: Mapping[str, str],
+        *,
+        model: str | None = None,
+        request_format: RequestFormat | None = None,
     ) -> Response:
         """Answer a request. Raise NotReady if the worker cannot predict now.
 
         read_body: is called only if the request is admitted.
         model: name of the model for events that do not name one themselves.
+        request_format: of body and response; None for events as on the topics.
         """
         named = [served for served in self._models if served.ref.name == model]
         candidates = named or list(self._models)
@@ -106,15 +152,16 @@ class Predictor:
             raise NotReady("busy", f"{MAX_PENDING} requests are already waiting for the model")
         self._num_pending += 1
         time_slices = TimeSlices(self._clock, time.sleep)
+        work = _Work(request_format or EventFormat(model), headers, time_slices)
         try:
             body = await read_body()
-            prepared = await self._run_on_thread(functools.partial(self._prepare, body, headers, time_slices, model))
+            prepared = await self._run_on_thread(functools.partial(self._prepare, body, work))
             if not isinstance(prepared, _Prepared):
                 return prepared
             results = [
                 None if part.input is None else await self._infer(part.served, part.input) for part in prepared.parts
             ]
-            return await self._run_on_thread(functools.partial(self._respond, prepared, results, time_slices))
+            return await self._run_on_thread(functools.partial(self._respond, prepared, results, work))
         finally:
             time_slices.abandon()
             self._num_pending -= 1
@@ -136,38 +183,39 @@ class Predictor:
 
     # ---- on the thread
 
-    def _prepare(
-        self, body: bytes, headers: Mapping[str, str], time_slices: TimeSlices, model: str | None
-    ) -> _Prepared | Response:
+    def _prepare(self, body: bytes, work: _Work) -> _Prepared | Response:
+        finish = work.format.finish
         try:
-            plain = decompress(body, headers, max_bytes=self._max_bytes)
-            request = read_request(
+            plain = decompress(body, work.headers, max_bytes=self._max_bytes)
+            request = work.format.read(
                 plain,
-                headers,
-                time_slices,
+                work.headers,
+                work.time_slices,
                 now_ms=self._clock.wall_ms(),
                 max_events=max(served.max_batch_size for served in self._models),
-                model=model,
             )
-            chunks = decode_request(request, self._decoder, time_slices)
+            chunks = decode_request(request, self._decoder, work.time_slices)
             for chunk in chunks:
                 _check_size(chunk, self._models[chunk.model])
         except RequestError as error:
-            return _response(status_of(error.kind), error_document(error.kind, error.message))
+            return finish(status_of(error.kind), error_document(error.kind, error.message))
         parts = [_Part(self._models[chunk.model], chunk, chunk if len(chunk.records) else None) for chunk in chunks]
         windowed = next((part for part in parts if part.served.windows is not None), None)
-        return _Prepared(request, parts) if windowed is None else _prepare_window(request, parts, windowed.served)
+        if windowed is None:
+            return _Prepared(request, parts)
+        prepared = _prepare_window(request, parts, windowed.served)
+        return prepared if isinstance(prepared, _Prepared) else finish(*prepared)
 
-    def _respond(self, prepared: _Prepared, results: Sequence[BatchResult | None], time_slices: TimeSlices) -> Response:
+    def _respond(self, prepared: _Prepared, results: Sequence[BatchResult | None], work: _Work) -> Response:
         request, parts = prepared
         if isinstance(parts[0].input, WindowChunk):
             (part,), (result,) = parts, results
             assert result is not None and isinstance(part.input, WindowChunk)
-            return _response(*build_window_response(part.input, result, part.served.encoder))
+            return work.format.finish(*build_window_response(part.input, result, part.served.encoder))
         answered = [
             AnsweredPart(part.chunk, result, part.served.encoder) for part, result in zip(parts, results, strict=True)
         ]
-        return _response(*build_response(request, answered, time_slices=time_slices))
+        return work.format.finish(*build_response(request, answered, time_slices=work.time_slices))
 
 
 def _check_size(chunk: Chunk, served: ServedModel) -> None:
@@ -180,21 +228,22 @@ def _check_size(chunk: Chunk, served: ServedModel) -> None:
         )
 
 
-def _prepare_window(request: PredictRequest, parts: Sequence[_Part], served: ServedModel) -> _Prepared | Response:
-    """Build the window of a request. All of its events must be valid and for the same model."""
+def _prepare_window(
+    request: PredictRequest, parts: Sequence[_Part], served: ServedModel
+) -> _Prepared | tuple[int, Any]:
+    """Build the window of a request; if it has none, return status and document.
+
+    All of its events must be valid and for the same model.
+    """
     rejection = build_rejection_response([part.chunk for part in parts])
     if rejection is not None:
-        return _response(*rejection)
+        return rejection
     if len(parts) > 1:
         message = (
             f"the events name several models, and for {served.ref.name!r} all events of a request are one window; "
             "send one request for each model"
         )
-        return _response(400, {"error": {"kind": "several_models", "message": message}})
+        return 400, {"error": {"kind": "several_models", "message": message}}
     assert served.windows is not None
     chunk = parts[0].chunk
     return _Prepared(request, [_Part(served, chunk, build_window(chunk, served.windows.plan))])
-
-
-def _response(status: int, document: Any) -> Response:
-    return status, encode_json(document)

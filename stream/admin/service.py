@@ -16,6 +16,7 @@ from aiohttp import web
 
 from forebay.stream.admin.edge_receiver import EdgeReceiver, edge_receiver
 from forebay.stream.admin.member_metadata import WorkerMetadata
+from forebay.stream.admin.open_inference.routes import OpenInference
 from forebay.stream.admin.predictor import NotReady, Predictor
 from forebay.stream.admin.response_cache import ResponseCache
 from forebay.stream.admin.responses import encode_json, error_response, json_response, page_response, probe
@@ -71,6 +72,13 @@ class WorkerAdmin:
         self._view = WorkerView(settings, components, worker=worker, clock=clock)
         self._status_cache = ResponseCache(clock)
         self._predictor = Predictor(decoder, components.models, max_bytes=settings.admin.max_body_bytes, clock=clock)
+        self._open_inference = OpenInference(
+            self._predictor,
+            components.models,
+            startup=self._view.startup,
+            liveness=self._view.liveness,
+            readiness=self._view.readiness,
+        )
         self._edge: EdgeReceiver | None = edge_receiver(settings, clock)
         self._server: AdminServer | None = None
         if settings.admin.enabled or socket_path is not None:
@@ -161,6 +169,7 @@ class WorkerAdmin:
             web.get("/status", self._serve_status),
             web.get("/models", self._serve_models),
             web.post("/predict", self._serve_predict),
+            *self._open_inference.routes(),
             web.post("/pause", self._set_paused(True)),
             web.post("/resume", self._set_paused(False)),
             *([] if self._edge is None else [web.post("/edge/reports", self._edge.serve)]),

@@ -196,7 +196,7 @@ async def test_the_event_loop_neither_parses_nor_encodes(monkeypatch: pytest.Mon
 
         return wrapper
 
-    for name in ("read_request", "decompress", "decode_request", "build_response", "_response"):
+    for name in ("read_request", "decompress", "decode_request", "build_response", "encode_json"):
         monkeypatch.setattr(predictor, name, recorded(getattr(predictor, name)))
     status, _document = await predicted(event())
     assert status == 200
