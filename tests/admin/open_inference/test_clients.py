@@ -114,14 +114,19 @@ CLIENTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the model of examples/train_model.py."""
+    folder = tmp_path_factory.mktemp("models")
+    command = [sys.executable, str(ROOT / "examples" / "train_model.py"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
 @pytest_asyncio.fixture
-async def address(embedded_broker: Broker, names: Names, tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a worker that serves the model of examples/train_model.py."""
+async def address(embedded_broker: Broker, names: Names, repository: Path, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a worker that serves the model."""
     (port,) = free_ports(1)
-    repository = tmp_path / "models"
-    subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "train_model.py"), str(repository)], check=True, capture_output=True
-    )
     config = tmp_path / "forebay.toml"
     config.write_text(
         f'[kafka]\nbootstrap_servers = "{embedded_broker.bootstrap}"\ngroup_id = "{names("group")}"\n'
