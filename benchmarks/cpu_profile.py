@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -182,6 +183,8 @@ async def profile(broker: str, bootstrap_server: str | None, events: int, guaran
 @click.option("--flame-graph", "graph", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg")
 def main(broker: str, bootstrap_server: str | None, events: int, at_least_once: bool, graph: Path | None) -> None:
     """Sample a worker: JSON with 32 features, an MLP 32-128-64-2, JSON predictions, exactly once."""
+    if shutil.which("py-spy") is None:
+        raise click.ClickException("py-spy is needed: pip install py-spy")
     guarantee = "at_least_once" if at_least_once else "exactly_once"
     samples = asyncio.run(profile(broker, bootstrap_server, events, guarantee))
     if not samples:

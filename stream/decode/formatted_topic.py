@@ -123,7 +123,8 @@ class FormattedTopicDecoder:
 
     def _divide_by_limits(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[Record]]:
         max_bytes, max_key_bytes = self._limits.max_event_bytes, self._limits.max_key_bytes
-        values, keys = values_of(records), keys_of(records)
+        values: list[Any] = values_of(records)
+        keys = keys_of(records)
         if (
             all(values)
             and max(map(len, values)) <= max_bytes
@@ -161,7 +162,8 @@ class FormattedTopicDecoder:
         if choice.start:
             is_same = all(map(methodcaller("startswith", prefix), values_of(records)))
         else:
-            is_same = choice.is_raw or 0 not in set(map(_FIRST_BYTE, values_of(records)))
+            values: list[Any] = values_of(records)
+            is_same = choice.is_raw or 0 not in set(map(_FIRST_BYTE, values))
         return choice if is_same else None
 
     def _decode_group(

@@ -78,7 +78,7 @@ class TensorRequest:
         found: list[tuple[str, bool]] = []
         for entry in wanted if isinstance(wanted, list) else ():
             name = entry.get("name") if isinstance(entry, dict) else None
-            if name not in known:
+            if not isinstance(name, str) or name not in known:
                 raise RequestError(
                     FailureKind.INVALID_PAYLOAD,
                     f"there is no output {str(name)[:80]!r}; choose from {', '.join(known)}",

@@ -11,7 +11,7 @@ from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.open_inference.metadata import describe_server, describe_tensors
 from forebay.stream.admin.open_inference.requests import HEADER_LENGTH, TensorRequest, encode_error
 from forebay.stream.admin.predictor import NotReady, Predictor
-from forebay.stream.admin.responses import json_response
+from forebay.stream.admin.responses import Handler, json_response
 from forebay.stream.admin.served_model import ServedModel, ServedModels
 from forebay.stream.core.circuit_breaker import BreakerState
 
@@ -60,12 +60,12 @@ class OpenInference:
     async def _server(self, _request: web.Request) -> web.Response:
         return json_response(describe_server(version("forebay")))
 
-    def _health(self, name: str, check: Callable[[], Verdict]) -> Callable[[web.Request], web.Response]:
-        async def handler(_request: web.Request) -> web.Response:
+    def _health(self, name: str, check: Callable[[], Verdict]) -> Handler:
+        async def handler(_request: web.Request) -> web.StreamResponse:
             is_ok = check().ok
             return json_response({name: is_ok}, status=200 if is_ok else 503)
 
-        return handler  # type: ignore[return-value]
+        return handler
 
     async def _metadata(self, request: web.Request) -> web.Response:
         served = self._served(request)

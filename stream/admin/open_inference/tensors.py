@@ -45,12 +45,12 @@ def read_tensor(entry: Any, binary: memoryview) -> tuple[Tensor, int]:
     """
     if not isinstance(entry, dict):
         raise _invalid("an entry of inputs is not an object")
-    name, datatype, shape = (entry.get(key) for key in ("name", "datatype", "shape"))
+    name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str):
         raise _invalid("an entry of inputs has no name")
-    if datatype not in DATATYPES:
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise _invalid(f"input {name[:80]!r}: the datatype must be one of {', '.join(DATATYPES)}")
-    if not _is_shape(shape):
+    if not isinstance(shape, list) or not _is_shape(shape):
         raise _invalid(f"input {name[:80]!r}: the shape must be a list of from 1 to {MAX_DIMS} sizes")
     parameters = entry.get("parameters")
     num_bytes = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -61,12 +61,8 @@ def read_tensor(entry: Any, binary: memoryview) -> tuple[Tensor, int]:
     return Tensor(name, datatype, _from_bytes(binary[:num_bytes], name, datatype, shape)), num_bytes
 
 
-def _is_shape(shape: Any) -> bool:
-    return (
-        isinstance(shape, list)
-        and 1 <= len(shape) <= MAX_DIMS
-        and all(type(size) is int and 0 <= size < 2**31 for size in shape)
-    )
+def _is_shape(shape: list[Any]) -> bool:
+    return 1 <= len(shape) <= MAX_DIMS and all(type(size) is int and 0 <= size < 2**31 for size in shape)
 
 
 def _from_json(data: Any, name: str, datatype: str, shape: Sequence[int]) -> NDArray[Any]:
