@@ -85,6 +85,10 @@ check: .venv/.ready-dev ## Run the linter, the type checker and the import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports & imports=$$!; $(BIN)/mypy && $(BIN)/mypy examples/*.py && wait $$imports
 
+.PHONY: docs
+docs: .venv/.ready-dev ## Build the documentation site into build/site; every link is checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet && echo "open build/site/index.html"
+
 chart: .venv/.ready-dev ## Regenerate the chart's README, settings schema and test snapshots
 	@$(BIN)/python -m tests.chart.generate
 	@FOREBAY_UPDATE_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/chart/test_render.py -k snapshot
