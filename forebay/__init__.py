@@ -1,6 +1,7 @@
 """Forebay: an inference worker for event streams on Kafka.
 
-The names below are the public Python interface: describe a model's input, build or train a net, and save it for a worker.
+The names below are the public Python interface: describe a model's input, build or train a net, save it for a worker, and
+load it to predict as a worker does.
 
     from forebay import Feature, Signature, build_net, save_artefact
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from forebay.models.registration.signature_inference import infer_signature
     from forebay.models.training.fit import fit_preprocessing
     from forebay.models.training.train import TrainOptions, train
+    from forebay.stream.offline.model import LoadedModel, load
+    from forebay.stream.offline.outcomes import Outcome
 
     __version__: str
 
@@ -43,7 +46,9 @@ __all__ = [
     "Aggregate",
     "Feature",
     "Impute",
+    "LoadedModel",
     "OneHot",
+    "Outcome",
     "Preprocessing",
     "Signature",
     "Standardise",
@@ -54,6 +59,7 @@ __all__ = [
     "encode_texts",
     "fit_preprocessing",
     "infer_signature",
+    "load",
     "move_alias",
     "prepare",
     "prepared_shape",
@@ -66,7 +72,9 @@ _MODULES = {
     "Aggregate": "forebay.models.artefacts.window_input",
     "Feature": "forebay.models.artefacts.signature",
     "Impute": "forebay.models.artefacts.preprocessing.impute",
+    "LoadedModel": "forebay.stream.offline.model",
     "OneHot": "forebay.models.artefacts.preprocessing.one_hot",
+    "Outcome": "forebay.stream.offline.outcomes",
     "Preprocessing": "forebay.models.artefacts.preprocessing.pipeline",
     "Signature": "forebay.models.artefacts.signature",
     "Standardise": "forebay.models.artefacts.preprocessing.standardise",
@@ -77,6 +85,7 @@ _MODULES = {
     "encode_texts": "forebay.models.artefacts.text_codes",
     "fit_preprocessing": "forebay.models.training.fit",
     "infer_signature": "forebay.models.registration.signature_inference",
+    "load": "forebay.stream.offline.model",
     "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",
     "prepared_shape": "forebay.models.artefacts.preparation",

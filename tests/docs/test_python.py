@@ -1,0 +1,52 @@
+"""docs/python.md: its blocks run as they stand, and print what the page shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from forebay import save_artefact
+from forebay.models.artefacts.preprocessing import Impute, OneHot, Preprocessing
+from forebay.models.artefacts.signature import Feature, Signature
+from tests.docs.blocks import blocks_of
+from tests.models.build import CREATED_AT, make_net
+from tests.source_files import ROOT
+
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model of the same signature as the one of examples/train_model.py."""
+    signature = Signature(
+        (
+            Feature("sensor", "category", ("cellar", "kitchen")),
+            Feature("temperature"),
+            Feature("humidity", nullable=True),
+        ),
+        (3,),
+        "binary",
+        1,
+        labels=("fine", "damp"),
+    )
+    steps = Preprocessing((Impute(3, (2,), (50.0,)), OneHot(3, (0,), (2,))))
+    save_artefact(
+        tmp_path / "models", "damp", make_net(4, 1), signature=signature, preprocessing=steps, created_at=CREATED_AT
+    )
+    return tmp_path
+
+
+def test_the_blocks_run_and_print_what_is_shown(folder: Path) -> None:
+    blocks = blocks_of(PAGE)
+    load, shown, testing = (block.text for block in blocks)
+    done = subprocess.run(
+        [sys.executable, "-c", load + testing], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    expected, printed = shown.splitlines(), done.stdout.splitlines()
+    assert len(printed) == len(expected) and printed[0] == expected[0] and printed[3] == expected[3]
+    # The labels are those of the trained model.
+    assert [line.split()[:2] for line in printed] == [line.split()[:2] for line in expected]

@@ -1,0 +1,1 @@
+"""Tests of models without a broker."""
