@@ -14,7 +14,7 @@ from forebay.stream.bench.host_info import describe_host, installed_version
 
 CGROUP: Final = Path("/sys/fs/cgroup")
 _REQUIREMENT: Final = re.compile(r"^([A-Za-z0-9._-]+)[^;]*(?:;.*extra\s*==\s*['\"]([^'\"]+)['\"])?")
-_OWN_EXTRAS: Final = ("bench", "dev", "test")
+_OWN_EXTRAS: Final = ("bench", "dev", "dist", "docs", "test")
 """Extras for work on Forebay itself, and for its benchmarks."""
 
 

@@ -54,7 +54,7 @@ def assert_outcomes(outcomes: Sequence[Outcome], /, **expected: int) -> None:
     """
     unknown = sorted(set(expected) - _NAMES)
     if unknown:
-        raise AssertionError(f"{unknown[0]!r} is no kind of outcome; there are {', '.join(sorted(_NAMES))}")
+        raise AssertionError(f"{unknown[0]!r} is not a kind of outcome; there are {', '.join(sorted(_NAMES))}")
     found = Counter(outcome.kind for outcome in outcomes)
     wanted = {kind: count for kind, count in expected.items() if count}
     if dict(found) == wanted:

@@ -115,7 +115,7 @@ def test_an_assertion_that_fails_names_the_events_and_the_remedy() -> None:
     lines = str(failed.value).splitlines()
     assert lines[0] == "expected predicted=3; found missing_field=1, predicted=2"
     assert lines[1] == "  event 1: missing_field: there is no field 'id'" and lines[2].startswith("    hint: ")
-    with pytest.raises(AssertionError, match="'rejected' is no kind of outcome"):
+    with pytest.raises(AssertionError, match="'rejected' is not a kind of outcome"):
         assert_outcomes(outcomes, rejected=1)
     with pytest.raises(AssertionError, match="expected predicted=1; found no events"):
         assert_outcomes([], predicted=1)
