@@ -83,7 +83,7 @@ EXTRAS = frozenset(
 )
 
 # Extras that are not needed at run time, but to build, test and check the code.
-TOOLS = frozenset({"dist", "test", "dev"})
+TOOLS = frozenset({"dist", "docs", "test", "dev"})
 
 # Dependencies that are declared but not imported by the wheel, and what needs them instead.
 NOT_IMPORTED = {
