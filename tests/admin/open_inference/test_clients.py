@@ -95,11 +95,15 @@ asyncio.run(main())
 """
 MLSERVER = """
 import json, sys, urllib.request
-import pandas as pd
-from mlserver.codecs import PandasCodec, StringCodec
-from mlserver.types import InferenceResponse
-frame = pd.DataFrame({"sensor": ["cellar", "kitchen"], "temperature": [12.5, 24.0], "humidity": [61.0, None]})
-request = PandasCodec.encode_request(frame, use_bytes=False)
+import numpy as np
+from mlserver.codecs import NumpyCodec, StringCodec
+from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
+inputs = [
+    StringCodec.encode_input("sensor", ["cellar", "kitchen"], use_bytes=False),
+    NumpyCodec.encode_input("temperature", np.array([[12.5], [24.0]])),
+    RequestInput(name="humidity", shape=[2, 1], datatype="FP32", data=[61.0, None]),
+]
+request = InferenceRequest(inputs=inputs)
 body = request.model_dump_json(exclude_none=False).encode()
 url = f"http://{sys.argv[1]}/v2/models/damp/infer"
 with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})) as answer:
@@ -110,7 +114,7 @@ print(json.dumps({"label": StringCodec.decode_output(found["label"]), "predictio
 CLIENTS = {
     "tritonclient": Client(("tritonclient[http]",), TRITON),
     "kserve": Client(("kserve",), KSERVE),
-    "mlserver": Client(("mlserver", "pandas"), MLSERVER),
+    "mlserver": Client(("mlserver",), MLSERVER),
 }
 
 
