@@ -16,6 +16,7 @@ from forebay.schemas.failures import FAILURES
 from forebay.schemas.topics import TopicSpec
 from forebay.stream.cli.group import group
 from forebay.stream.config.sections import section_types
+from forebay.stream.config.values import allowed
 
 PYTHON_API = "# Python API\n\n{intro}\n\n{entries}\n"
 
@@ -32,25 +33,11 @@ def settings_page() -> str:
         if section.__doc__:
             parts.append(f"{_paragraph(section.__doc__)}\n")
         rows = [
-            (f"`{key}`", _type_text(field), _default_text(field), field.description or "")
+            (f"`{key}`", allowed(field), _default_text(field), field.description or "")
             for key, field in section.model_fields.items()
         ]
-        parts.append(_table(("key", "type", "default", "meaning"), rows))
+        parts.append(_table(("key", "allowed", "default", "meaning"), rows))
     return "\n".join(parts)
-
-
-def _type_text(field: Any) -> str:
-    annotation = field.annotation
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    for prefix in ("typing.", "pathlib.", "collections.abc.", "pydantic.types."):
-        text = text.replace(prefix, "")
-    return f"`{_short_type(text)}`"
-
-
-def _short_type(text: str) -> str:
-    """Return a type without the modules of its parts."""
-    words = "".join(char if char.isalnum() or char in "._" else f"\0{char}\0" for char in text).split("\0")
-    return "".join(word.rsplit(".", 1)[-1] if word.isascii() and "." in word[:-1] else word for word in words)
 
 
 def _default_text(field: Any) -> str:
