@@ -34,7 +34,7 @@ from forebay.stream.offline.outcomes import Outcome, outcome_of
 from forebay.stream.output.encoder import PredictionEncoder
 from forebay.stream.telemetry.load_meter import load_meter
 from forebay.stream.worker.batch_sizes import batch_size
-from forebay.stream.worker.lane_assembly import predicted_slices
+from forebay.stream.worker.lane_assembly import prediction_encoder
 from forebay.stream.worker.window_plan import window_plan
 
 Event = Mapping[str, Any] | Sequence[Any] | bytes | str
@@ -173,17 +173,10 @@ class OfflineWorker:
             served.decision_section,
             own_threshold=getattr(model, "threshold", None),
         )
-        encoder = PredictionEncoder(
-            model=ref.name,
-            version=ref.version,
-            labels=signature.labels,
-            num_classes=signature.num_classes,
-            slices=predicted_slices(model, settings),
-        )
         return _Served(
             model,
             BatchRunner(model, self._clock, decision=decision),
-            encoder,
+            prediction_encoder(model, settings),
             max_batch_size=batch_size(served.batch.max_batch_size, signature.output_dim),
             windows=window_plan(served.window, signature, ref, served.window_section),
         )

@@ -158,13 +158,7 @@ def build_lane(
         topics,
         max_batch_size=max_batch_size,
         windows=window_plan(settings.window, signature, ref, settings.window_section),
-        encoder=PredictionEncoder(
-            model=ref.name,
-            version=ref.version,
-            labels=signature.labels,
-            num_classes=signature.num_classes,
-            slices=predicted_slices(model, worker),
-        ),
+        encoder=prediction_encoder(model, worker),
         lane=Lane(
             ref,
             executor=executor,
@@ -212,6 +206,18 @@ def build_executor(
         backoff=backoff,
         on_fatal=on_fatal,
         decision=decision,
+    )
+
+
+def prediction_encoder(model: Model, worker: Settings) -> PredictionEncoder:
+    """Return the encoder of the model's predictions as JSON."""
+    signature = model.signature
+    return PredictionEncoder(
+        model=model.name,
+        version=model.version,
+        labels=signature.labels,
+        num_classes=signature.num_classes,
+        slices=predicted_slices(model, worker),
     )
 
 

@@ -83,6 +83,8 @@ class TensorRequest:
                     FailureKind.INVALID_PAYLOAD,
                     f"there is no output {str(name)[:80]!r}; choose from {', '.join(known)}",
                 )
+            if any(name == other for other, _ in found):
+                raise RequestError(FailureKind.INVALID_PAYLOAD, f"the output {name!r} is asked for twice")
             options = entry.get("parameters")
             options = options if isinstance(options, dict) else {}
             if options.get("classification"):

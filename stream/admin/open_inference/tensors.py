@@ -70,7 +70,8 @@ def _from_json(data: Any, name: str, datatype: str, shape: Sequence[int]) -> NDA
         raise _invalid(f"input {name[:80]!r} has neither data nor binary_data_size")
     flat = list(_flattened(data, len(shape)))
     _check_count(len(flat), name, shape)
-    allowed = {"BYTES": (str,), "BOOL": (bool, int)}.get(datatype, (int, float))
+    # NumPy would cut off the fraction of a number without saying so.
+    allowed = (str,) if datatype == "BYTES" else (int, float) if datatype.startswith("FP") else (int,)
     if not all(isinstance(value, allowed) for value in flat if value is not None):
         raise _invalid(f"input {name[:80]!r}: a value of data is not {datatype}", FailureKind.WRONG_TYPE)
     if datatype == "BYTES":

@@ -140,6 +140,7 @@ async def test_a_row_for_which_the_model_fails_is_named() -> None:
             "the parameter classification is not supported",
         ),
         ("prediction", "outputs is not a list"),
+        ([{"name": "prediction"}] * 2, "the output 'prediction' is asked for twice"),
     ],
 )
 async def test_an_unknown_output_is_refused(outputs: Any, message: str) -> None:

@@ -69,6 +69,7 @@ def test_nested_and_flat_data_are_alike() -> None:
         ({"name": "a", "datatype": "FP32", "shape": [1], "data": [[1]]}, "a value of data is not FP32"),
         ({"name": "a", "datatype": "BYTES", "shape": [1], "data": [1]}, "a value of data is not BYTES"),
         ({"name": "a", "datatype": "UINT8", "shape": [1], "data": [256]}, "not in the range of UINT8"),
+        ({"name": "a", "datatype": "INT8", "shape": [1], "data": [1.5]}, "a value of data is not INT8"),
         ({"name": "a", "datatype": "INT64", "shape": [1], "data": [None]}, "only FP and BYTES can have null"),
         (
             {"name": "a", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 9}},
