@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from forebay.models.artefacts.artefact import StoredVersion, read_all_files
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.repository import read_manifest_file
+from forebay.models.artefacts.signing import read_signature_file
 from forebay.models.artefacts.storage import write_synced
-from forebay.models.artefacts.store import MANIFEST_FILE
+from forebay.models.artefacts.store import MANIFEST_FILE, SIGNATURE_FILE
 from forebay.schemas.errors import ModelError, StorageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def export_version(stored: StoredVersion, target: Path, on_progress: OnProgress 
     """Write a verified version to `target`, which must not exist; return what was written: "folder", "zip" or the file's name.
 
     A name that ends with .zip becomes a zip file; one that ends like a file of the model's backend, such as .onnx, becomes a
-    copy of that file; any other name becomes a folder. Folder and zip file hold `<name>/<version>/` with all files.
+    copy of that file; any other name becomes a folder. Folder and zip file hold `<name>/<version>/` with all files, and
+    the signature if there is one.
 
     Raises ModelError if the version cannot be read or the target exists; StorageError if it cannot be written.
     """
@@ -39,6 +41,9 @@ def export_version(stored: StoredVersion, target: Path, on_progress: OnProgress 
     single = next((file for file in BACKENDS[manifest.backend].max_bytes if Path(file).suffix == target.suffix), None)
     inner = f"{manifest.name}/{manifest.version}"
     files = {f"{inner}/{file}": content for file, content in contents.items()} | {f"{inner}/{MANIFEST_FILE}": data}
+    signature = read_signature_file(stored.repository, manifest.name, manifest.version)
+    if signature is not None:
+        files[f"{inner}/{SIGNATURE_FILE}"] = signature
     try:
         target.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as scratch:

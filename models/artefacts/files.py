@@ -12,6 +12,7 @@ from typing import Final
 from forebay.models.artefacts.json_object import JsonObject
 from forebay.models.artefacts.repository import MANIFEST_FILE
 from forebay.models.artefacts.storage import COPY_AGAIN, check_contained, read_bounded, unreadable
+from forebay.models.artefacts.store import SIGNATURE_FILE
 from forebay.schemas.errors import ModelError
 
 GOLDEN_FILE: Final = "golden.safetensors"
@@ -57,11 +58,11 @@ def read_entries(fields: JsonObject, required: Collection[str]) -> Mapping[str, 
     if len(names) > MAX_FILES:
         raise fields.error(f"files lists {len(names)} files; allowed are at most {MAX_FILES}")
     for name in names:
-        if not _FILE_NAME.fullmatch(name) or name == MANIFEST_FILE:
+        if not _FILE_NAME.fullmatch(name) or name in (MANIFEST_FILE, SIGNATURE_FILE):
             fields.fail(
                 "a name in files",
                 name,
-                f"the name of a file in the same folder, not {MANIFEST_FILE}: "
+                f"the name of a file in the same folder, not {MANIFEST_FILE} or {SIGNATURE_FILE}: "
                 "letters, digits, '.', '_' and '-', at most 128, not starting with a dot",
             )
     for name in sorted(required):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -50,3 +51,8 @@ def checked_url(url: str) -> str:
             remedy="give a URL such as s3://bucket/models, without '.', '..' and '::'",
         )
     return url.rstrip("/")
+
+
+def normalise_repository(place: str) -> str:
+    """Return the path or URL of a repository in the form in which the trust policy compares it."""
+    return place.rstrip("/") if is_url(place) else os.path.realpath(local_folder(place))

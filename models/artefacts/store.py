@@ -11,6 +11,8 @@ from forebay.models.artefacts.storage import read_bounded, unreadable
 from forebay.schemas.errors import ModelError
 
 MANIFEST_FILE: Final = "manifest.json"
+SIGNATURE_FILE: Final = "model.sig"
+"""A signature of the manifest and all files that it lists. No manifest can list it: it is added when a version is signed."""
 
 
 class Store(Protocol):

@@ -1,16 +1,27 @@
-"""The trust policy: which models may bring code of their own. By default none may."""
+"""The trust policy: which models must be signed, and which may bring code of their own. By default none of either."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from typing import Final
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from forebay.models.artefacts.backend_files import BACKENDS
-from forebay.models.artefacts.location import is_url, local_folder
+from forebay.models.artefacts.location import normalise_repository as normalise_repository
+from forebay.models.artefacts.signed_bundle import signed_files
+from forebay.models.artefacts.signing_policy import Policy, SignatureState, SignatureVerdict, SigningPolicy, refusal
 from forebay.schemas.errors import ModelError
 
+if TYPE_CHECKING:
+    from forebay.models.artefacts.manifest import Manifest
+
 _DIGEST_PREFIX: Final = "sha256:"
+
+log = logging.getLogger("forebay.repository")
+
+ReadSignature = Callable[[], bytes | None]
+"""Returns the content of a version's signature file; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +33,47 @@ class TrustPolicy:
         one is not trusted.
     manifests: SHA-256 digests, in hexadecimal digits, of the manifests of trusted versions. A manifest states the digest
         of every other file. The prefix "sha256:" is optional.
+    signing: which models must be signed, and by whom.
     """
 
     repositories: frozenset[str] = frozenset()
     manifests: frozenset[str] = frozenset()
+    signing: SigningPolicy = field(default_factory=SigningPolicy)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "repositories", frozenset(map(normalise_repository, self.repositories)))
         digests = (digest.lower().removeprefix(_DIGEST_PREFIX) for digest in self.manifests)
         object.__setattr__(self, "manifests", frozenset(digests))
+
+    def admit(
+        self, manifest: Manifest, *, repository: str, manifest_sha256: str, place: str, read_signature: ReadSignature
+    ) -> SignatureVerdict:
+        """Return the verdict on a version that may be loaded. The signature is read only if a rule asks for one.
+
+        The verdict is about these digests: a reader that verifies files against this manifest loads what was signed, also if
+        files change meanwhile.
+
+        Raises ModelError(kind="signature") for a version without a signature that counts, under the policy "enforce";
+        like `check` for code.
+        """
+        verdict = self.inspect(
+            manifest, repository=repository, manifest_sha256=manifest_sha256, read_signature=read_signature
+        )
+        if verdict.is_refused:
+            raise refusal(verdict, place)
+        if verdict.state not in (SignatureState.VALID, SignatureState.NOT_CHECKED):
+            log.warning("%s: %s; the policy in trust.signatures is warn", place, verdict.reason)
+        if not verdict.allows_code:
+            self.check(manifest.backend, repository=repository, manifest_sha256=manifest_sha256, place=place)
+        return verdict
+
+    def inspect(
+        self, manifest: Manifest, *, repository: str, manifest_sha256: str, read_signature: ReadSignature
+    ) -> SignatureVerdict:
+        """Return the verdict on the signature of a version, whether it may be loaded or not."""
+        rule = self.signing.rule_of(repository, manifest.name)
+        bundle = None if rule.policy is Policy.OFF else read_signature()
+        return self.signing.check(rule, bundle, signed_files(manifest, manifest_sha256))
 
     def check(self, backend: str, *, repository: str, manifest_sha256: str, place: str) -> None:
         """Raise ModelError(kind="untrusted") if the backend runs code from the model and the policy does not allow it.
@@ -48,11 +91,6 @@ class TrustPolicy:
             remedy=f'if you trust this version, add "sha256:{manifest_sha256}" to trust.manifests; if you trust all models '
             f'of the repository, add "{repository}" to trust.repositories',
         )
-
-
-def normalise_repository(place: str) -> str:
-    """Return the path or URL of a repository in the form in which the trust policy compares it."""
-    return place.rstrip("/") if is_url(place) else os.path.realpath(local_folder(place))
 
 
 TRUST_NOTHING: Final = TrustPolicy()

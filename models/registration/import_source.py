@@ -36,6 +36,9 @@ class ImportSource(Protocol):
     def versions(self) -> list[tuple[str, int]]:
         """Return the name and number of each version, sorted."""
 
+    def has_file(self, inner: str) -> bool:
+        """Return whether there is the file `<name>/<version>/<file>`."""
+
     def read(self, inner: str, max_bytes: int) -> bytes:
         """Return the bytes of the file `<name>/<version>/<file>`. Raises ModelError if it is larger or cannot be read."""
 
@@ -65,6 +68,10 @@ class _Folder:
 
     def versions(self) -> list[tuple[str, int]]:
         return [(name, version) for name in list_models(self._folder) for version in list_versions(self._folder, name)]
+
+    def has_file(self, inner: str) -> bool:
+        file = self._folder / inner
+        return file.exists() or file.is_symlink()
 
     def read(self, inner: str, max_bytes: int) -> bytes:
         file = self._folder / inner
@@ -96,6 +103,9 @@ class _Archive:
     def versions(self) -> list[tuple[str, int]]:
         found = (_ENTRY.fullmatch(inner) for inner in self._entries if inner.endswith(f"/{MANIFEST_FILE}"))
         return sorted((match["name"], int(match["version"])) for match in found if match is not None)
+
+    def has_file(self, inner: str) -> bool:
+        return inner in self._entries
 
     def read(self, inner: str, max_bytes: int) -> bytes:
         place = f"{self._path}: {inner}"

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.repository import MANIFEST_FILE, MAX_MANIFEST_BYTES, list_versions
+from forebay.models.artefacts.signed_bundle import MAX_BUNDLE_BYTES
 from forebay.models.artefacts.storage import sync_directory, write_synced
-from forebay.models.artefacts.store import open_store
+from forebay.models.artefacts.store import SIGNATURE_FILE, open_store
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.registration.import_source import EXPORT_AGAIN, ImportSource, open_source
@@ -47,7 +47,7 @@ def import_version(
     """Copy a version from an exported folder or zip file into a repository, under the same name and number.
 
     It is loaded as a worker loads it before anything is written to the repository: sizes, digests, trust policy, backend and
-    golden rows. The manifest is copied byte by byte, so that its digest stays the same.
+    golden rows. The manifest is copied byte by byte, so that its digest stays the same, and so is a signature.
 
     chosen: name and number of the version, if there are several.
     trust: a version with code of its own is imported only if this allows its manifest, or the repository.
@@ -62,11 +62,19 @@ def import_version(
         data = source.read(f"{inner}/{MANIFEST_FILE}", MAX_MANIFEST_BYTES)
         manifest = Manifest.from_json(data, f"{path}: {inner}/{MANIFEST_FILE}")
         files = _read_files(source, manifest, inner)
+        inner_signature = f"{inner}/{SIGNATURE_FILE}"
+        signature = source.read(inner_signature, MAX_BUNDLE_BYTES) if source.has_file(inner_signature) else None
     sha256 = hashlib.sha256(data).hexdigest()
     # The policy decides about where the version will be, not about where it is checked.
-    trust.check(
-        manifest.backend, repository=str(repository), manifest_sha256=sha256, place=f"{path}: {inner}/{MANIFEST_FILE}"
+    trust.admit(
+        manifest,
+        repository=str(repository),
+        manifest_sha256=sha256,
+        place=f"{path}: {inner}/{MANIFEST_FILE}",
+        read_signature=lambda: signature,
     )
+    if signature is not None:
+        files[SIGNATURE_FILE] = signature
     try:
         with tempfile.TemporaryDirectory(prefix=".import-", dir=_scratch_parent(repository)) as scratch:
             staged = Path(scratch, inner)
@@ -116,7 +124,7 @@ def _check_free(repository: Path | str, name: str, version: int) -> None:
         raise _taken(open_store(repository).place(name, str(version)))
 
 
-def _read_files(source: ImportSource, manifest: Manifest, inner: str) -> Mapping[str, bytes]:
+def _read_files(source: ImportSource, manifest: Manifest, inner: str) -> dict[str, bytes]:
     """Return the listed files. Their digests are verified when the version is loaded, from these bytes."""
     limits = file_limits(manifest)
     return {file: source.read(f"{inner}/{file}", limits.get(file, MAX_OTHER_BYTES)) for file in manifest.files}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from forebay.models.artefacts.artefact import Artefact, StoredVersion, read_artefact, read_version
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.files import GOLDEN_FILE
+from forebay.models.artefacts.signing import read_signature_file
 from forebay.models.artefacts.store import MANIFEST_FILE
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.catalogue import find_backend
@@ -62,7 +64,8 @@ def load_version(
     num_instances: how many runners to build (see `ServedModel.instances`). The first one is checked with the golden rows, and
         the memory of the budget is that of all.
 
-    1. The trust policy allows the backend, if that runs code from the model.
+    1. The trust policy allows the version: it is signed as the policy demands, and its backend may run code from the
+       model if it does that.
     2. The manifest describes a model of its backend that fits the signature.
     3. All files are in place, with the stated size and SHA-256.
     4. The backend builds the model on the device.
@@ -90,11 +93,12 @@ def _trusted(stored: StoredVersion, trust: TrustPolicy) -> StoredVersion:
     manifest = stored.manifest
     if BACKENDS[manifest.backend].runs_code and isinstance(stored.repository, Path):
         stored = read_version(stored.repository.resolve(), manifest.name, manifest.version)
-    trust.check(
-        stored.manifest.backend,
+    trust.admit(
+        stored.manifest,
         repository=str(stored.repository),
         manifest_sha256=stored.manifest_sha256,
         place=f"{stored.place}/{MANIFEST_FILE}",
+        read_signature=partial(read_signature_file, stored.repository, manifest.name, manifest.version),
     )
     return stored
 

@@ -138,6 +138,11 @@ def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, samp
             on_check(outputs)
         for check in check_mappings(loaded.settings, sample):
             on_check(check)
+    if loaded.settings.trust.signatures:
+        from forebay.stream.cli.check_signatures import check_signatures
+
+        for check in check_signatures(loaded.settings):
+            on_check(check)
     for check in check_models(loaded.settings, window_plan):
         on_check(check)
 

@@ -27,6 +27,7 @@ from forebay.stream.cli.models_rollout import (
     shadow_command,
 )
 from forebay.stream.cli.models_rollout_status import rollout_command
+from forebay.stream.cli.models_sign import sign_command, verify_command
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.cli.subcommands import SubcommandGroup
@@ -71,6 +72,8 @@ command.add_command(register_command)
 command.add_command(export_command)
 command.add_command(import_command)
 command.add_command(gc_command)
+command.add_command(sign_command)
+command.add_command(verify_command)
 command.add_command(calibrate_command)
 command.add_command(compress_command)
 command.add_command(compare_command)
@@ -134,13 +137,15 @@ def list_command(source: ConfigSource, name: str | None, repository: str | None,
 def show(source: ConfigSource, reference: str, repository: str | None, as_json: bool) -> None:
     """Show a version of a model: its input, outputs, files, origin and aliases.
 
-    Only the manifest is read. --json prints it with `folder`, `aliases`, `manifest_sha256` and
-    `runs_code` added.
+    Only the manifest and the signature are read. --json prints the manifest with `folder`, `aliases`, `manifest_sha256`,
+    `runs_code` and `signed` added.
     """
-    folder = chosen_repository(source, repository)
+    settings = source.load().settings
+    folder = settings.model.repository if repository is None else repository
     from forebay.stream.cli.models_reading import read_version
+    from forebay.stream.inference.loading import trust_policy
 
-    shown = read_version(folder, reference)
+    shown = read_version(folder, reference, trust_policy(settings.trust))
     if as_json:
         echo_json(shown.to_dict())
         return

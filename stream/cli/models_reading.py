@@ -20,12 +20,39 @@ from forebay.models.artefacts.repository import (
     resolve_version,
     split_reference,
 )
+from forebay.models.artefacts.signing import read_signature_file
+from forebay.models.artefacts.signing_policy import SignatureState, SignatureVerdict
 from forebay.models.artefacts.store import open_store
-from forebay.models.artefacts.trust import TrustPolicy
+from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.schemas.errors import ForebayError, ModelError
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.progress import OnProgress
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureShown:
+    """Whether a version has a signature file, and what the trust policy makes of it."""
+
+    is_present: bool
+    verdict: SignatureVerdict
+
+    @property
+    def text(self) -> str:
+        """Both in words."""
+        if self.verdict.state is not SignatureState.NOT_CHECKED:
+            return self.verdict.text
+        return f"{'present' if self.is_present else 'none'}, {self.verdict.text}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return both as JSON values."""
+        return {
+            "present": self.is_present,
+            "state": self.verdict.state,
+            "policy": self.verdict.policy,
+            "key": self.verdict.key,
+            "reason": self.verdict.reason,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +69,7 @@ class Version:
     manifest_sha256: str
     folder: str
     aliases: tuple[str, ...]
+    signed: SignatureShown
 
     @property
     def runs_code(self) -> bool:
@@ -56,6 +84,7 @@ class Version:
             "aliases": list(self.aliases),
             "manifest_sha256": self.manifest_sha256,
             "runs_code": self.runs_code,
+            "signed": self.signed.to_dict(),
         }
 
 
@@ -117,14 +146,24 @@ def list_all_versions(repository: Path | str, name: str) -> list[dict[str, objec
     return rows
 
 
-def read_version(repository: Path | str, reference: str) -> Version:
-    """Return the version that a reference names. Raises ModelError if it does not exist or its manifest is wrong."""
+def read_version(repository: Path | str, reference: str, trust: TrustPolicy = TRUST_NOTHING) -> Version:
+    """Return the version that a reference names.
+
+    trust: what judges the signature.
+
+    Raises ModelError if it does not exist or its manifest is wrong.
+    """
     name, chosen = split_reference(reference)
     version = resolve_version(repository, name, chosen)
     folder = open_store(repository).place(name, str(version))
     manifest, document, sha256 = _read(repository, name, version)
     aliases = read_aliases(repository, name).of_version(version)
-    return Version(manifest, document, manifest_sha256=sha256, folder=folder, aliases=aliases)
+    signature = read_signature_file(repository, name, version)
+    verdict = trust.inspect(
+        manifest, repository=str(repository), manifest_sha256=sha256, read_signature=lambda: signature
+    )
+    signed = SignatureShown(signature is not None, verdict)
+    return Version(manifest, document, manifest_sha256=sha256, folder=folder, aliases=aliases, signed=signed)
 
 
 def all_versions(repository: Path | str) -> list[str]:

@@ -14,12 +14,13 @@ from forebay.schemas.errors import ModelError
 from forebay.stream.cli.examples import examples
 from forebay.stream.cli.models_options import chosen_repository, repository_option
 from forebay.stream.cli.options import ConfigSource, config_options, json_option
-from forebay.stream.cli.output import echo_json
+from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.golden import Tolerance
     from forebay.models.artefacts.progress import OnProgress
+    from forebay.models.artefacts.signing import SignedVersion
     from forebay.models.registration.register import Registration
 
 _MB: Final = 1_000_000
@@ -91,6 +92,7 @@ class RegisterOptions(TypedDict):
 @click.option(
     "--by", metavar="TEXT", help="Who registers it, for the history. [default: the user's name on this machine]"
 )
+@click.option("--sign", metavar="KEY", help="Sign the version with this private key (see `forebay models sign`).")
 @json_option
 def command(
     source: ConfigSource,
@@ -100,6 +102,7 @@ def command(
     labels: str | None,
     tolerance: str | None,
     metrics: tuple[str, ...],
+    sign: str | None,
     as_json: bool,
     **options: Unpack[RegisterOptions],
 ) -> None:
@@ -119,10 +122,21 @@ def command(
     arguments["labels"] = tuple(label.strip() for label in labels.split(",")) if labels else ()
     with _progress(path, is_shown=not as_json) as on_progress:
         done = register(path, on_progress=on_progress, **arguments)
+    signed = None if sign is None else _sign(done, folder, sign)
     if as_json:
-        echo_json(_document(done, folder))
-    else:
-        _print(done, folder, is_stated=repository is not None)
+        echo_json(_document(done, folder) | {"signed_by": None if signed is None else signed.fingerprint})
+        return
+    _print(done, folder, is_stated=repository is not None)
+    if signed is not None:
+        echo(f"signed by sha256:{signed.fingerprint}")
+
+
+def _sign(done: Registration, repository: str, key: str) -> SignedVersion:
+    from forebay.models.artefacts.artefact import read_version
+    from forebay.models.artefacts.signing import sign_version
+    from forebay.stream.cli.models_sign import read_password
+
+    return sign_version(read_version(repository, done.name, done.version), key, read_password=read_password)
 
 
 def _metric(text: str) -> tuple[str, float]:

@@ -95,6 +95,7 @@ def version_text(shown: Version) -> Table:
         "licence": about.licence,
         "note": about.note,
         "backend": ", ".join(filter(None, (manifest.backend, manifest.architecture))),
+        "signature": shown.signed.text,
         "code of its own": "yes: workers need it in trust.manifests, or the repository in trust.repositories"
         if shown.runs_code
         else "",

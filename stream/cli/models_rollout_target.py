@@ -84,7 +84,10 @@ def check_target(settings: Settings, model: str, version: int | str | None) -> T
 
     The manifest is read and checked, and the trust policy applied. The version is not loaded.
     """
+    from functools import partial
+
     from forebay.models.artefacts.artefact import read_version
+    from forebay.models.artefacts.signing import read_signature_file
     from forebay.stream.inference.loading import trust_policy
 
     served = find_served_model(settings, model)
@@ -96,11 +99,12 @@ def check_target(settings: Settings, model: str, version: int | str | None) -> T
             kind="rollout_of_windows",
             remedy="set the version in the configuration and restart the workers",
         )
-    trust_policy(settings.trust).check(
-        manifest.backend,
+    trust_policy(settings.trust).admit(
+        manifest,
         repository=str(stored.repository),
         manifest_sha256=stored.manifest_sha256,
         place=str(stored.manifest_file) if stored.remote is None else stored.place,
+        read_signature=partial(read_signature_file, stored.repository, model, manifest.version),
     )
     requested = model if version is None else f"{model}@{version}"
     return Target(model, manifest.version, stored.manifest_sha256, requested)

@@ -11,6 +11,7 @@ from forebay.stream.config.conflict import Conflict as Conflict
 from forebay.stream.config.model_checks import effective_key, model_conflicts
 from forebay.stream.config.objective_checks import objective_conflicts
 from forebay.stream.config.sections import AdminSection, KafkaSection, SchemaRegistrySection, Settings
+from forebay.stream.config.trust_checks import trust_conflicts
 from forebay.stream.config.values import MAX_NAME_LENGTH
 
 _OUTPUTS = frozenset(spec.name for spec in ALL_TOPICS) - {FEATURES.name, LABELS.name}
@@ -38,6 +39,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _tls(settings.kafka)
     yield from _schema_registry(settings.schema_registry)
     yield from _admin(settings)
+    yield from trust_conflicts(settings.trust)
 
 
 def _times(settings: Settings) -> Iterator[Conflict]:

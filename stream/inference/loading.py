@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from forebay.models.artefacts.artefact import StoredVersion, read_version
+from forebay.models.artefacts.signing_keys import SigningKey
+from forebay.models.artefacts.signing_policy import Policy, SignatureRule, SigningPolicy
 from forebay.models.artefacts.trust import TrustPolicy
 from forebay.models.backends.protocol import RunOptions
 from forebay.models.serving.load_budget import LoadBudget, Meter
@@ -42,4 +44,14 @@ class ModelLoader:
 
 def trust_policy(section: TrustSection) -> TrustPolicy:
     """Return the trust policy of the configuration."""
-    return TrustPolicy(frozenset(section.repositories), frozenset(section.manifests))
+    rules = [
+        SignatureRule(
+            Policy(rule.policy), rule.repository or "", rule.model, keys=tuple(rule.keys), allow_code=rule.allow_code
+        )
+        for rule in section.signatures
+    ]
+    keys = [
+        SigningKey(key.name, key.file or "", key.fingerprint or "", not_after=key.expiry, revoked=key.revoked or "")
+        for key in section.keys
+    ]
+    return TrustPolicy(frozenset(section.repositories), frozenset(section.manifests), SigningPolicy(rules, keys))

@@ -105,7 +105,8 @@ def test_a_version_is_shown(run: Any, repository: Path) -> None:
     stored = (repository / "delays" / "2" / "manifest.json").read_bytes()
     sha256 = hashlib.sha256(stored).hexdigest()
     added = {"folder": "models/delays/2", "aliases": ["champion"], "manifest_sha256": sha256, "runs_code": False}
-    assert document == json.loads(stored) | added
+    signed = {"present": False, "state": "not_checked", "policy": "off", "key": "", "reason": ""}
+    assert document == json.loads(stored) | added | {"signed": signed}
     assert sha256 in shown and "code of its own" not in shown
     assert "delays@1" in run("show", "delays@1")
 

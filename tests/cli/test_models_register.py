@@ -133,6 +133,7 @@ def test_json_has_all_of_it(run: Run) -> None:
             {"part": "step [scale]", "result": "frozen", "reason": ""},
             {"part": "step impute", "result": "approximated", "reason": "the mean is rounded"},
         ],
+        "signed_by": None,
     }
     assert load_artefact("other", "m").manifest.signature.labels == ("no", "yes")
 

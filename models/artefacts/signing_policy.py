@@ -1,0 +1,164 @@
+"""The signing policy: by whom models must be signed, and what a model gets that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Final
+
+from forebay.models.artefacts.location import normalise_repository
+from forebay.models.artefacts.signed_bundle import BundleError, SignedBundle, read_bundle, verify_bundle
+from forebay.models.artefacts.signing_keys import (
+    SigningKey,
+    fingerprint_of,
+    normalise_fingerprint,
+    read_public_key,
+)
+from forebay.schemas.errors import ModelError
+
+
+class Policy(StrEnum):
+    """What a model gets without a signature that counts. WARN: it is loaded, and a warning is logged."""
+
+    OFF = "off"
+    WARN = "warn"
+    ENFORCE = "enforce"
+
+
+class SignatureState(StrEnum):
+    """What is known about the signature of a version.
+
+    NOT_CHECKED: the policy is off.
+    INVALID: the file is not a signature, or one of other files, or not by the key that it names.
+    """
+
+    VALID = "valid"
+    UNSIGNED = "unsigned"
+    INVALID = "invalid"
+    UNKNOWN_KEY = "unknown_key"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    NOT_CHECKED = "not_checked"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureRule:
+    """A policy for the models that it names.
+
+    repository: path or URL; empty for all.
+    model: a pattern of names, such as "churn-*".
+    keys: names of the keys that count; none for all.
+    allow_code: whether a signed model may run code of its own; only with ENFORCE.
+    """
+
+    policy: Policy
+    repository: str = ""
+    model: str = "*"
+    keys: tuple[str, ...] = ()
+    allow_code: bool = False
+
+    def covers(self, repository: str, model: str) -> bool:
+        """Return whether the rule is about a model."""
+        is_here = not self.repository or normalise_repository(self.repository) == normalise_repository(repository)
+        return is_here and fnmatchcase(model, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureVerdict:
+    """The result of a check. key: the name of the key, if it is known; reason: in words, for all states but VALID."""
+
+    state: SignatureState
+    policy: Policy
+    key: str = ""
+    reason: str = ""
+    allows_code: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the model must not be loaded."""
+        return self.policy is Policy.ENFORCE and self.state is not SignatureState.VALID
+
+    @property
+    def text(self) -> str:
+        """The verdict in words, such as "valid, by release"."""
+        if self.state is SignatureState.NOT_CHECKED:
+            return "not checked: the policy is off"
+        return f"valid, by {self.key}" if self.state is SignatureState.VALID else self.reason
+
+
+NO_RULE: Final = SignatureRule(Policy.OFF)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningPolicy:
+    """Rules and the keys that they name. The first rule that covers a model counts. Models without a rule are not checked.
+
+    now: the present time, with a time zone.
+    """
+
+    rules: Sequence[SignatureRule] = ()
+    keys: Sequence[SigningKey] = ()
+    now: Callable[[], datetime] = _now
+
+    def rule_of(self, repository: str, model: str) -> SignatureRule:
+        """Return the first rule that covers a model."""
+        return next((rule for rule in self.rules if rule.covers(repository, model)), NO_RULE)
+
+    def check(self, rule: SignatureRule, bundle: bytes | None, files: Mapping[str, str]) -> SignatureVerdict:
+        """Return what the rule makes of a version.
+
+        bundle: the content of its signature file; None if it has none.
+        files: the digests of its files, as `signed_files` gives them.
+
+        Raises ModelError(kind="signing_key") if a key of the policy cannot be read.
+        """
+        if rule.policy is Policy.OFF:
+            return SignatureVerdict(SignatureState.NOT_CHECKED, Policy.OFF)
+        if bundle is None:
+            return SignatureVerdict(SignatureState.UNSIGNED, rule.policy, reason="the version is not signed")
+        try:
+            signed = read_bundle(bundle)
+            state, key, reason = self._judge(rule, signed, files)
+        except BundleError as error:
+            state, key, reason = SignatureState.INVALID, "", f"the signature is not valid: {error}"
+        allows_code = rule.allow_code and rule.policy is Policy.ENFORCE and state is SignatureState.VALID
+        return SignatureVerdict(state, rule.policy, key=key, reason=reason, allows_code=allows_code)
+
+    def _judge(
+        self, rule: SignatureRule, signed: SignedBundle, files: Mapping[str, str]
+    ) -> tuple[SignatureState, str, str]:
+        known = [key for key in self.keys if _fingerprint(key) == normalise_fingerprint(signed.fingerprint)]
+        # A revocation counts wherever it stands, also beside an entry of the same key that is not revoked.
+        for key in known:
+            if key.revoked:
+                return SignatureState.REVOKED, key.name, f"the key {key.name} is revoked: {key.revoked}"
+        counting = [key for key in known if not rule.keys or key.name in rule.keys]
+        if not counting:
+            other = f", which is {known[0].name} and does not count for this model" if known else ""
+            shown = f"sha256:{signed.fingerprint[:64]}"
+            return SignatureState.UNKNOWN_KEY, "", f"the version is signed by an unknown key {shown}{other}"
+        key = counting[0]
+        verify_bundle(signed, read_public_key(key.file), files)
+        if key.not_after is not None and self.now() >= key.not_after:
+            return SignatureState.EXPIRED, key.name, f"the key {key.name} expired on {key.not_after.isoformat()}"
+        return SignatureState.VALID, key.name, ""
+
+
+def _fingerprint(key: SigningKey) -> str:
+    return fingerprint_of(read_public_key(key.file)) if key.file else normalise_fingerprint(key.fingerprint)
+
+
+def refusal(verdict: SignatureVerdict, place: str) -> ModelError:
+    """Return the error for a model that the signing policy refuses."""
+    return ModelError(
+        f"{place}: {verdict.reason}, and the policy in trust.signatures is enforce",
+        kind="signature",
+        remedy="sign the version with a key that counts (`forebay models sign`), or correct trust.keys and trust.signatures",
+    )
