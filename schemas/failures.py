@@ -96,6 +96,7 @@ class FailureKind(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     UNKNOWN_MODEL = "unknown_model"
     DUPLICATE = "duplicate"
+    DENIED = "denied"
     MISSING_KEY = "missing_key"
     TIMESTAMP_AHEAD = "timestamp_ahead"
     TIMESTAMP_BEHIND = "timestamp_behind"
@@ -261,6 +262,10 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
             "the event's id is that of an earlier event of the same partition and model",
             "nothing, if the producer sends events again; give different events different ids, or shorten "
             "input.duplicate_window_events",
+        ),
+        FailureKind.DENIED: _rejected(
+            "the event has no valid token, or its principal may not use the model",
+            "the message says which: send a valid token in the header forebay-principal, or add a rule to access.rules",
         ),
         FailureKind.MISSING_KEY: _rejected(
             "the event has no key, but events are gathered into windows by key",

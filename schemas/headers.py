@@ -21,6 +21,10 @@ PRIORITY: Final = "forebay-priority"
 """With `priorities.headers`: `high`, `normal` or `low`. It can raise the priority that the event has by its topic. Other words
 are ignored and counted."""
 
+PRINCIPAL: Final = "forebay-principal"
+"""With `access.enabled`: a signed token (compact JWS) that says who asks. Exactly one is required. It is copied neither to
+predictions nor to dead letters."""
+
 # ---- on events whose value is raw float32, which has no place for these fields
 
 ID: Final = "forebay-id"

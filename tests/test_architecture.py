@@ -42,6 +42,7 @@ IMPORTED_ONLY_BY = {
         "stream/schema_registry/connection.py",
         "stream/schema_registry/http.py",
     ),
+    "cryptography": ("stream/access/key_set.py",),
     "fastavro": ("stream/decode/formats", "stream/publish/avro_values.py"),
     "jsonschema_rs": ("stream/decode/formats/json_schema.py",),
     "fsspec": ("models/artefacts/remote_store.py", "models/data/locations.py"),

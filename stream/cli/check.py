@@ -90,6 +90,7 @@ def command(
 
 
 def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sample: Path | None) -> None:
+    from forebay.stream.cli.check_access import check_access
     from forebay.stream.config.load import DEFAULT, FROM_MODELS
     from forebay.stream.preflight import (
         AFTER_BROKER,
@@ -121,6 +122,8 @@ def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, samp
         )
     )
     on_check(check_admin(loaded.settings))
+    if loaded.settings.access.enabled:
+        on_check(check_access(loaded.settings))
     if loaded.settings.aggregate.alerts:
         on_check(check_alert_rules(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))

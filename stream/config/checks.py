@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS
+from forebay.stream.config.access_checks import access_conflicts
 from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.conflict import Conflict as Conflict
 from forebay.stream.config.model_checks import effective_key, model_conflicts
@@ -25,6 +26,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _sizes(settings)
     yield from model_conflicts(settings)
     yield from objective_conflicts(settings)
+    yield from access_conflicts(settings)
     yield from _aggregate(settings)
     yield from _evaluate(settings)
     yield from _quality_of_rollouts(settings)

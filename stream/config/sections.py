@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from forebay.schemas.topics import PREDICTIONS, REVIEW, topic_name
+from forebay.stream.config.access_section import AccessSection as AccessSection
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
 from forebay.stream.config.decision_section import DecisionSection as DecisionSection
@@ -217,6 +218,7 @@ class Settings(Section):
     model: ModelSection = ModelSection()
     models: tuple[ModelEntry, ...] = ()
     trust: TrustSection = TrustSection()
+    access: AccessSection = AccessSection()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()

@@ -7,16 +7,13 @@ read meanwhile, begins without any.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from operator import attrgetter
-
-import numpy as np
 
 from forebay.schemas.failures import FailureKind
 from forebay.schemas.headers import REPLAY_COUNT
 from forebay.stream.core.record_columns import offsets_of, timestamps_of
-from forebay.stream.core.records import BatchResult, Chunk, Rejection, TopicPartition
-from forebay.stream.core.rows import position_of, selected
+from forebay.stream.core.records import BatchResult, Chunk, TopicPartition
+from forebay.stream.core.rows import position_of
+from forebay.stream.decode.rejected_rows import reject_rows
 from forebay.stream.decode.seen_ids import DuplicateWindow, SeenIds
 
 _Row = tuple[int, int]
@@ -94,36 +91,10 @@ class DuplicateFilter:
 
 def reject_duplicates(chunk: Chunk, duplicates: Mapping[int, int]) -> Chunk:
     """Return a chunk without some of its rows, which become rejections. duplicates: the offset that each row repeats."""
-    is_kept_B = np.ones(chunk.num_rows, dtype=np.bool_)
-    is_kept_B[list(duplicates)] = False
-    rows = np.flatnonzero(is_kept_B)
-    kept = rows.tolist()
-    new_rows = {row: place for place, row in enumerate(kept)}
-    is_row = np.ones(chunk.num_records, dtype=np.bool_)
-    is_row[[rejection.index for rejection in chunk.rejections]] = False
-    indexes = np.flatnonzero(is_row).tolist()
-    rejections = [
-        *chunk.rejections,
-        *(
-            Rejection(
-                indexes[row],
-                chunk.records[row],
-                FailureKind.DUPLICATE,
-                f"the event at offset {offset} of this partition has the same id",
-            )
-            for row, offset in duplicates.items()
-        ),
-    ]
-    return replace(
-        chunk,
-        records=selected(chunk.records, rows),
-        ids=selected(chunk.ids, rows),
-        timestamps=selected(chunk.timestamps, rows),
-        x_BF=chunk.x_BF[is_kept_B],
-        rejections=sorted(rejections, key=attrgetter("index")),
-        keys={new_rows[row]: key for row, key in chunk.keys.items() if row in new_rows},
-        deadlines={new_rows[row]: ms for row, ms in chunk.deadlines.items() if row in new_rows},
-    )
+    messages = {
+        row: f"the event at offset {offset} of this partition has the same id" for row, offset in duplicates.items()
+    }
+    return reject_rows(chunk, FailureKind.DUPLICATE, messages)
 
 
 def _first(chunks: Sequence[Chunk], partition: TopicPartition) -> int:

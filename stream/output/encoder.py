@@ -289,8 +289,13 @@ def dead_letter(
     if window is not None:
         added.append((names.ERROR_WINDOW, window.encode()))
     key, value = record.key, record.value
-    # A replayed dead letter has the headers of its earlier failure, which do not belong to this one.
-    original = [(name, value) for name, value in record.headers if not name.lower().startswith(names.ERROR_PREFIX)]
+    # A replayed dead letter has the headers of its earlier failure, which do not belong to this one. A token would let readers
+    # of dead letters act as its principal.
+    original = [
+        (name, value)
+        for name, value in record.headers
+        if not name.lower().startswith(names.ERROR_PREFIX) and name.lower() != names.PRINCIPAL
+    ]
     if record_size(key, value, original + added) <= max_bytes:
         return key, value, original + added
     digest = hashlib.sha256(value or b"").hexdigest()

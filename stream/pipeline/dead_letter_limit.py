@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from forebay.schemas.errors import DataError
-from forebay.schemas.failures import Outcome
+from forebay.schemas.failures import FailureKind, Outcome
 from forebay.stream.output.ledger import Ledger
 
 
@@ -18,11 +18,13 @@ class DeadLetterLimits:
 
     max_ratio: largest share of dead letters among the last `window_events` outcomes; 1 for no limit.
     max_in_a_row: largest number of dead letters without a prediction in between; None for no limit.
+    counts_denied: whether denied events count. If not, they count neither as dead letters nor as events.
     """
 
     max_ratio: float
     window_events: int
     max_in_a_row: int | None
+    counts_denied: bool = True
 
 
 class DeadLetterLimit:
@@ -42,8 +44,8 @@ class DeadLetterLimit:
                 f"{in_a_row:,} dead letters in a row (limits.max_dead_letters_in_a_row is {limits.max_in_a_row:,})",
                 ledger,
             )
-        events = self._num_events + _events(ledger)
-        letters = self._num_letters + _letters(ledger)
+        events = self._num_events + self._events_of(ledger)
+        letters = self._num_letters + self._letters_of(ledger)
         if events >= limits.window_events and letters > limits.max_ratio * events:
             raise self._error(
                 f"{letters / events:.1%} of the last {events:,} events are dead letters "
@@ -54,7 +56,7 @@ class DeadLetterLimit:
     def on_committed(self, ledger: Ledger) -> None:
         """Record a successful commit."""
         self._in_a_row = self._in_a_row_after(ledger)
-        events, letters = _events(ledger), _letters(ledger)
+        events, letters = self._events_of(ledger), self._letters_of(ledger)
         self._last.append((events, letters))
         self._num_events += events
         self._num_letters += letters
@@ -66,7 +68,7 @@ class DeadLetterLimit:
     def _in_a_row_after(self, ledger: Ledger) -> int:
         # The order within a commit is unknown: any prediction in it restarts the count.
         has_good = any(ledger.outcomes[outcome] for outcome in Outcome if outcome.is_good)
-        return 0 if has_good else self._in_a_row + _letters(ledger)
+        return 0 if has_good else self._in_a_row + self._letters_of(ledger)
 
     def _error(self, problem: str, ledger: Ledger) -> DataError:
         ((kind, count),) = ledger.kinds.most_common(1)
@@ -77,11 +79,13 @@ class DeadLetterLimit:
             "the limit. Uncommitted events will be read again",
         )
 
+    def _events_of(self, ledger: Ledger) -> int:
+        return ledger.outcomes.total() - ledger.num_without_letter - self._ignored(ledger)
 
-def _events(ledger: Ledger) -> int:
-    return ledger.outcomes.total() - ledger.num_without_letter
+    def _letters_of(self, ledger: Ledger) -> int:
+        # An unreadable batch is one letter, whatever number of records it states: one batch must not stop a worker.
+        letters = sum(count for outcome, count in ledger.outcomes.items() if outcome.is_letter)
+        return letters - ledger.num_without_letter - self._ignored(ledger)
 
-
-def _letters(ledger: Ledger) -> int:
-    # An unreadable batch is one letter, whatever number of records it states: one batch must not stop a worker.
-    return sum(count for outcome, count in ledger.outcomes.items() if outcome.is_letter) - ledger.num_without_letter
+    def _ignored(self, ledger: Ledger) -> int:
+        return 0 if self._limits.counts_denied else ledger.kinds[FailureKind.DENIED.value]

@@ -266,8 +266,7 @@ class Pipeline:
         self._in_flight.on_decoded(events=num_events, records=sum(map(len, records.values())))
         if stages.rollouts is not None:
             chunks = stages.rollouts.route(chunks, records, now_ms=wall_ms)
-        if stages.duplicates is not None:
-            chunks = stages.duplicates.filter(chunks)
+        chunks = stages.filter(chunks)
         self._observer.on_polled(chunks, began_s=began_s, received_s=now_s)
         # A poll that only replays known events to rebuild windows has no parts.
         for part in chunks if windows is None else windows.take(chunks):

@@ -10,8 +10,9 @@ from typing import Protocol
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.ports import RecordProducer
-from forebay.stream.core.records import Epoch, Record, TopicPartition
+from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.access_filter import AccessFilter
 from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.pipeline.committer import Committer
@@ -51,6 +52,7 @@ class Stages:
     lanes: one for each served model, at least one.
     topics: the input topics.
     windows: None if no model takes windows.
+    access: None if no event needs a principal.
     duplicates: None if events that are sent again are predicted again.
     rollouts: None if the versions are those of the configuration for ever.
     schemas: None without a schema registry.
@@ -65,6 +67,7 @@ class Stages:
     committer: Committer
     producer: RecordProducer
     windows: LaneWindows | None = None
+    access: AccessFilter | None = None
     duplicates: DuplicateFilter | None = None
     rollouts: Rollouts | None = None
     schemas: SchemaAdmission | None = None
@@ -77,6 +80,12 @@ class Stages:
         if self.priorities is not None and self.priorities.of_topics:
             poller = PriorityPoll(self.source, self.priorities, self.topics)
         object.__setattr__(self, "poller", poller)
+
+    def filter(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """Return the chunks of a poll with denied events, then duplicates, among the rejections."""
+        if self.access is not None:  # before duplicates: a denied event must not make another one a duplicate
+            chunks = self.access.filter(chunks)
+        return chunks if self.duplicates is None else self.duplicates.filter(chunks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ INDEPENDENT_KINDS: Final = frozenset(
         FailureKind.NOT_AN_OBJECT,
         FailureKind.UNKNOWN_MODEL,
         FailureKind.DUPLICATE,
+        FailureKind.DENIED,
         FailureKind.MISSING_KEY,
         FailureKind.TIMESTAMP_AHEAD,
         FailureKind.TIMESTAMP_BEHIND,

@@ -37,6 +37,7 @@ from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
+from forebay.stream.worker.access_assembly import build_access
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
 from forebay.stream.worker.commit_assembly import build_committer, build_producer
@@ -148,6 +149,7 @@ class WorkerAssembly:
                 committer=committer,
                 producer=producer,
                 windows=windows,
+                access=build_access(self._settings.access),
                 duplicates=build_duplicates(self._settings.input),
                 rollouts=None if rollouts is None else rollouts.stage,
                 schemas=None if schemas is None else schemas.admission,

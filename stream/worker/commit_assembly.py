@@ -64,7 +64,10 @@ def build_committer(
         else Transaction(producer, group_id=settings.kafka.group_id, is_current=source.is_current),
         dead_letter_limit=DeadLetterLimit(
             DeadLetterLimits(
-                limits.max_dead_letter_ratio, limits.dead_letter_window_events, limits.max_dead_letters_in_a_row
+                limits.max_dead_letter_ratio,
+                limits.dead_letter_window_events,
+                limits.max_dead_letters_in_a_row,
+                counts_denied=settings.access.count_as_dead_letters,
             )
         ),
         observer=observer,

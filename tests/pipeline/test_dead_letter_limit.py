@@ -79,3 +79,20 @@ def test_an_unreadable_batch_counts_as_one_dead_letter() -> None:
         limit.on_committed(outcomes)
     with pytest.raises(DataError, match="4 dead letters in a row"):
         limit.check(outcomes)
+
+
+@pytest.mark.parametrize("counts_denied", [True, False])
+def test_denied_events_stop_the_worker_only_if_they_count(counts_denied: bool) -> None:
+    limit = DeadLetterLimit(DeadLetterLimits(0.5, 10, 20, counts_denied=counts_denied))
+    outcomes = ledger(10, 2)
+    for _ in range(100):
+        outcomes.of(MODEL).add_failure(P0, FailureKind.DENIED, JULY, event_id=None, message="no")
+    if counts_denied:
+        with pytest.raises(DataError, match="denied"):
+            limit.check(outcomes)
+    else:
+        limit.check(outcomes)
+        limit.on_committed(outcomes)
+        # They do not hide other dead letters either.
+        with pytest.raises(DataError, match=r"54.5% of the last 22 events"):
+            limit.check(ledger(0, 10))

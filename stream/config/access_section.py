@@ -1,0 +1,118 @@
+"""Settings of access to models: who may have events predicted, by which model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from forebay.stream.access.rules import model_problem, principal_problem
+from forebay.stream.config.json_value import parse_json
+from forebay.stream.config.section import Section
+from forebay.stream.config.values import Allowed, Mistake, Mistakes, Path, Text
+
+Algorithm = Literal["ES256", "EdDSA", "RS256"]
+ALGORITHMS: Final[tuple[str, ...]] = get_args(Algorithm)
+MAX_RULES: Final = 10_000
+_MAX_SHOWN_CHARS: Final = 80
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",")) if value else ()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or any(name not in ALGORITHMS for name in names):
+        raise ValueError("not a list of these algorithms")
+    return names
+
+
+def _read_rules(value: object) -> dict[str, tuple[str, ...]]:
+    if isinstance(value, str):
+        try:
+            value = parse_json(value) if value.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a table")
+    if len(value) > MAX_RULES:
+        raise ValueError(f"there are {len(value)}")
+    mistakes = []
+    rules: dict[str, tuple[str, ...]] = {}
+    for principals, models in value.items():
+        shown = str(principals)[:_MAX_SHOWN_CHARS]
+        if (problem := principal_problem(str(principals))) is not None:
+            mistakes.append(Mistake(f".{shown}", f"principal {shown!r}", problem))
+        if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
+            mistakes.append(Mistake(f".{shown}", f"principal {shown!r}", "must have a list of models"))
+            continue
+        for model in models:
+            if (problem := model_problem(model)) is not None:
+                subject = f"principal {shown!r}, model {model[:_MAX_SHOWN_CHARS]!r}"
+                mistakes.append(Mistake(f".{shown}", subject, problem))
+        rules[str(principals)] = tuple(models)
+    if mistakes:
+        raise Mistakes(mistakes)
+    return rules
+
+
+AlgorithmNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_algorithms),
+    Allowed(f"a list of {', '.join(ALGORITHMS)} (separated by commas in the environment)"),
+]
+AccessRules = Annotated[
+    dict[str, tuple[str, ...]],
+    BeforeValidator(_read_rules),
+    Allowed(f"a table of at most {MAX_RULES} lists of models by principal (JSON in the environment)"),
+]
+
+
+class AccessSection(Section):
+    """Access to models: events need a signed token, and rules say which principal may use which model."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Require a signed token (JWT) in the header forebay-principal of every event, and deny what no rule "
+        "permits. Denied events become dead letters of the kind denied. Needs the extra security.",
+    )
+    keys_file: Path | None = Field(
+        default=None,
+        description="File with the public keys of the issuer: a JWK set. It is read at the start.",
+    )
+    issuer: Text | None = Field(default=None, description="The claim iss that tokens must have.")
+    audience: Text | None = Field(
+        default=None,
+        description="The value that the claim aud of tokens must be or contain, such as the name of this deployment.",
+    )
+    algorithms: AlgorithmNames = Field(
+        default=ALGORITHMS, description="Signature algorithms that are accepted. The kind of the key must fit, too."
+    )
+    require_topics: bool = Field(
+        default=True,
+        description="Refuse tokens without the claim topics, the list of input topics that a token is for. If a token has "
+        "the claim, it is always applied.",
+    )
+    clock_skew_ms: int = Field(
+        default=60_000,
+        ge=0,
+        le=3_600_000,
+        description="By how much the timestamp of a record may be before nbf or after exp.",
+    )
+    max_token_bytes: int = Field(default=4_096, ge=128, le=65_536, description="Longer tokens are refused.")
+    max_cached_tokens: int = Field(
+        default=4_096, ge=1, le=1_000_000, description="Number of verified tokens that are remembered by their bytes."
+    )
+    count_as_dead_letters: bool = Field(
+        default=False,
+        description="Count denied events in limits.max_dead_letter_ratio and max_dead_letters_in_a_row. A producer without "
+        "permission can then stop the worker.",
+    )
+    rules: AccessRules = Field(
+        default={},
+        description="For each principal (the claim sub), the models that it may use: NAME, NAME:VERSION, or the beginning of a "
+        "name followed by *. A principal may also end with *.",
+    )
