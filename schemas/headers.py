@@ -57,7 +57,8 @@ ERROR_COUNT: Final = "forebay.error.count"
 ERROR_ROW: Final = "forebay.error.row"
 """Only if the original record holds several events: the row of this one, from 0. The value is then this row alone."""
 ERROR_TRUNCATED: Final = "forebay.error.truncated"
-"""Only if the value was truncated: `<size of the original value in bytes> sha256:<its digest in hex>`."""
+"""Only if the value was truncated: `<size of the original value in bytes> sha256:<its digest in hex>`; or if personal data in
+the event was replaced: `<size> masked`."""
 ERROR_WINDOW: Final = "forebay.error.window"
 """Only if a window failed, not an event: `<start>-<end>`, ms since the Unix epoch. The value is then the window."""
 

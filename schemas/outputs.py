@@ -199,9 +199,10 @@ def dead_letter() -> Schema:
                 headers.ERROR_ROW: _error_row(),
                 headers.ERROR_TRUNCATED: {
                     "type": "string",
-                    "pattern": "^[0-9]+ sha256:[0-9a-f]{64}$",
+                    "pattern": "^[0-9]+ (sha256:[0-9a-f]{64}|masked)$",
                     "description": "Only if the value was truncated to what the topic allows: the size of "
-                    "the original value in bytes, and its SHA-256.",
+                    "the original value in bytes, and its SHA-256; or if personal data in the event was replaced or "
+                    "removed: the size of the original value, and masked.",
                 },
                 headers.ERROR_WINDOW: {
                     "type": "string",

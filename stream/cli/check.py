@@ -124,6 +124,10 @@ def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, samp
     on_check(check_admin(loaded.settings))
     if loaded.settings.access.enabled:
         on_check(check_access(loaded.settings))
+    if loaded.settings.privacy.enabled:
+        from forebay.stream.cli.check_privacy import check_privacy
+
+        on_check(check_privacy(loaded.settings))
     if loaded.settings.aggregate.alerts:
         on_check(check_alert_rules(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))

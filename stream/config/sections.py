@@ -26,6 +26,7 @@ from forebay.stream.config.models_section import ServedModelSettings, derived_to
 from forebay.stream.config.objective_section import ObjectiveSection as ObjectiveSection
 from forebay.stream.config.output_section import OutputSection as OutputSection
 from forebay.stream.config.priorities_section import PrioritiesSection as PrioritiesSection
+from forebay.stream.config.privacy_section import PrivacySection as PrivacySection
 from forebay.stream.config.rollouts_section import RolloutsSection as RolloutsSection
 from forebay.stream.config.schema_registry_section import SchemaRegistrySection as SchemaRegistrySection
 from forebay.stream.config.section import DAY_MS
@@ -228,6 +229,7 @@ class Settings(Section):
     evaluate: EvaluateSection = EvaluateSection()
     drift: DriftSection = DriftSection()
     edge: EdgeSection = EdgeSection()
+    privacy: PrivacySection = PrivacySection()
     aggregate: AggregateSection = AggregateSection()
     topics: TopicsSection = TopicsSection()
     admin: AdminSection = AdminSection()

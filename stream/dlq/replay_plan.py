@@ -49,7 +49,7 @@ SKIP_DESCRIPTIONS: Final[Mapping[SkipReason, str]] = MappingProxyType(
         SkipReason.MAX_REPLAYS: "the event was replayed as many times as --max-replays allows",
         SkipReason.WINDOW: "a window of events failed, not one event: its events were accepted",
         SkipReason.UNREADABLE: "the record in Kafka's log cannot be read: its producer must send it again",
-        SkipReason.TRUNCATED: "the value was cut when the dead letter was written: the rest is lost",
+        SkipReason.TRUNCATED: "the value was cut, or personal data in it replaced, when the dead letter was written",
         SkipReason.OUTPUT_TOPIC: "the headers name a topic that Forebay writes and does not read: they are forged",
         SkipReason.NO_TOPIC: "the original topic no longer exists, or this user may not WRITE to it",
         SkipReason.TOO_LARGE: "the event is larger than its original topic accepts now",

@@ -29,7 +29,7 @@ class Tally:
 class Stats:
     """Counts of the dead letters that were added.
 
-    truncated: dead letters whose value was cut.
+    truncated: dead letters whose value was cut, or whose personal data was replaced.
     replayed: dead letters of events that failed again after a replay.
     unreadable: dead letters of records that cannot be read.
     beyond: number of records that dead letters represent, beyond one each.

@@ -48,6 +48,7 @@ from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.objective_assembly import build_objective
 from forebay.stream.worker.output_format import binary_predictions
+from forebay.stream.worker.privacy_assembly import private_emissions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import tune_process
 from forebay.stream.worker.report_assembly import lag_listener, optional_components, polled_components
@@ -136,8 +137,14 @@ class WorkerAssembly:
         # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts)
         emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
+        emitter = self._private(emitter, layout)
         committer = build_committer(
-            self._settings, emitter, producer=producer, source=source, observer=observer, clock=self._clock
+            self._settings,
+            self._private(emitter, layout),
+            producer=producer,
+            source=source,
+            observer=observer,
+            clock=self._clock,
         )
         schemas = self._build_schemas(source)
         pipeline.connect(
@@ -363,6 +370,11 @@ class WorkerAssembly:
             max_key_bytes=entry.max_key_bytes,
             formats=self._formats,
         )
+
+    def _private(self, emitter: EmissionBuilder, layout: Layout) -> EmissionBuilder:
+        features = {feature.name for lane in self._lanes for feature in lane.model.signature.features}
+        section = self._settings.privacy
+        return private_emissions(section, emitter, outputs=layout.outputs, used_features=features, clock=self._clock)
 
     def _emission_builder(self, factory: LaneFactory, windows: LaneWindows | None) -> EmissionBuilder:
         return LanesEmitter(

@@ -1,0 +1,199 @@
+"""Settings of privacy: which personal data is found in what a worker writes, and what is done with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from forebay.stream.config.section import Section
+from forebay.stream.config.values import Allowed, Path
+from forebay.stream.privacy.detectors import NAMES
+from forebay.stream.privacy.national import COUNTRIES
+from forebay.stream.privacy.policy import Action, Place, Policy
+
+MAX_NAMES: Final = 256
+MAX_NAME: Final = 512
+
+ActionName = Literal["detect", "mask", "hash", "drop"]
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",")) if value else ()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _known(values: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{value[:80]!r} is not one of {', '.join(known)}")
+    return values
+
+
+def _check_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(values) > MAX_NAMES:
+        raise ValueError(f"there are {len(values)}")
+    for value in values:
+        if not value or len(value) > MAX_NAME:
+            raise ValueError(f"{value[:80]!r} is not a name")
+    return values
+
+
+def _check_overrides(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        parse_override(value)
+    return values
+
+
+def parse_override(text: str) -> tuple[tuple[str, Place | None], Action]:
+    """Return detector, place and action of `<detector>[.<place>]:<action>`. Raises ValueError."""
+    what, colon, action = text.partition(":")
+    detector, dot, place = what.partition(".")
+    places = tuple(Place)
+    if not colon or detector not in NAMES or (dot and place not in places) or action not in tuple(Action):
+        raise ValueError(
+            f"{text[:80]!r} is not <detector>:<action> or <detector>.<place>:<action>, such as ip:detect or "
+            f"email.headers:drop (detectors: {', '.join(NAMES)}; places: {', '.join(places)}; "
+            f"actions: {', '.join(Action)})"
+        )
+    return (detector, Place(place) if dot else None), Action(action)
+
+
+def _check_retention(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        parse_retention(value)
+    return values
+
+
+def parse_retention(text: str) -> tuple[str, float]:
+    """Return topic and days of `<topic>=<days>`. Raises ValueError."""
+    topic, _, days = text.partition("=")
+    try:
+        number = float(days)
+    except ValueError:
+        number = 0.0
+    if not topic or not 0 < number <= 36_500:
+        raise ValueError(f"{text[:80]!r} is not <topic>=<days>, such as predictions=30")
+    return topic, number
+
+
+_Split = BeforeValidator(_split)
+Detectors = Annotated[
+    tuple[str, ...],
+    _Split,
+    AfterValidator(lambda values: _known(values, NAMES)),
+    Allowed(f"a list of {', '.join(NAMES)} (separated by commas in the environment)"),
+]
+Countries = Annotated[
+    tuple[str, ...],
+    _Split,
+    AfterValidator(lambda values: _known(values, tuple(COUNTRIES))),
+    Allowed(f"a list of {', '.join(COUNTRIES)} (separated by commas in the environment)"),
+]
+Overrides = Annotated[
+    tuple[str, ...],
+    _Split,
+    AfterValidator(_check_overrides),
+    Allowed("a list of <detector>[.<place>]:<action> (separated by commas in the environment)"),
+]
+Retention = Annotated[
+    tuple[str, ...],
+    _Split,
+    AfterValidator(_check_retention),
+    Allowed("a list of <topic>=<days> (separated by commas in the environment)"),
+]
+Names = Annotated[
+    tuple[str, ...],
+    _Split,
+    AfterValidator(_check_names),
+    Allowed(f"a list of at most {MAX_NAMES} names (separated by commas in the environment)"),
+]
+
+
+class PrivacySection(Section):
+    """Personal data: what is found in predictions and dead letters, and what is done with it."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Find personal data in what workers write, and apply the actions below.",
+    )
+    detectors: Detectors = Field(default=NAMES, description="What is found.")
+    countries: Countries = Field(default=tuple(COUNTRIES), description="Countries whose national ids are found.")
+    names_file: Path | None = Field(
+        default=None, description="A file with a name of a person on each line, for the detector name."
+    )
+    bare_numbers: bool = Field(
+        default=False,
+        description="Also take numbers of cards and national ids without groups and without a word before them (card, bsn). "
+        "Finds more, but also takes some of the ids that happen to have a valid check digit.",
+    )
+    ids: Literal["detect", "mask", "hash"] = Field(default="mask", description="What is done in ids of events.")
+    keys: ActionName = Field(default="mask", description="What is done in keys of predictions.")
+    headers: ActionName = Field(default="mask", description="What is done in headers of predictions.")
+    errors: Literal["detect", "mask", "hash"] = Field(
+        default="mask", description="What is done in messages of errors and stack traces."
+    )
+    dead_letters: Literal["keep", "detect", "mask", "hash", "drop"] = Field(
+        default="keep",
+        description="What is done in the events that dead letters and late events hold. keep: nothing, so that they can be "
+        "replayed; restrict who may read these topics. Events that change cannot be replayed.",
+    )
+    overrides: Overrides = Field(
+        default=(),
+        description='Other actions for single detectors, such as ["ip:detect", "email.headers:drop"].',
+    )
+    hash_key: SecretStr | None = Field(
+        default=None, description="The secret key of hashes, of at least 16 characters, the same in all workers."
+    )
+    hash_key_file: Path | None = Field(default=None, description="The same, as a file.")
+    hash_period_days: int = Field(
+        default=30,
+        ge=0,
+        le=3_650,
+        description="The same text has the same hash for this long. 0: for ever.",
+    )
+    unused_features: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="drop: remove features that no served model uses from the events in dead letters, if dead_letters is not "
+        "keep.",
+    )
+    quasi_identifiers: Names = Field(
+        default=(),
+        description="Features that together may identify a person, such as postcode, birth year and sex, for "
+        "`forebay privacy report`.",
+    )
+    sensitive_feature: str | None = Field(
+        default=None, description="The feature that must not become known of a person, such as a diagnosis."
+    )
+    min_k: int = Field(
+        default=5, ge=2, le=1_000, description="Number of events that must share the values of the quasi-identifiers."
+    )
+    min_l: int = Field(
+        default=2,
+        ge=2,
+        le=100,
+        description="Number of values of the sensitive feature that each of these groups must have.",
+    )
+    retention: Retention = Field(
+        default=(), description='How long topics may keep events, such as ["predictions=30", "dead-letters=7"].'
+    )
+
+    def policy(self) -> Policy:
+        """Return the actions by place and detector."""
+        letters = Action.DETECT if self.dead_letters == "keep" else Action(self.dead_letters)
+        return Policy(
+            {
+                Place.IDS: Action(self.ids),
+                Place.KEYS: Action(self.keys),
+                Place.HEADERS: Action(self.headers),
+                Place.ERRORS: Action(self.errors),
+                Place.DEAD_LETTERS: letters,
+            },
+            dict(map(parse_override, self.overrides)),
+        )
+
+    def needs_key(self) -> bool:
+        """Return whether an action is `hash`."""
+        policy = self.policy()
+        return Action.HASH in (*policy.of_place.values(), *policy.overrides.values())

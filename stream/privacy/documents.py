@@ -1,0 +1,124 @@
+"""Personal data in the values of records: JSON documents, whose strings are looked at with the names of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from forebay.stream.privacy.detector import UNDECODABLE
+from forebay.stream.privacy.policy import Place
+from forebay.stream.privacy.protector import Protector
+
+Path = tuple[str | int, ...]
+
+
+def strings_of(document: object, hint: str = "", path: Path = ()) -> Iterator[tuple[Path, str, str]]:
+    """Yield path, name and text of each string in a JSON document. The name is that of the nearest field."""
+    if isinstance(document, str):
+        yield path, hint, document
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            yield from strings_of(value, name, (*path, name))
+    elif isinstance(document, list):
+        for index, value in enumerate(document):
+            yield from strings_of(value, hint, (*path, index))
+
+
+def read_document(value: bytes) -> object:
+    """Return a value as JSON; None if it is not a JSON object or array."""
+    try:
+        document = orjson.loads(value)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict | list) else None
+
+
+def without_fields(document: object, is_used: Callable[[str], bool]) -> tuple[object, list[str]]:
+    """Return an event without the features that no model uses, and their names."""
+    if not isinstance(document, dict) or not isinstance(features := document.get("features"), dict):
+        return document, []
+    unused = [name for name in features if not is_used(name)]
+    if not unused:
+        return document, []
+    kept = {name: value for name, value in features.items() if is_used(name)}
+    return {**document, "features": kept}, unused
+
+
+class DocumentProtector:
+    """Protects the values of records.
+
+    used_features: features of the served models, if others are to be removed; else None.
+    """
+
+    def __init__(self, protector: Protector, *, used_features: Collection[str] | None = None) -> None:
+        self._protector = protector
+        self._used = None if used_features is None else frozenset(used_features)
+
+    def values(self, values: Sequence[bytes], place: Place, *, now_ms: int) -> dict[int, bytes | None]:
+        """Return the values that change, by index.
+
+        Strings of JSON documents change one by one. Text that is not JSON changes as a whole. A value in a binary format, whose
+        fields have lengths, is removed, because bytes around a text may hide what it is.
+        """
+        changed: dict[int, bytes | None] = {}
+        for index, value in enumerate(values):
+            document = read_document(value)
+            if document is None:
+                new = self._unstructured(value, place, now_ms)
+            else:
+                new = self._document(document, value, place, now_ms)
+            if new != value:
+                changed[index] = new
+        return changed
+
+    def _document(self, document: Any, value: bytes, place: Place, now_ms: int) -> bytes | None:
+        unused: list[str] = []
+        if self._used is not None:
+            document, unused = without_fields(document, self._used.__contains__)
+        found = list(strings_of(document))
+        texts, hints = [text for _, _, text in found], [hint for _, hint, _ in found]
+        # A name of a field can be personal data as well: {"anna@example.org": 1}.
+        if self._protector.texts([name for name in _names_of(document)], place, now_ms=now_ms):
+            return None
+        changed = self._protector.texts(texts, place, now_ms=now_ms, hints=hints)
+        if not changed and not unused:
+            return value
+        for row, text in changed.items():
+            _replace(document, found[row][0], text)
+        return orjson.dumps(document)
+
+    def _unstructured(self, value: bytes, place: Place, now_ms: int) -> bytes | None:
+        if not is_text(value):
+            return None
+        return self._protector.values([value], place, now_ms=now_ms).get(0, value)
+
+
+def is_text(value: bytes) -> bool:
+    """Return whether a value is UTF-8 without control characters other than white space."""
+    text = value.decode("utf-8", UNDECODABLE)
+    return all(character >= " " or character in "\t\r\n" for character in text) and not any(
+        "\udc80" <= character <= "\udcff" for character in text
+    )
+
+
+def _names_of(document: object) -> Iterator[str]:
+    if isinstance(document, dict):
+        for name, value in document.items():
+            yield name
+            yield from _names_of(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _names_of(value)
+
+
+def _replace(document: Any, path: Path, text: str | None) -> None:
+    """Replace a string of a document; None removes its field, or makes an element of a list null."""
+    *parents, last = path
+    for step in parents:
+        document = document[step]
+    if text is None and isinstance(document, dict):
+        del document[last]
+    else:
+        document[last] = text

@@ -1,0 +1,191 @@
+"""Protects personal data in the records of a commit: the last thing that happens to them before they are sent.
+
+Ids and messages of errors are replaced before they are encoded, because they are part of the values of predictions and of
+outcome deltas in any format. Keys and headers are replaced in the finished records, which stay in the partition of the original
+key, so that the order per key is preserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Final
+
+from forebay.schemas import headers as names
+from forebay.stream.core.clock import Clock
+from forebay.stream.core.outputs import Headers, Outgoing
+from forebay.stream.core.records import BatchPart, BatchResult, Chunk, Rejection, RowFailure
+from forebay.stream.eventtime.window_chunk import EventOutcomes, RefusedEvent, WindowChunk
+from forebay.stream.output.emitter import NO_HEADERS, EmissionBuilder, EmissionSteps
+from forebay.stream.privacy.detector import UNDECODABLE
+from forebay.stream.privacy.documents import DocumentProtector
+from forebay.stream.privacy.policy import Place
+from forebay.stream.privacy.protector import Protector
+
+MASKED: Final = b"%d masked"
+"""The value of `forebay.error.truncated` if the value was changed: the size of the original value. Without a digest, from which
+a short personal text could be guessed."""
+
+
+class PrivateEmissions:
+    """An `EmissionBuilder` whose emissions hold no personal data that the policy does not allow.
+
+    emitter: builds the emissions.
+    documents: for the values of dead letters; None to keep them as they are.
+    letters: full names of the topics with original events: dead letters and late events.
+    deltas: full name of the topic of outcome deltas, which hold protected ids and messages only.
+    """
+
+    def __init__(
+        self,
+        emitter: EmissionBuilder,
+        protector: Protector,
+        *,
+        documents: DocumentProtector | None,
+        letters: frozenset[str],
+        deltas: str,
+        clock: Clock,
+    ) -> None:
+        self._emitter = emitter
+        self._protector = protector
+        self._documents = documents
+        self._letters = letters
+        self._deltas = deltas
+        self._clock = clock
+
+    def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
+        """Build the emission of these micro-batches. Never raises for data."""
+        now_ms = self._clock.wall_ms()
+        results = []
+        for result in batches:
+            results.append(self._result(result, now_ms))
+            yield
+        emission = yield from self._emitter.build(results, delta_headers=delta_headers)
+        for partition, outgoing in emission.outgoing.items():
+            if partition.topic in self._letters:
+                self._protect_letters(outgoing, now_ms)
+            elif partition.topic != self._deltas:
+                self._protect_keys(outgoing, Place.KEYS, now_ms)
+                self._protect_headers(outgoing, Place.HEADERS, now_ms)
+            yield
+        return emission
+
+    # ---- before the encoding
+
+    def _result(self, result: BatchResult, now_ms: int) -> BatchResult:
+        """Return a micro-batch with protected ids and messages; the same one if nothing was found."""
+        failures = self._failures(result.failures, now_ms)
+        chunks = tuple(self._part(chunk, now_ms) for chunk in result.batch.chunks)
+        if all(new is old for new, old in zip(chunks, result.batch.chunks, strict=True)):
+            return result if failures is result.failures else replace(result, failures=failures)
+        return replace(result, batch=replace(result.batch, chunks=chunks), failures=failures)
+
+    def _part(self, part: BatchPart, now_ms: int) -> BatchPart:
+        if isinstance(part, WindowChunk):
+            return self._window_chunk(part, now_ms)
+        assert isinstance(part, Chunk)
+        ids = self._protector.texts(part.ids if type(part.ids) is list else list(part.ids), Place.IDS, now_ms=now_ms)
+        messages = self._messages([rejection.message for rejection in part.rejections], now_ms)
+        if not ids and not messages:
+            return part
+        new_ids = [ids.get(row) or text for row, text in enumerate(part.ids)] if ids else part.ids
+        rejections: Sequence[Rejection] = part.rejections
+        if messages:
+            rejections = [
+                replace(rejection, message=messages.get(row, rejection.message))
+                for row, rejection in enumerate(rejections)
+            ]
+        return replace(part, ids=new_ids, rejections=rejections)
+
+    def _window_chunk(self, chunk: WindowChunk, now_ms: int) -> WindowChunk:
+        """Return a chunk with protected keys of windows, which are part of their ids, and of ids and messages of events."""
+        keys = self._protector.values([window.key for window in chunk.windows], Place.KEYS, now_ms=now_ms)
+        refused = chunk.events.refused
+        messages = self._messages([event.message for event in refused], now_ms)
+        ids = self._protector.texts([event.id or "" for event in refused], Place.IDS, now_ms=now_ms)
+        if not keys and not messages and not ids:
+            return chunk
+        windows = list(chunk.windows)
+        for row, key in keys.items():
+            windows[row] = copy(windows[row])
+            windows[row].key = key or b""
+        events: Sequence[RefusedEvent] = [
+            replace(event, message=messages.get(row, event.message), id=ids.get(row) or event.id)
+            for row, event in enumerate(refused)
+        ]
+        return replace(chunk, windows=windows, events=EventOutcomes(chunk.events.accepted, events))
+
+    def _messages(self, messages: Sequence[str], now_ms: int) -> dict[int, str]:
+        changed = self._protector.texts(messages, Place.ERRORS, now_ms=now_ms)
+        return {row: text or "" for row, text in changed.items()}
+
+    def _failures(self, failures: Mapping[int, RowFailure], now_ms: int) -> dict[int, RowFailure]:
+        rows = list(failures)
+        messages = self._messages([failures[row].message for row in rows], now_ms)
+        stacks = self._messages([failures[row].stack or "" for row in rows], now_ms)
+        if not messages and not stacks:
+            return failures  # type: ignore[return-value]
+        return {
+            row: replace(
+                failures[row],
+                message=messages.get(index, failures[row].message),
+                stack=stacks.get(index, failures[row].stack),
+            )
+            for index, row in enumerate(rows)
+        }
+
+    # ---- the finished records
+
+    def _protect_keys(self, outgoing: Outgoing, place: Place, now_ms: int) -> None:
+        keys = outgoing.keys
+        for row, key in self._protector.values([key or b"" for key in keys], place, now_ms=now_ms).items():
+            keys[row] = key
+
+    def _protect_headers(self, outgoing: Outgoing, place: Place, now_ms: int) -> set[int]:
+        """Protect the headers of events, also their names, and return the records whose headers change."""
+        places = [
+            (row, index)
+            for row, headers in enumerate(outgoing.headers)
+            for index, (name, _) in enumerate(headers)
+            if not name.lower().startswith(names.ERROR_PREFIX)
+        ]
+        if not places:
+            return set()
+        pairs = [outgoing.headers[row][index] for row, index in places]
+        hints = [name for name, _ in pairs]
+        values = self._protector.values([value or b"" for _, value in pairs], place, now_ms=now_ms, hints=hints)
+        new_names = self._protector.texts(hints, place, now_ms=now_ms)
+        changed: dict[int, list[tuple[str, bytes] | None]] = {}
+        for number in sorted(values.keys() | new_names.keys()):
+            row, index = places[number]
+            headers = changed.setdefault(row, list(outgoing.headers[row]))
+            name, value = new_names.get(number, hints[number]), values.get(number, pairs[number][1])
+            headers[index] = None if name is None or value is None else (name, value)
+        for row, new_headers in changed.items():
+            outgoing.headers[row] = [header for header in new_headers if header is not None]
+        return set(changed)
+
+    def _protect_letters(self, outgoing: Outgoing, now_ms: int) -> None:
+        """Protect dead letters as the policy says, and mark those that no longer hold the event as it was."""
+        if self._documents is None:
+            return
+        originals = list(outgoing.values)
+        place = Place.DEAD_LETTERS
+        rows = [row for row, value in enumerate(originals) if value]
+        changed = self._documents.values([originals[row] or b"" for row in rows], place, now_ms=now_ms)
+        old_keys = list(outgoing.keys)
+        self._protect_keys(outgoing, place, now_ms)
+        marked = self._protect_headers(outgoing, place, now_ms)
+        marked |= {row for row, key in enumerate(outgoing.keys) if key != old_keys[row]}
+        for index, value in changed.items():
+            outgoing.values[rows[index]] = value
+            marked.add(rows[index])
+        for row in marked:
+            headers = [header for header in outgoing.headers[row] if header[0] != names.ERROR_TRUNCATED]
+            outgoing.headers[row] = [*headers, (names.ERROR_TRUNCATED, MASKED % len(originals[row] or b""))]
+
+
+def read_names(text: bytes) -> list[str]:
+    """Return the names of a list, one a line."""
+    return [line.strip() for line in text.decode("utf-8", UNDECODABLE).splitlines() if line.strip()]

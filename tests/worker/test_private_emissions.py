@@ -1,0 +1,141 @@
+"""Personal data in the records of a commit: planted in ids, keys, headers, messages and events, found in no output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FailureKind
+from forebay.stream.config.privacy_section import PrivacySection
+from forebay.stream.core.outputs import OutputTopic, OutputTopics
+from forebay.stream.core.records import BatchResult, MicroBatch, Rejection, RowFailure
+from forebay.stream.output.emitter import Emission, Emitter, Placer
+from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.worker.privacy_assembly import private_emissions
+from tests.core.build import FakeRecord, ManualClock, chunk
+from tests.privacy.planted import PERSONS, planted
+
+TOPICS = OutputTopics(
+    OutputTopic("predictions", 2, 10_000),
+    OutputTopic("dead-letters", 2, 10_000),
+    OutputTopic("outcome-deltas", 1, 10_000),
+)
+
+
+def build(results: list[BatchResult], **settings: Any) -> Emission:
+    emitter = Emitter(
+        PredictionEncoder(model="m", version=1, labels=("no", "yes"), num_classes=2),
+        model="m",
+        version=1,
+        topics=TOPICS,
+        placer=Placer({"features": 2}, len),
+        worker="w",
+        clock=ManualClock(),
+    )
+    section = PrivacySection(enabled=True, **settings)
+    private = private_emissions(section, emitter, outputs=TOPICS, used_features=(), clock=ManualClock())
+    steps = private.build(results)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            emission = done.value
+            assert isinstance(emission, Emission)
+            assert emission.ledger.unbalanced() == {}
+            return emission
+
+
+def result_with(texts: list[str]) -> BatchResult:
+    """Return a micro-batch with a text in each place of four events: one is rejected, on one the model fails."""
+    part = chunk([0, 1, 2, 3], rejected=[1])
+
+    def record(offset: int) -> FakeRecord:
+        text = texts[offset % len(texts)]
+        value = orjson.dumps({"id": text, "features": {"note": f"about {text}", "list": [text]}})
+        return FakeRecord(offset, value, key=f"key {text}".encode(), headers=[("note", text.encode()), (text, b"1")])
+
+    rejection = Rejection(1, record(1), FailureKind.NOT_JSON, f"unexpected {texts[0]}")
+    part = replace(
+        part,
+        records=[record(offset) for offset in (0, 2, 3)],
+        ids=[f"id {text}" for text in (texts * 3)[:3]],
+        rejections=[rejection],
+    )
+    failure = RowFailure(FailureKind.MODEL_ERROR, f"cannot take {texts[0]}", f"ValueError: {texts[0]}")
+    return BatchResult(
+        MicroBatch(0, (part,), "size", 0.0),
+        values_BO=np.full((3, 2), 0.5, dtype=np.float32),
+        classes_B=np.zeros(3, dtype=np.int64),
+        confidences_B=np.full(3, 0.5, dtype=np.float32),
+        failures={1: failure},
+        model_s=0.0,
+    )
+
+
+def everything(emission: Emission, *topics: str) -> str:
+    return "\n".join(
+        (part or b"").decode("utf-8", "replace")
+        for partition, outgoing in emission.outgoing.items()
+        if not topics or partition.topic in topics
+        for key, value, headers in zip(outgoing.keys, outgoing.values, outgoing.headers, strict=True)
+        for part in (key, value, *(text for name, content in headers for text in (name.encode(), content)))
+    )
+
+
+def letters(emission: Emission) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
+    return [
+        (key, value, dict(headers))
+        for partition, outgoing in emission.outgoing.items()
+        if partition.topic == "dead-letters"
+        for key, value, headers in zip(outgoing.keys, outgoing.values, outgoing.headers, strict=True)
+    ]
+
+
+def test_none_of_the_planted_strings_is_in_an_output(tmp_path: Any) -> None:
+    listed = tmp_path / "names.txt"
+    listed.write_text("\n".join(PERSONS))
+    for kind, text in planted(240, seed=3):
+        emission = build([result_with([text])], dead_letters="mask", names_file=str(listed))
+        assert text.removeprefix("tel ") not in everything(emission), kind
+        assert sum(len(outgoing.values) for outgoing in emission.outgoing.values()) >= 4
+
+
+def test_dead_letters_are_kept_by_default_except_for_the_message() -> None:
+    text = "anna@example.org"
+    emission = build([result_with([text])])
+    for key, value, headers in letters(emission):
+        assert key == f"key {text}".encode()
+        assert value is not None
+        assert text.encode() in value
+        assert headers["note"] == text.encode()
+        assert text.encode() not in headers[names.ERROR_MESSAGE]
+        assert names.ERROR_TRUNCATED not in headers
+    assert text not in everything(emission, "predictions", "outcome-deltas")
+
+
+def test_a_masked_dead_letter_says_so_and_cannot_be_replayed() -> None:
+    emission = build([result_with(["anna@example.org"])], dead_letters="mask")
+    for key, value, headers in letters(emission):
+        assert key == b"key [email]"
+        assert orjson.loads(value or b"") == {
+            "id": "[email]",
+            "features": {"note": "about [email]", "list": ["[email]"]},
+        }
+        assert headers[names.ERROR_TRUNCATED].endswith(b" masked")
+
+
+def test_without_personal_data_nothing_changes() -> None:
+    clean = result_with(["plain"])
+    protected, private = build([clean]), build([clean], dead_letters="mask")
+    assert everything(protected) == everything(private)
+
+
+def test_hashed_keys_are_the_same_for_the_same_text() -> None:
+    emission = build([result_with(["anna@example.org"])], keys="hash", hash_key="0123456789abcdef")
+    keys = {key for partition, out in emission.outgoing.items() if partition.topic == "predictions" for key in out.keys}
+    assert len(keys) == 1
+    assert keys.pop().startswith(b"key [email:")
