@@ -39,6 +39,7 @@
   "admin.tls_key_file" "use admin.tls.existingSecret"
   "aggregate.webhook_url" "use aggregator.webhook.existingSecret"
   "telemetry.otlp_headers" "use extraEnv: FOREBAY_TELEMETRY__OTLP_HEADERS with valueFrom, because it is a secret"
+  "privacy.hash_key" "use extraEnv: FOREBAY_PRIVACY__HASH_KEY with valueFrom, or privacy.hash_key_file, because it is a secret"
 -}}
 {{- range $section, $settings := $v.config -}}
 {{- range $key, $_ := $settings -}}
@@ -70,7 +71,7 @@
 {{- fail (printf "extraEnv: %s is set by the chart; remove it" $entry.name) -}}
 {{- end -}}
 {{- range $key, $use := $instead -}}
-{{- if and (eq $entry.name (printf "FOREBAY_%s" ($key | replace "." "__" | upper))) (ne $key "telemetry.otlp_headers") -}}
+{{- if and (eq $entry.name (printf "FOREBAY_%s" ($key | replace "." "__" | upper))) (not (has $key (list "telemetry.otlp_headers" "privacy.hash_key"))) -}}
 {{- fail (printf "extraEnv: %s is set by the chart; %s" $entry.name $use) -}}
 {{- end -}}
 {{- end -}}

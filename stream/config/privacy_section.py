@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -11,9 +11,6 @@ from forebay.stream.config.values import Allowed, Path
 from forebay.stream.privacy.detectors import NAMES
 from forebay.stream.privacy.national import COUNTRIES
 from forebay.stream.privacy.policy import Action, Place, Policy
-
-MAX_NAMES: Final = 256
-MAX_NAME: Final = 512
 
 ActionName = Literal["detect", "mask", "hash", "drop"]
 
@@ -28,15 +25,6 @@ def _known(values: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if value not in known:
             raise ValueError(f"{value[:80]!r} is not one of {', '.join(known)}")
-    return values
-
-
-def _check_names(values: tuple[str, ...]) -> tuple[str, ...]:
-    if len(values) > MAX_NAMES:
-        raise ValueError(f"there are {len(values)}")
-    for value in values:
-        if not value or len(value) > MAX_NAME:
-            raise ValueError(f"{value[:80]!r} is not a name")
     return values
 
 
@@ -60,24 +48,6 @@ def parse_override(text: str) -> tuple[tuple[str, Place | None], Action]:
     return (detector, Place(place) if dot else None), Action(action)
 
 
-def _check_retention(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        parse_retention(value)
-    return values
-
-
-def parse_retention(text: str) -> tuple[str, float]:
-    """Return topic and days of `<topic>=<days>`. Raises ValueError."""
-    topic, _, days = text.partition("=")
-    try:
-        number = float(days)
-    except ValueError:
-        number = 0.0
-    if not topic or not 0 < number <= 36_500:
-        raise ValueError(f"{text[:80]!r} is not <topic>=<days>, such as predictions=30")
-    return topic, number
-
-
 _Split = BeforeValidator(_split)
 Detectors = Annotated[
     tuple[str, ...],
@@ -96,18 +66,6 @@ Overrides = Annotated[
     _Split,
     AfterValidator(_check_overrides),
     Allowed("a list of <detector>[.<place>]:<action> (separated by commas in the environment)"),
-]
-Retention = Annotated[
-    tuple[str, ...],
-    _Split,
-    AfterValidator(_check_retention),
-    Allowed("a list of <topic>=<days> (separated by commas in the environment)"),
-]
-Names = Annotated[
-    tuple[str, ...],
-    _Split,
-    AfterValidator(_check_names),
-    Allowed(f"a list of at most {MAX_NAMES} names (separated by commas in the environment)"),
 ]
 
 
@@ -157,26 +115,6 @@ class PrivacySection(Section):
         default="keep",
         description="drop: remove features that no served model uses from the events in dead letters, if dead_letters is not "
         "keep.",
-    )
-    quasi_identifiers: Names = Field(
-        default=(),
-        description="Features that together may identify a person, such as postcode, birth year and sex, for "
-        "`forebay privacy report`.",
-    )
-    sensitive_feature: str | None = Field(
-        default=None, description="The feature that must not become known of a person, such as a diagnosis."
-    )
-    min_k: int = Field(
-        default=5, ge=2, le=1_000, description="Number of events that must share the values of the quasi-identifiers."
-    )
-    min_l: int = Field(
-        default=2,
-        ge=2,
-        le=100,
-        description="Number of values of the sensitive feature that each of these groups must have.",
-    )
-    retention: Retention = Field(
-        default=(), description='How long topics may keep events, such as ["predictions=30", "dead-letters=7"].'
     )
 
     def policy(self) -> Policy:
