@@ -75,6 +75,9 @@
 {{- fail (printf "extraEnv: %s is set by the chart; %s" $entry.name $use) -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $entry.name "FOREBAY_PRIVACY__HASH_KEY") $entry.value -}}
+{{- fail "extraEnv: FOREBAY_PRIVACY__HASH_KEY is a secret and would be readable in the pod's manifest; use valueFrom.secretKeyRef instead of value" -}}
+{{- end -}}
 {{- if and (eq $entry.name "FOREBAY_TELEMETRY__OTLP_HEADERS") $entry.value -}}
 {{- fail "extraEnv: FOREBAY_TELEMETRY__OTLP_HEADERS is a secret and would be readable in the pod's manifest; use valueFrom.secretKeyRef instead of value" -}}
 {{- end -}}

@@ -54,6 +54,7 @@ TOGETHER = {
     "config.aggregate.webhook_url=https://hooks.example/secret": "is set by the chart; use aggregator.webhook.existingSecret",
     "config.telemetry.otlp_endpoint=https://user:password@collector": "config.telemetry.otlp_endpoint contains a user name",
     "extraEnv[0].name=FOREBAY_TELEMETRY__OTLP_HEADERS,extraEnv[0].value=secret": "use valueFrom.secretKeyRef instead of value",
+    "extraEnv[0].name=FOREBAY_PRIVACY__HASH_KEY,extraEnv[0].value=secret": "use valueFrom.secretKeyRef instead of value",
     "service.type=LoadBalancer": "service.type = LoadBalancer requires a token",
     "service.type=NodePort": "service.type = NodePort requires a token",
     "config.kafka.bootstrap_servers=kafka:9092": "is set by the chart; use kafka.bootstrapServers",
