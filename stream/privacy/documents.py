@@ -1,4 +1,4 @@
-"""Personal data in the values of records: JSON documents, whose strings are looked at with the names of their fields."""
+"""Personal data in the values of records: JSON documents, whose strings are searched with the names of their fields."""
 
 from __future__ import annotations
 

@@ -137,14 +137,9 @@ class WorkerAssembly:
         # `admin` is built below; the address is used only when the worker joins the group.
         source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts)
         emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
-        emitter = self._private(emitter, layout)
+        private = self._private(emitter, layout)
         committer = build_committer(
-            self._settings,
-            self._private(emitter, layout),
-            producer=producer,
-            source=source,
-            observer=observer,
-            clock=self._clock,
+            self._settings, private, producer=producer, source=source, observer=observer, clock=self._clock
         )
         schemas = self._build_schemas(source)
         pipeline.connect(

@@ -1,4 +1,4 @@
-"""Valid personal data of eight kinds, and numbers that are none, made from a seed."""
+"""Valid personal data of eight kinds, and numbers without any, made from a seed."""
 
 from __future__ import annotations
 
