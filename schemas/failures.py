@@ -86,6 +86,7 @@ class FailureKind(StrEnum):
     INVALID_PAYLOAD = "invalid_payload"
     UNKNOWN_SCHEMA = "unknown_schema"
     UNSUPPORTED_SCHEMA = "unsupported_schema"
+    UNDECRYPTABLE = "undecryptable"
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
@@ -221,6 +222,11 @@ FAILURES: Final[Mapping[FailureKind, FailureSpec]] = MappingProxyType(
         FailureKind.UNSUPPORTED_SCHEMA: _rejected(
             "the schema uses something that Forebay does not support, such as rules that it cannot execute",
             "remove what the message names from the schema, or send the events in another format",
+        ),
+        FailureKind.UNDECRYPTABLE: _rejected(
+            "the value, or a field that the configuration declares as encrypted, cannot be decrypted",
+            "the message begins with the reason: add the key to the keyring, or correct the producer; then replay the dead "
+            "letter",
         ),
         FailureKind.NOT_AN_OBJECT: _rejected(
             "the value is not an object (a record or map with named fields)",

@@ -90,7 +90,7 @@ def command(
 
 
 def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, sample: Path | None) -> None:
-    from forebay.stream.cli.check_access import check_access
+    from forebay.stream.cli.check_trust import check_trust
     from forebay.stream.config.load import DEFAULT, FROM_MODELS
     from forebay.stream.preflight import (
         AFTER_BROKER,
@@ -122,12 +122,8 @@ def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, samp
         )
     )
     on_check(check_admin(loaded.settings))
-    if loaded.settings.access.enabled:
-        on_check(check_access(loaded.settings))
-    if loaded.settings.privacy.enabled:
-        from forebay.stream.cli.check_privacy import check_privacy
-
-        on_check(check_privacy(loaded.settings))
+    for check in check_trust(loaded.settings):
+        on_check(check)
     if loaded.settings.aggregate.alerts:
         on_check(check_alert_rules(loaded.settings))
     run_async(check_cluster(loaded.settings, timeout_s=timeout_s, on_check=on_check))
@@ -144,11 +140,6 @@ def check_all(source: ConfigSource, timeout_s: float, on_check: OnCheck, *, samp
         if (outputs := check_outputs(loaded.settings)) is not None:
             on_check(outputs)
         for check in check_mappings(loaded.settings, sample):
-            on_check(check)
-    if loaded.settings.trust.signatures:
-        from forebay.stream.cli.check_signatures import check_signatures
-
-        for check in check_signatures(loaded.settings):
             on_check(check)
     for check in check_models(loaded.settings, window_plan):
         on_check(check)

@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "models": CommandEntry("forebay.stream.cli.models", "List, show, validate and alias models."),
         "edge": CommandEntry("forebay.stream.cli.edge", "Export models to small devices, and plan what fits."),
         "topics": CommandEntry("forebay.stream.cli.topics", "Create or check the topics."),
+        "keys": CommandEntry("forebay.stream.cli.keys", "Create and list keys for encrypted fields."),
         "acls": CommandEntry("forebay.stream.cli.acls", "Print the permissions that Forebay needs on the cluster."),
         "schemas": CommandEntry("forebay.stream.cli.schemas", "Print the formats of events and predictions."),
         "run": CommandEntry("forebay.stream.cli.run", "Run a worker."),

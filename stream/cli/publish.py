@@ -301,6 +301,7 @@ def _make_job(
     headers: tuple[tuple[str, bytes], ...],
     signature: ServedSignature | None,
 ) -> PublishJob:
+    from forebay.stream.cli.publish_encryption import event_encryption
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.kafka.client import client_options
     from forebay.stream.publish.event_builder import Columns
@@ -325,6 +326,7 @@ def _make_job(
         clock=SystemClock(),
         inspection=None if options["raw"] else Inspection(event_check, options["check"] is True, warn),
         labels=_label_options(settings, options, signature) if labels else None,
+        encryption=None if labels or options["raw"] else event_encryption(settings, options["topic"]),
     )
 
 

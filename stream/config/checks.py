@@ -9,6 +9,7 @@ from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS
 from forebay.stream.config.access_checks import access_conflicts
 from forebay.stream.config.aggregator_group import aggregator_group
 from forebay.stream.config.conflict import Conflict as Conflict
+from forebay.stream.config.encryption_checks import encryption_conflicts
 from forebay.stream.config.model_checks import effective_key, model_conflicts
 from forebay.stream.config.objective_checks import objective_conflicts
 from forebay.stream.config.sections import AdminSection, KafkaSection, SchemaRegistrySection, Settings
@@ -27,6 +28,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from model_conflicts(settings)
     yield from objective_conflicts(settings)
     yield from access_conflicts(settings)
+    yield from encryption_conflicts(settings)
     yield from _aggregate(settings)
     yield from _evaluate(settings)
     yield from _quality_of_rollouts(settings)

@@ -16,6 +16,7 @@ from forebay.stream.config.alert_rule import AlertRules
 from forebay.stream.config.decision_section import DecisionSection as DecisionSection
 from forebay.stream.config.drift_section import DriftSection as DriftSection
 from forebay.stream.config.edge_section import EdgeSection as EdgeSection
+from forebay.stream.config.encryption_section import EncryptionSection as EncryptionSection
 from forebay.stream.config.evaluate_section import EvaluateSection as EvaluateSection
 from forebay.stream.config.input_section import InputSection as InputSection
 from forebay.stream.config.kafka_section import KafkaSection as KafkaSection
@@ -220,6 +221,7 @@ class Settings(Section):
     models: tuple[ModelEntry, ...] = ()
     trust: TrustSection = TrustSection()
     access: AccessSection = AccessSection()
+    encryption: EncryptionSection = EncryptionSection()
     output: OutputSection = OutputSection()
     delivery: DeliverySection = DeliverySection()
     breaker: BreakerSection = BreakerSection()

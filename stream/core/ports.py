@@ -7,7 +7,7 @@ from typing import Protocol
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.outputs import Outgoing
-from forebay.stream.core.records import Epoch, TopicPartition
+from forebay.stream.core.records import Epoch, RowFailure, TopicPartition
 
 
 class RecordProducer(Protocol):
@@ -36,3 +36,10 @@ class OffsetTransaction(Protocol):
     ) -> None: ...
     async def commit(self) -> None: ...
     async def abort(self) -> None: ...
+
+
+class Concealment(Protocol):
+    """Hides values of encrypted events (see `decode.encrypted_input.EncryptedInput`)."""
+
+    def conceal(self, topic: str, failures: dict[int, RowFailure]) -> dict[int, RowFailure]: ...
+    def seal_value(self, topic: str, key: bytes | None, value: bytes) -> bytes: ...

@@ -25,6 +25,7 @@ from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.core.rows import RowRecords
 from forebay.stream.decode.columns import Columns
 from forebay.stream.decode.divided_topic import DividedTopicDecoder
+from forebay.stream.decode.encrypted_input import EncryptedInput
 from forebay.stream.decode.event_formats import EventFormats, plain_formats
 from forebay.stream.decode.formatted_topic import FormattedTopicDecoder
 from forebay.stream.decode.models import DecodedModel, ModelChoice
@@ -42,6 +43,7 @@ class Decoder:
 
     models: at least one. The first is for events that name no model and whose topic belongs to none.
     formats: the formats and mappings of the topics. Default: JSON, and what content types name.
+    encrypted: decrypts the events of some topics; None if none are encrypted.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Decoder:
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
         formats: EventFormats | None = None,
+        encrypted: EncryptedInput | None = None,
     ) -> None:
+        self.encrypted = encrypted
         limits = EventLimits(max_event_bytes, max_key_bytes)
         self._limits = limits
         self._models = ModelChoice(models)
@@ -73,8 +77,13 @@ class Decoder:
         """
         chunks: list[Chunk] = []
         for partition, records in poll.items():
-            if records:
-                chunks += self._decode(TopicPartition(*partition), records, epoch)
+            if not records:
+                continue
+            place = TopicPartition(*partition)
+            if self.encrypted is not None and place.topic in self.encrypted.topics:
+                chunks += self.encrypted.decode(place, records, epoch, self._decode)
+            else:
+                chunks += self._decode(place, records, epoch)
         return chunks
 
     def _decode(self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch) -> list[Chunk]:

@@ -10,6 +10,7 @@ from forebay.models.artefacts.signature import Signature
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Chunk, Epoch, Record, TopicPartition
 from forebay.stream.decode.decoder import DEFAULT_MAX_KEY_BYTES, Decoder
+from forebay.stream.decode.encrypted_input import EncryptedInput
 from forebay.stream.decode.event_formats import EventFormats
 from forebay.stream.decode.models import DecodedModel
 
@@ -38,8 +39,15 @@ class VersionedDecoder(Decoder):
         max_event_bytes: int,
         max_key_bytes: int = DEFAULT_MAX_KEY_BYTES,
         formats: EventFormats | None = None,
+        encrypted: EncryptedInput | None = None,
     ) -> None:
-        super().__init__(models, max_event_bytes=max_event_bytes, max_key_bytes=max_key_bytes, formats=formats)
+        super().__init__(
+            models,
+            max_event_bytes=max_event_bytes,
+            max_key_bytes=max_key_bytes,
+            formats=formats,
+            encrypted=encrypted,
+        )
         self._loaded = {model.ref: model for model in models}
         self._served = {model.ref.name: model.ref for model in models}
         # The versions for which the current decoder was built.
@@ -104,6 +112,7 @@ class VersionedDecoder(Decoder):
             max_event_bytes=self._limits.max_event_bytes,
             max_key_bytes=self._limits.max_key_bytes,
             formats=self.formats,
+            encrypted=self.encrypted,
         )
 
 

@@ -64,6 +64,8 @@ class WindowEmitter(ModelEmitter):
             for row in range(len(windows))
             if result.failures and first_row + row in result.failures
         }
+        if failures and self._concealment is not None:
+            failures = self._concealment.conceal(chunk.partition.topic, failures)
         labels = [window_label(window) for window in windows]
         rows = [row for row in range(len(windows)) if row not in failures] if failures else list(range(len(windows)))
         values: list[bytes] = []
@@ -100,11 +102,14 @@ class WindowEmitter(ModelEmitter):
     def _emit_failed(
         self, chunk: WindowChunk, window: Window, label: WindowLabel, failure: RowFailure, emission: Emission
     ) -> None:
+        value_of_window = _window_json(window, label, chunk.num_features)
+        if self._concealment is not None:
+            value_of_window = self._concealment.seal_value(chunk.partition.topic, window.key, value_of_window)
         record = _WindowRecord(
             offset=window.first_offset,
             timestamp=window.start,
             key=window.key,
-            value=_window_json(window, label, chunk.num_features),
+            value=value_of_window,
             headers=[(names.CONTENT_TYPE, names.JSON_CONTENT_TYPE.encode())],
         )
         topic = self._topics.dead_letters

@@ -18,6 +18,7 @@ from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.decisions import ABSTENTIONS, PREDICT
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.outputs import Headers, Outgoing, OutputTopic, OutputTopics
+from forebay.stream.core.ports import Concealment
 from forebay.stream.core.record_columns import any_headers, headers_of, keys_of, offsets_of, timestamps_of
 from forebay.stream.core.records import BatchResult, Chunk, Record, RowFailure, TopicPartition
 from forebay.stream.core.redaction import Redactor
@@ -133,6 +134,7 @@ class ModelEmitter(ABC):
     feature_names: names that stay in the messages of outcome deltas, which contain no values of events.
     clock: supplies the time for outcomes of records without a timestamp.
     destinations: the topics of predictions by decision code; empty if all go to predictions.
+    concealment: what hides values of encrypted events in dead letters; None if no events are encrypted.
     measured: given if outcome deltas carry the performance of the model's calls, which rollouts are judged by.
     names_rejections: whether dead letters of events that the version's columns reject name the version, because other
     versions of the model may serve too.
@@ -154,7 +156,9 @@ class ModelEmitter(ABC):
         measured: MeasuredLane | None = None,
         names_rejections: bool = False,
         destinations: Sequence[OutputTopic] = (),
+        concealment: Concealment | None = None,
     ) -> None:
+        self._concealment = concealment
         self._destinations = tuple(destinations) or (topics.predictions,)
         self._clock = clock or SystemClock()
         self._redactor = Redactor((model, *feature_names))
@@ -246,6 +250,8 @@ class Emitter(ModelEmitter):
             if result.failures
             else {}
         )
+        if failures and self._concealment is not None:
+            failures = self._concealment.conceal(chunk.partition.topic, failures)
         rows = [row for row in range(count) if row not in failures] if failures else None
         values = yield from self._encode(result, chunk, first_row, rows)
         with_headers = any_headers(distinct_records(chunk.records))

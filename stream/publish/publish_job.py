@@ -11,6 +11,7 @@ from forebay.models.data.input_row import InputRow, InputRows
 from forebay.schemas.errors import BrokerError, DataError
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.quantities import quantity
+from forebay.stream.publish.encrypted import EventEncryption
 from forebay.stream.publish.event_builder import Columns, EventBuilder, Message, RowBuilder
 from forebay.stream.publish.event_times import TimeRule
 from forebay.stream.publish.formatted_builder import EnvelopeValues, SchemaValues, format_builder
@@ -64,6 +65,7 @@ class PublishJob:
     inspection: see `publish_rows`.
     labels: None if the rows are events.
     format: of the events; None for JSON.
+    encryption: None if events are not encrypted.
     """
 
     options: Mapping[str, object]
@@ -80,6 +82,7 @@ class PublishJob:
     inspection: Inspection | None = None
     labels: LabelOptions | None = None
     format: SchemaValues | EnvelopeValues | ArrowValues | None = None
+    encryption: EventEncryption | None = None
 
     @property
     def noun(self) -> str:
@@ -102,6 +105,8 @@ class PublishJob:
         record_key = None if key is None else key.encode()
         if self.inspection is not None:
             self.inspection.inspect([Candidate("--features", Message(record_key, message.value), False)])
+        if self.encryption is not None:
+            message = self._encrypted(Message(record_key, message.value), self.encryption)
         if (size := oversize(record_key, message.value, self.headers)) is not None:
             raise DataError(
                 f"the event's record has {size:,} bytes; a request holds at most {MAX_REQUEST_BYTES:,}",
@@ -135,6 +140,7 @@ class PublishJob:
                 headers=self.headers,
                 progress=progress,
                 inspection=self.inspection,
+                encrypt=None if self.labels is not None or self.encryption is None else self.encryption.encrypt,
             )
         finally:
             await publisher.stop()
@@ -164,6 +170,12 @@ class PublishJob:
             model=self.model,
             check=labels.check,
         )
+
+    def _encrypted(self, message: Message, encryption: EventEncryption) -> Message:
+        try:
+            return encryption.encrypt(message)
+        except RowFault as fault:
+            raise DataError(fault.reason, kind="event", remedy=fault.remedy) from None
 
     def row_builder(self, source: str) -> RowBuilder:
         """Return what builds the records of events."""

@@ -102,6 +102,7 @@ async def publish_rows(
     progress: Callable[[int, int], None] = lambda events, skipped: None,
     sleep: Sleep = asyncio.sleep,
     inspection: Inspection | None = None,
+    encrypt: Callable[[Message], Message] | None = None,
 ) -> PublishResult:
     """Publish rows in order.
 
@@ -111,6 +112,7 @@ async def publish_rows(
     were delivered.
     progress: receives the number of events sent and of rows skipped so far.
     inspection: checks the first rows before any is sent, and can refuse them.
+    encrypt: returns a message with an encrypted value. Raises RowFault.
 
     Raises DataError if the rows are refused or cannot be read to the end, with the number of published events; BrokerError if
     a delivery fails.
@@ -127,7 +129,7 @@ async def publish_rows(
         on_sent=lambda sent, now_s: progress(sent, skipped.count),
         sleep=sleep,
     )
-    build = _MessageBuilder(builder, source, headers, inspection)
+    build = _MessageBuilder(builder, source, headers, inspection, encrypt=encrypt)
     try:
         if inspection is not None:
             rows = await _inspected(
@@ -281,8 +283,15 @@ class _MessageBuilder:
     """Builds the message of a row, or the reason why the row cannot be published."""
 
     def __init__(
-        self, builder: RowBuilder, source: str, headers: Headers, inspection: Inspection | None = None
+        self,
+        builder: RowBuilder,
+        source: str,
+        headers: Headers,
+        inspection: Inspection | None = None,
+        *,
+        encrypt: Callable[[Message], Message] | None = None,
     ) -> None:
+        self._encrypt = encrypt
         self._builder = builder
         self._source = source
         self._headers = headers
@@ -312,11 +321,18 @@ class _MessageBuilder:
         return message
 
     def checked(self, item: InputRow | InvalidRow) -> Message | InvalidRow:
-        """Build the message of a row and, with --check, check it against the model's signature."""
+        """Build the message of a row to send: with --check, check it against the model's signature; then encrypt it."""
         message = self(item)
-        if self._check is None or not isinstance(message, Message) or not isinstance(item, InputRow):
+        if not isinstance(message, Message) or not isinstance(item, InputRow):
             return message
-        return self._check.invalid_row(self.place(item), message) or message
+        if self._check is not None and (invalid := self._check.invalid_row(self.place(item), message)) is not None:
+            return invalid
+        if self._encrypt is None:
+            return message
+        try:
+            return self._encrypt(message)
+        except RowFault as fault:
+            return InvalidRow(self.place(item), fault.reason, fault.remedy)
 
 
 def build_message(

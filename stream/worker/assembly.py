@@ -42,6 +42,7 @@ from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
 from forebay.stream.worker.commit_assembly import build_committer, build_producer
 from forebay.stream.worker.drift_assembly import build_drift
+from forebay.stream.worker.encryption_assembly import Encryption, open_encryption
 from forebay.stream.worker.input_assembly import build_duplicates, build_priorities
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
@@ -130,7 +131,8 @@ class WorkerAssembly:
         producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
         reports = self._reports(windows, telemetry, status_observer, timestamp_warning, objective=objective)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
-        decoder, factory = self._decoder(), self._lane_factory(layout, predictions)
+        encryption = await stop.unless_requested(open_encryption(self._settings, clock=self._clock))
+        decoder, factory = self._decoder(encryption), self._lane_factory(layout, predictions, encryption)
         rollouts = self._rollouts(
             pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
         )
@@ -247,7 +249,9 @@ class WorkerAssembly:
             lane.served_model(None if windows is None else windows.stages.get(lane.ref)) for lane in self._lanes
         )
 
-    def _lane_factory(self, layout: Layout, predictions: BinaryPredictions | None) -> LaneFactory:
+    def _lane_factory(
+        self, layout: Layout, predictions: BinaryPredictions | None, encryption: Encryption | None
+    ) -> LaneFactory:
         return LaneFactory(
             self._settings,
             layout,
@@ -257,6 +261,7 @@ class WorkerAssembly:
             on_fatal=self._failure.report,
             process_usage=self._process_report() if self._settings.reports_performance() else None,
             predictions=predictions,
+            encryption=encryption,
         )
 
     def _process_report(self) -> ProcessReport:
@@ -357,13 +362,14 @@ class WorkerAssembly:
             clock=self._clock,
         )
 
-    def _decoder(self) -> Decoder:
+    def _decoder(self, encryption: Encryption | None) -> Decoder:
         entry = self._settings.input
         return (VersionedDecoder if self._has_rollouts else Decoder)(
             [lane.decoded_model() for lane in self._lanes],
             max_event_bytes=entry.max_event_bytes,
             max_key_bytes=entry.max_key_bytes,
             formats=self._formats,
+            encrypted=None if encryption is None else encryption.input,
         )
 
     def _private(self, emitter: EmissionBuilder, layout: Layout) -> EmissionBuilder:

@@ -16,6 +16,7 @@ from forebay.stream.output.emitter import Emitter, ModelEmitter, Placer
 from forebay.stream.output.encoder import Encoder
 from forebay.stream.output.prediction_format import BinaryPredictions
 from forebay.stream.rollouts.performance import ProcessUsage
+from forebay.stream.worker.encryption_assembly import Encryption
 from forebay.stream.worker.lane_assembly import ServedLane, build_lane, predicted_slices
 
 
@@ -28,6 +29,7 @@ class LaneFactory:
     on_fatal: receives the error if the thread of a model dies.
     process_usage: returns what the process has used since the last call; None if performance is not reported.
     predictions: the format of predictions on the topics; None for JSON.
+    encryption: None if nothing is encrypted.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class LaneFactory:
     on_fatal: Callable[[BaseException], None]
     process_usage: Callable[[], ProcessUsage] | None = None
     predictions: BinaryPredictions | None = None
+    encryption: Encryption | None = None
 
     def lane(self, model: Model, settings: ServedModelSettings, topics: frozenset[str]) -> ServedLane:
         """Build the lane of a version that is loaded beside others."""
@@ -66,9 +69,17 @@ class LaneFactory:
             destinations=lane.destinations(self.layout.outputs),
             measured=None if self.process_usage is None else lane.measured(self.process_usage),
             names_rejections=in_rollouts,
+            concealment=None if self.encryption is None else self.encryption.input,
         )
 
     def _encoder(self, lane: ServedLane) -> Encoder:
+        encoder = self._plain_encoder(lane)
+        if self.encryption is None:
+            return encoder
+        topics = lane.destinations(self.layout.outputs) or (self.layout.outputs.predictions,)
+        return self.encryption.encoder(encoder, [topic.name for topic in topics])
+
+    def _plain_encoder(self, lane: ServedLane) -> Encoder:
         if self.predictions is None:
             return lane.encoder
         signature = lane.model.signature

@@ -52,6 +52,7 @@ EXTRA_OF = {
     "forebay/stream/decode/formats/avro": "avro",
     "forebay/stream/decode/formats/json_schema.py": "json-schema",
     "forebay/stream/decode/formats/protobuf": "protobuf",
+    "forebay/stream/encryption/live_keys.py": "security",
     "forebay/stream/publish/arrow_values.py": "arrow",
     "forebay/stream/publish/avro_values.py": "avro",
     "forebay/stream/publish/files.py": "files",

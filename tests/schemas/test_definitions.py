@@ -162,10 +162,11 @@ def test_a_dead_letter_with_a_model_has_its_version() -> None:
 def test_bad_examples_cover_every_failure_kind_of_decode() -> None:
     shown = {example.kind for example in bad_examples()}
     of_decode = {kind for kind, spec in FAILURES.items() if spec.stage is Stage.DECODE and not spec.is_raw}
-    # No event is a duplicate or denied by itself, and examples have no registry.
+    # No event is a duplicate or denied by itself, and examples have no registry and no keys.
     elsewhere = {
         FailureKind.DUPLICATE,
         FailureKind.DENIED,
+        FailureKind.UNDECRYPTABLE,
         FailureKind.UNKNOWN_SCHEMA,
         FailureKind.UNSUPPORTED_SCHEMA,
     }

@@ -59,8 +59,8 @@ def feature_hash(row: FloatMatrix, model: str = ALONE) -> float:
 class HashModel:
     """Predicts a hash of the features.
 
-    mode: echo; raise, nan, reject or hang on poisoned rows; slow: 50 ms per call; broken: raises on every row while the file
-        `flag` exists.
+    mode: echo; quote: raises on poisoned rows and quotes them; raise, nan, reject or hang on poisoned rows; slow: 50 ms per
+        call; broken: raises on every row while the file `flag` exists.
     flag: with a flag, the mode hang also applies only while the file exists.
     width: number of features.
     features: named features instead, each as in a manifest.
@@ -102,6 +102,8 @@ class HashModel:
         poisoned = x_BG[:, 0] == POISON
         if self._mode == "slow":
             time.sleep(0.05)
+        if poisoned.any() and self._mode == "quote":
+            raise ValueError(f"cannot use {x_BG.tolist()} {x_BG[0].tolist()[1]!r}")
         if poisoned.any() and self._mode == "raise":
             raise RuntimeError("the model chokes on this row")
         while poisoned.any() and self._mode == "hang" and self._flagged():

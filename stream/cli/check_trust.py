@@ -1,0 +1,29 @@
+"""The parts of `forebay check` for access, encryption, privacy and signatures: what each protects and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from forebay.stream.config.sections import Settings
+from forebay.stream.preflight import Check
+
+
+def check_trust(settings: Settings) -> Iterator[Check]:
+    """Check each section of trust that is used."""
+    # Each part imports what only it needs, such as the extra `security`.
+    if settings.access.enabled:
+        from forebay.stream.cli.check_access import check_access
+
+        yield check_access(settings)
+    from forebay.stream.cli.check_encryption import check_encryption
+
+    if (encryption := check_encryption(settings.encryption)) is not None:
+        yield encryption
+    if settings.privacy.enabled:
+        from forebay.stream.cli.check_privacy import check_privacy
+
+        yield check_privacy(settings)
+    if settings.trust.signatures:
+        from forebay.stream.cli.check_signatures import check_signatures
+
+        yield from check_signatures(settings)

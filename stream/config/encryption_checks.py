@@ -1,0 +1,66 @@
+"""Rules between the settings of encryption and others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from forebay.stream.config.conflict import Conflict
+from forebay.stream.config.encryption_section import WHOLE
+from forebay.stream.config.sections import Settings
+from forebay.stream.core.field_path import parse_field_path
+
+_SOURCES = ("encryption.keys_file", "encryption.keys_variable", "encryption.keys_command")
+
+
+def encryption_conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Yield every broken rule of [encryption]."""
+    section = settings.encryption
+    num_sources = sum(source is not None for source in (section.keys_file, section.keys_variable, section.keys_command))
+    if section.is_used and num_sources != 1:
+        named = "encryption.input_fields" if section.input_fields else "encryption.prediction_fields"
+        yield Conflict(
+            (named, *_SOURCES),
+            f"needs one source of keys: one of {', '.join(_SOURCES)} ({num_sources} are set)",
+        )
+    if section.input_fields and section.input_fields != WHOLE:
+        yield from _field_conflicts(settings)
+    if not section.prediction_fields:
+        return
+    if section.prediction_fields != WHOLE and settings.output.format != "json":
+        yield Conflict(
+            ("encryption.prediction_fields", "output.format"),
+            f'must be "*" with output.format {settings.output.format}: only JSON has single encrypted fields',
+        )
+    if settings.evaluate.enabled:
+        yield Conflict(
+            ("encryption.prediction_fields", "evaluate.enabled"),
+            "must be empty with evaluate.enabled: the evaluator reads predictions, and has no keys",
+        )
+    if settings.rollouts.enabled:
+        yield Conflict(
+            ("encryption.prediction_fields", "rollouts.enabled"),
+            "must be empty with rollouts.enabled: the topic shadow-predictions is not encrypted",
+        )
+
+
+def _field_conflicts(settings: Settings) -> Iterator[Conflict]:
+    section = settings.encryption
+    try:
+        id_path = parse_field_path(section.id_field)
+    except ValueError as error:
+        yield Conflict(("encryption.id_field",), f"must be a path: {error}")
+        return
+    paths = [parse_field_path(field) for field in section.input_fields]
+    if any(path[: len(id_path)] == id_path or id_path[: len(path)] == path for path in paths):
+        yield Conflict(
+            ("encryption.id_field", "encryption.input_fields"),
+            "must not be an encrypted field: it binds the encrypted fields to the event",
+        )
+    names = {path[-1] for path in paths}
+    whole = any(len(path) == 1 for path in paths)
+    carried = [name for name in settings.evaluate.slices if whole or name in names]
+    if settings.evaluate.enabled and carried:
+        yield Conflict(
+            ("evaluate.slices", "encryption.input_fields"),
+            f"must not name encrypted fields: predictions would carry {carried[0]} in plain text",
+        )

@@ -1,0 +1,214 @@
+"""Encrypted events: what is decrypted for the decoder, and what stays encrypted in everything that leaves the worker.
+
+The decoder reads a plain copy of a poll. Its chunks then get the original records back, so that dead letters, late events and
+shadows have the encrypted values, and its messages lose what they quote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, Protocol
+
+import orjson
+
+from forebay.schemas import headers as names
+from forebay.schemas.failures import FAILURES, FailureKind
+from forebay.stream.core.record_columns import PlainRecord
+from forebay.stream.core.record_sizes import record_bytes, records_bytes
+from forebay.stream.core.records import Chunk, Epoch, Record, RowFailure, TopicPartition, Unreadable
+from forebay.stream.core.rows import RowRecord, RowRecords, distinct_records
+from forebay.stream.encryption.documents import DocumentOpener, has_only_tokens
+from forebay.stream.encryption.jwe import CannotDecrypt, Cipher, Reason, TokenOpener, TokenSealer, is_token
+from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending, record_scope_id
+
+WITHHELD: Final = "the message is withheld, because the topic has encrypted fields"
+
+DecodeRecords = Callable[[TopicPartition, Sequence[Record], Epoch], list[Chunk]]
+
+
+class Keys(Protocol):
+    """The keys in force (see `encryption.live_keys.LiveKeys`)."""
+
+    @property
+    def ciphers(self) -> Mapping[str, Cipher]: ...
+    @property
+    def sealer(self) -> TokenSealer: ...
+    def refresh(self) -> None: ...
+    def refresh_for_unknown_key(self) -> bool: ...
+
+
+def withheld(kind: FailureKind) -> str:
+    """Return the message of a failure whose own message may quote a plain value."""
+    return f"{FAILURES[kind].description} ({WITHHELD})"
+
+
+class EncryptedInput:
+    """Decrypts the events of some topics.
+
+    topics: full names.
+    fields: the declared fields, or ("*",) for the whole value.
+    """
+
+    def __init__(
+        self, topics: Collection[str], fields: Sequence[str], keys: Keys, *, id_field: str, accepts_plain: bool
+    ) -> None:
+        self.topics = frozenset(topics)
+        self._fields = tuple(fields)
+        self._keys = keys
+        self._id_field = id_field
+        self._accepts_plain = accepts_plain
+        self._ciphers: Mapping[str, Cipher] = {}
+        self._whole: dict[str, TokenOpener] = {}
+        self._documents: dict[str, DocumentOpener] = {}
+
+    def decode(
+        self, partition: TopicPartition, records: Sequence[Record], epoch: Epoch, decode: DecodeRecords
+    ) -> list[Chunk]:
+        """Return the chunks that `decode` returns for the plain events, with the encrypted records."""
+        self._keys.refresh()
+        topic = partition.topic
+        seal = partial(self._seal_row, topic)
+        plain: list[Any] = []
+        originals: dict[int, Any] = {}
+        for record in distinct_records(records):
+            opened, original = (record, record) if isinstance(record, _SealedRows) else self._open(topic, record)
+            plain.append(opened)
+            originals[record.offset] = original
+        opened_records: Any = plain
+        if isinstance(records, RowRecords):  # rows that are decoded again for another version
+            opened_records = RowRecords(plain, records.source_B, records.row_B)
+        return [_with_originals(chunk, originals, seal) for chunk in decode(partition, opened_records, epoch)]
+
+    def _seal_row(self, topic: str, record: Any, value: bytes) -> bytes:
+        return self._sealed(topic, _scope_id(record), value)
+
+    def conceal(self, topic: str, failures: dict[int, RowFailure]) -> dict[int, RowFailure]:
+        """Return the failures of rows without what their messages may quote."""
+        if topic not in self.topics:
+            return failures
+        return {row: RowFailure(one.kind, withheld(one.kind), one.stack) for row, one in failures.items()}
+
+    def seal_value(self, topic: str, key: bytes | None, value: bytes) -> bytes:
+        """Return a value with plain values of these topics, encrypted as a whole."""
+        if topic not in self.topics:
+            return value
+        return self._sealed(topic, record_scope_id(key, None), value)
+
+    def _sealed(self, topic: str, scope_id: str, value: bytes) -> bytes:
+        return self._keys.sealer.seal(topic, WHOLE_VALUE, [value], [header_ending(orjson.dumps(scope_id))])[0]
+
+    # ---- one record
+
+    def _open(self, topic: str, record: Record) -> tuple[Any, Any]:
+        """Return the record for the decoder, and the one that leaves the worker."""
+        value = record.value
+        if not value or isinstance(record, Unreadable):
+            return record, record
+        headers = record.headers
+        try:
+            try:
+                opened, has_plain = self._open_value(topic, record, value)
+            except CannotDecrypt as fault:
+                if fault.reason is not Reason.UNKNOWN_KEY or not self._keys.refresh_for_unknown_key():
+                    raise
+                opened, has_plain = self._open_value(topic, record, value)
+        except CannotDecrypt as fault:
+            is_safe = is_token(value) or has_only_tokens(value, self._fields)
+            original: Record = record if is_safe else self._sealed_record(topic, record, value)
+            return _undecryptable(record, str(fault)), original
+        original = self._sealed_record(topic, record, value) if has_plain else record
+        return PlainRecord(record.offset, record.timestamp, record.key, opened, headers), original
+
+    def _open_value(self, topic: str, record: Record, value: bytes) -> tuple[bytes, bool]:
+        if self._keys.ciphers is not self._ciphers:
+            self._ciphers = self._keys.ciphers
+            self._whole.clear()
+            self._documents.clear()
+        if is_token(value):
+            whole = self._whole.get(topic)
+            if whole is None:
+                whole = self._whole[topic] = TokenOpener(topic, WHOLE_VALUE, self._ciphers)
+            value = whole.open(value, header_ending(orjson.dumps(_scope_id(record))))
+            if self._fields == (WHOLE_VALUE,):
+                return value, False
+        elif self._fields == (WHOLE_VALUE,):
+            if not self._accepts_plain:
+                raise CannotDecrypt(Reason.NOT_ENCRYPTED, "the value is not a token")
+            return value, True
+        documents = self._documents.get(topic)
+        if documents is None:
+            documents = self._documents[topic] = DocumentOpener(
+                topic, self._fields, self._ciphers, id_field=self._id_field, accepts_plain=self._accepts_plain
+            )
+        return documents.open(value)
+
+    def _sealed_record(self, topic: str, record: Record, value: bytes) -> PlainRecord:
+        sealed = self._sealed(topic, _scope_id(record), value)
+        return PlainRecord(record.offset, record.timestamp, record.key, sealed, record.headers)
+
+
+def _scope_id(record: Record) -> str:
+    id_header = (
+        next((value for name, value in record.headers if name.lower() == names.ID), None) if record.headers else None
+    )
+    return record_scope_id(record.key, id_header)
+
+
+def _undecryptable(record: Record, message: str) -> Unreadable:
+    """Return what the decoder rejects with this message. Without a value, so that no fast path accepts it."""
+    return Unreadable(
+        offset=record.offset,
+        timestamp=record.timestamp,
+        key=record.key,
+        value=None,
+        headers=(),
+        first_offset=record.offset,
+        count=1,
+        kind=FailureKind.UNDECRYPTABLE,
+        message=message,
+    )
+
+
+class _SealedRows:
+    """A record with several rows, whose single rows leave the worker encrypted. Otherwise it is like the record.
+
+    seal: encrypts the value of a row alone.
+    """
+
+    def __init__(self, source: Any, seal: Callable[[Any, bytes], bytes]) -> None:
+        self._source = source
+        self._seal = seal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def value_of(self, row: int) -> bytes:
+        """Return the row alone, encrypted."""
+        return self._seal(self._source, self._source.value_of(row))
+
+
+def _with_originals(chunk: Chunk, originals: Mapping[int, Any], seal: Callable[[Any, bytes], bytes]) -> Chunk:
+    """Return a chunk with the records that leave the worker, and without values in its messages."""
+
+    def original(source: Any) -> Any:
+        if hasattr(source, "row_bytes"):
+            return source if isinstance(source, _SealedRows) else _SealedRows(source, seal)
+        return originals[source.offset]
+
+    records: Any = chunk.records
+    if isinstance(records, RowRecords):
+        records = RowRecords([original(source) for source in records.sources], records.source_B, records.row_B)
+    else:
+        records = [originals[record.offset] for record in records]
+    rejections = []
+    for rejection in chunk.rejections:
+        record: Any = rejection.record
+        is_row = type(record) is RowRecord
+        own = RowRecord(original(record.source), record.row) if is_row else originals[record.offset]
+        has_own_message = rejection.kind is FailureKind.UNDECRYPTABLE or isinstance(own, Unreadable)
+        message = rejection.message if has_own_message else withheld(rejection.kind)
+        rejections.append(replace(rejection, record=own, message=message))
+    num_bytes = records_bytes(records) + sum(record_bytes(one.record) for one in rejections)
+    return replace(chunk, records=records, rejections=rejections, num_bytes=num_bytes)

@@ -1,0 +1,167 @@
+"""Tokens: compact JWE (RFC 7516) with the algorithms `dir` and `A256GCM` (RFC 7518, sections 4.5 and 5.3). Pure.
+
+A token is five parts in base64url with dots between them: the protected header, an empty encrypted key, 12 bytes of nonce, the
+encrypted text and 16 bytes of tag.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import orjson
+
+from forebay.stream.encryption.keyring import Keyring
+from forebay.stream.encryption.nonces import NonceSequence
+from forebay.stream.encryption.scope import Scope, header_ending, header_prefix, to_base64url
+
+NONCE_CHARS: Final = 16
+TAG_CHARS: Final = 22
+TAG_BYTES: Final = 16
+
+_FROM_URL: Final = bytes.maketrans(b"-_+/", b"+/--")  # + and / are not in base64url: they become wrong in strict mode
+_DOT: Final = ord(".")
+_from_base64 = binascii.a2b_base64
+_PADDING: Final = (b"", b"===", b"==", b"=")
+
+
+class Reason(StrEnum):
+    """Why a value cannot be decrypted. The words begin the messages of dead letters."""
+
+    NOT_ENCRYPTED = "not encrypted"
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown key"
+    MOVED = "moved"
+    DAMAGED = "damaged"
+
+
+class CannotDecrypt(Exception):
+    """A value cannot be decrypted. The message has neither the plain nor the encrypted text."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+
+
+class Cipher(Protocol):
+    """AES-GCM with one key, such as `cryptography`'s AESGCM."""
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes: ...
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes: ...
+
+
+MakeCipher = Callable[[bytes], Cipher]
+
+
+class TokenOpener:
+    """Decrypts the tokens of one field of one topic.
+
+    ciphers: by the ids of the keys.
+    """
+
+    def __init__(self, topic: str, field: str, ciphers: Mapping[str, Cipher]) -> None:
+        self._topic = topic
+        self._field = field
+        self._ciphers = ciphers
+        self._by_prefix = {header_prefix(kid, topic, field): cipher for kid, cipher in ciphers.items()}
+
+    def open(self, token: bytes, ending: bytes) -> bytes:
+        """Return the plain text of a token. ending: `header_ending` of the event's id. Raises CannotDecrypt."""
+        header, _, rest = token.partition(b"..")
+        rest = rest.translate(_FROM_URL)
+        text, tag = rest[NONCE_CHARS + 1 : -TAG_CHARS - 1], rest[-TAG_CHARS:]
+        is_short = len(rest) < NONCE_CHARS + TAG_CHARS + 2
+        if is_short or rest.count(b".") != 2 or rest[NONCE_CHARS] != _DOT or rest[-TAG_CHARS - 1] != _DOT:
+            raise CannotDecrypt(Reason.MALFORMED, "not a compact JWE with the parts of dir and A256GCM")
+        cipher = self._by_prefix.get(header[: -len(ending)]) if header.endswith(ending) else None
+        if cipher is None:
+            cipher = self._cipher_by_header(header, ending)
+        try:
+            nonce = _from_base64(rest[:NONCE_CHARS], strict_mode=True)
+            data = _from_base64(text + _PADDING[len(text) % 4], strict_mode=True) if text else b""
+            data += _from_base64(tag + b"==", strict_mode=True)
+        except ValueError:
+            raise CannotDecrypt(Reason.MALFORMED, "a part is not in base64url") from None
+        try:
+            return cipher.decrypt(nonce, data, header)
+        except Exception:  # InvalidTag of the library, without a message
+            raise CannotDecrypt(
+                Reason.DAMAGED, "its tag does not match: the token was changed, or has another key"
+            ) from None
+
+    def _cipher_by_header(self, header: bytes, ending: bytes) -> Cipher:
+        """Return the cipher for a header as another producer writes it."""
+        content = parse_header(header)
+        if content.get("alg") != "dir" or content.get("enc") != "A256GCM":
+            raise CannotDecrypt(Reason.MALFORMED, "the algorithms are not dir and A256GCM")
+        if "crit" in content or "zip" in content:
+            raise CannotDecrypt(Reason.MALFORMED, "the header has crit or zip, which are not supported")
+        scope = scope_of(content)
+        if scope.topic != self._topic:
+            raise CannotDecrypt(Reason.MOVED, "the token belongs to another topic")
+        if scope.field != self._field:
+            raise CannotDecrypt(Reason.MOVED, "the token belongs to another field")
+        if header_ending(orjson.dumps(scope.id)) != ending:
+            raise CannotDecrypt(Reason.MOVED, "the token belongs to another event")
+        kid = content.get("kid")
+        cipher = self._ciphers.get(kid) if isinstance(kid, str) else None
+        if cipher is None:
+            raise CannotDecrypt(Reason.UNKNOWN_KEY, "the keyring has no key with the token's kid")
+        return cipher
+
+
+def _decode(text: bytes) -> bytes:
+    return binascii.a2b_base64(text.translate(_FROM_URL) + _PADDING[len(text) % 4], strict_mode=True) if text else b""
+
+
+def parse_header(header: bytes) -> dict[str, Any]:
+    """Return the content of a protected header. Raises CannotDecrypt."""
+    try:
+        content = orjson.loads(_decode(header))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise CannotDecrypt(Reason.MALFORMED, "the protected header is not a JSON object in base64url")
+    return content
+
+
+def scope_of(content: Mapping[str, Any]) -> Scope:
+    """Return the scope in a protected header. Raises CannotDecrypt."""
+    scope = content.get("scope")
+    if not isinstance(scope, dict):
+        raise CannotDecrypt(Reason.MALFORMED, "the protected header has no scope")
+    topic, field, event_id = scope.get("topic"), scope.get("field"), scope.get("id", "")
+    if not isinstance(topic, str) or not isinstance(field, str) or not isinstance(event_id, str):
+        raise CannotDecrypt(Reason.MALFORMED, "the scope has not the strings topic, field and id")
+    return Scope(topic, field, event_id)
+
+
+def is_token(text: bytes) -> bool:
+    """Return whether text has the form of a token. This says nothing about whether it can be decrypted."""
+    return text.startswith(b"eyJ") and text.count(b".") == 4
+
+
+class TokenSealer:
+    """Encrypts with the current key of a keyring. nonces: shared by all sealers of a process that use the same keys."""
+
+    def __init__(self, keyring: Keyring, cipher: Cipher, nonces: NonceSequence) -> None:
+        self._kid = keyring.current
+        self._cipher = cipher
+        self._nonces = nonces
+        self._prefixes: dict[tuple[str, str], bytes] = {}
+
+    def seal(self, topic: str, field: str, texts: Sequence[bytes], endings: Iterable[bytes]) -> list[bytes]:
+        """Return a token for each plain text. endings: `header_ending` of the id of each event."""
+        prefix = self._prefixes.get((topic, field))
+        if prefix is None:
+            prefix = self._prefixes[topic, field] = header_prefix(self._kid, topic, field)
+        encrypt = self._cipher.encrypt
+        tokens = []
+        for text, ending, nonce in zip(texts, endings, self._nonces.take(len(texts)), strict=True):
+            header = prefix + ending
+            data = encrypt(nonce, text, header)
+            parts = to_base64url(nonce), to_base64url(data[:-TAG_BYTES]), to_base64url(data[-TAG_BYTES:])
+            tokens.append(b"%b..%b.%b.%b" % (header, *parts))
+        return tokens
