@@ -61,8 +61,8 @@ def asyncapi_document(version: str, deployment: Deployment | None = None) -> Sch
         "info": {
             "title": "Forebay",
             "version": version,
-            "description": "Feature events and labels in, predictions, dead letters, error aggregates, quality, drift and "
-            "alerts out.",
+            "description": "Feature events and labels in, predictions, dead letters, error aggregates, quality, drift, audit "
+            "and alerts out.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": headers.JSON_CONTENT_TYPE,
@@ -161,6 +161,7 @@ def _messages() -> Schema:
                 "label",
                 "quality",
                 "drift",
+                "audit",
                 "outcome-delta",
                 "error-aggregate",
                 "alert",

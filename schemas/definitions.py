@@ -12,6 +12,7 @@ from typing import Final
 
 from forebay.schemas import headers
 from forebay.schemas.aggregates import aggregator_changelog, alert, error_aggregate
+from forebay.schemas.audit import audit
 from forebay.schemas.drift import drift
 from forebay.schemas.labels import label
 from forebay.schemas.outputs import DELTA_FORMAT as DELTA_FORMAT
@@ -171,6 +172,7 @@ def definitions() -> Mapping[str, Schema]:
             "label": label(),
             "quality": quality(),
             "drift": drift(),
+            "audit": audit(),
             "outcome-delta": outcome_delta(),
             "error-aggregate": error_aggregate(),
             "alert": alert(),

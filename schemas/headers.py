@@ -70,6 +70,13 @@ REPLAY_COUNT: Final = "forebay.replay.count"
 REPLAY_FROM: Final = "forebay.replay.from"
 """The dead letter that the event was replayed from: `<topic>-<partition>@<offset>`."""
 
+# ---- on audit
+
+AUDIT_SHA256: Final = "forebay.audit.sha256"
+"""SHA-256 of the value, in hexadecimal: what the next block of the chain names."""
+AUDIT_SIGNATURE: Final = "forebay.audit.signature"
+"""Only on checkpoints: the signature, in binary, of `forebay-audit1`, a zero byte, and the 32 bytes of the digest."""
+
 # ---- media types
 
 JSON_CONTENT_TYPE: Final = "application/json"

@@ -23,6 +23,7 @@ TopicKey = Literal[
     "labels",
     "quality",
     "drift",
+    "audit",
     "outcome-deltas",
     "error-aggregates",
     "alerts",
@@ -235,6 +236,22 @@ DRIFT: Final = TopicSpec(
     owner="forebay worker",
 )
 
+AUDIT: Final = TopicSpec(
+    name="audit",
+    description=(
+        "What became of each record, by commit and input partition: model, version, outcome, position and who asked, as a "
+        "chain of blocks in which each names the digest of the one before. Written in the transaction of the predictions. "
+        "Only needed if audit.enabled is set. Kept for 365 days, or as audit.retention_ms says. Not compacted: all blocks of "
+        "a chain are needed. The chain of an input partition is in the partition with its number."
+    ),
+    key="group|topic|partition of the chain",
+    schema="audit",
+    partitions=None,
+    retention_ms=365 * DAY_MS,
+    cleanup_policy="delete",
+    owner="forebay worker",
+)
+
 OUTCOME_DELTAS: Final = TopicSpec(
     name="outcome-deltas",
     description=(
@@ -317,6 +334,9 @@ EVALUATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (LABELS, QUALITY)
 DRIFT_TOPICS: Final[tuple[TopicSpec, ...]] = (DRIFT,)
 """The topics that a worker also needs if drift is enabled."""
 
+AUDIT_TOPICS: Final[tuple[TopicSpec, ...]] = (AUDIT,)
+"""The topics that a worker also needs if the audit is enabled."""
+
 AGGREGATOR_TOPICS: Final[tuple[TopicSpec, ...]] = (ERROR_AGGREGATES, ALERTS, AGGREGATOR_CHANGELOG)
 """The topics that the aggregator writes. A worker runs without them."""
 
@@ -327,6 +347,7 @@ ALL_TOPICS: Final[tuple[TopicSpec, ...]] = (
     *ROLLOUT_TOPICS,
     *EVALUATOR_TOPICS,
     *DRIFT_TOPICS,
+    *AUDIT_TOPICS,
     *AGGREGATOR_TOPICS,
 )
 

@@ -25,7 +25,13 @@ def check_privacy(settings: Settings) -> Check:
     gaps = tuple(_gaps(settings))
     status = Status.WARNING if gaps else Status.OK
     remedy = "these are choices; docs/privacy.md says what follows from each" if gaps else None
-    return Check("privacy", status, f"finds {found}; {actions}; dead letters {section.dead_letters}", remedy=remedy, problems=gaps)
+    return Check(
+        "privacy",
+        status,
+        f"finds {found}; {actions}; dead letters {section.dead_letters}",
+        remedy=remedy,
+        problems=gaps,
+    )
 
 
 _WRITTEN = (Place.IDS, Place.KEYS, Place.HEADERS, Place.ERRORS)

@@ -1,4 +1,4 @@
-"""The parts of `forebay check` for access, encryption, privacy and signatures: what each protects and what it does not."""
+"""The parts of `forebay check` for access, encryption, privacy, the audit and signatures: what each protects and what it does not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def check_trust(settings: Settings) -> Iterator[Check]:
         from forebay.stream.cli.check_privacy import check_privacy
 
         yield check_privacy(settings)
+    from forebay.stream.worker.audit_assembly import check_audit
+
+    if (audit := check_audit(settings)) is not None:
+        yield audit
     if settings.trust.signatures:
         from forebay.stream.cli.check_signatures import check_signatures
 

@@ -27,6 +27,7 @@ _NAMES = (
     "label",
     "quality",
     "drift",
+    "audit",
     "outcome-delta",
     "error-aggregate",
     "alert",
@@ -95,7 +96,7 @@ def command(context: click.Context, source: ConfigSource, show_examples: bool, a
 
     NAME prints a format as JSON Schema (2020-12): event (its value in JSON), event-f32 (the headers of an event with raw
     floats), prediction, dead-letter or late-event (its headers), rollout, rollout-switch, shadow-prediction, label, quality,
-    drift, outcome-delta, error-aggregate, alert or aggregator-changelog. Without NAME, all of them are listed.
+    drift, audit, outcome-delta, error-aggregate, alert or aggregator-changelog. Without NAME, all of them are listed.
 
     The commands need schema_registry.urls.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     *("predictions", "dead-letters", "error-aggregates", "alerts", "outcome-deltas", "late-events", "features"),
-    *("review", "rollouts", "rollout-switches", "shadow-predictions", "labels", "quality", "drift"),
+    *("review", "rollouts", "rollout-switches", "shadow-predictions", "labels", "quality", "drift", "audit"),
 )
 
 
@@ -62,7 +62,7 @@ def command(
     """Print the records of a topic as text, or as JSON with one object per line.
 
     KIND is predictions, dead-letters, error-aggregates, alerts, outcome-deltas, late-events, features, review, rollouts,
-    rollout-switches, shadow-predictions, labels, quality or drift. Only committed records are printed. Does not join a
+    rollout-switches, shadow-predictions, labels, quality, drift or audit. Only committed records are printed. Does not join a
     consumer group or commit offsets.
 
     Values in Avro, Protobuf, MessagePack, Arrow and by JSON Schema, and CloudEvents, are shown as JSON; values that cannot be

@@ -33,6 +33,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _evaluate(settings)
     yield from _quality_of_rollouts(settings)
     yield from _drift(settings)
+    yield from _audit(settings)
     yield from _edge(settings)
     yield from _topics(settings)
     yield from _priorities(settings)
@@ -170,6 +171,14 @@ def _drift(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(
             ("drift.alarm", "drift.warn"),
             f"must be at least drift.warn ({settings.drift.warn:g}), which comes before it",
+        )
+
+
+def _audit(settings: Settings) -> Iterator[Conflict]:
+    if settings.audit.enabled and settings.delivery.processing_guarantee != "exactly_once":
+        yield Conflict(
+            ("audit.enabled", "delivery.processing_guarantee"),
+            'needs delivery.processing_guarantee = "exactly_once": otherwise blocks could be written twice',
         )
 
 

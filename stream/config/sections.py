@@ -13,6 +13,7 @@ from forebay.schemas.topics import PREDICTIONS, REVIEW, topic_name
 from forebay.stream.config.access_section import AccessSection as AccessSection
 from forebay.stream.config.admin_section import AdminSection as AdminSection
 from forebay.stream.config.alert_rule import AlertRules
+from forebay.stream.config.audit_section import AuditSection as AuditSection
 from forebay.stream.config.decision_section import DecisionSection as DecisionSection
 from forebay.stream.config.drift_section import DriftSection as DriftSection
 from forebay.stream.config.edge_section import EdgeSection as EdgeSection
@@ -230,6 +231,7 @@ class Settings(Section):
     rollouts: RolloutsSection = RolloutsSection()
     evaluate: EvaluateSection = EvaluateSection()
     drift: DriftSection = DriftSection()
+    audit: AuditSection = AuditSection()
     edge: EdgeSection = EdgeSection()
     privacy: PrivacySection = PrivacySection()
     aggregate: AggregateSection = AggregateSection()

@@ -44,6 +44,7 @@ class OutputTopics:
     late_events: None without event-time windows.
     rollout_switches, shadow_predictions: None if rollouts are not enabled.
     drift: None if drift is not enabled.
+    audit: None if the audit is not enabled.
     review: for predictions of models that abstain; None if none does.
     routed: other topics of predictions, by name without the prefix.
     """
@@ -55,6 +56,7 @@ class OutputTopics:
     rollout_switches: OutputTopic | None = None
     shadow_predictions: OutputTopic | None = None
     drift: OutputTopic | None = None
+    audit: OutputTopic | None = None
     review: OutputTopic | None = None
     routed: Mapping[str, OutputTopic] = field(default_factory=dict, kw_only=True)
 
@@ -68,6 +70,7 @@ class OutputTopics:
             self.rollout_switches,
             self.shadow_predictions,
             self.drift,
+            self.audit,
             self.review,
             *self.routed.values(),
         )

@@ -93,6 +93,7 @@ class WindowEmitter(ModelEmitter):
             emission.records_of(target).append(key, value, NO_HEADERS, offset=chunk.next_offset - 1)
             count += 1
             num_abstained += codes[row] in ABSTENTIONS
+        result.failures.update((first_row + row, failure) for row, failure in failures.items())
         ledger.add_window_predictions(chunk.partition, count - num_abstained, chunk.record_timestamp)
         ledger.add_window_predictions(chunk.partition, num_abstained, chunk.record_timestamp, abstained=True)
         ledger.closed[chunk.partition] += len(windows)

@@ -268,6 +268,8 @@ class Emitter(ModelEmitter):
                 failures=failures,
                 emission=emission,
             )
+        if len(failures) + len(values) > count:
+            result.failures.update((first_row + row, failure) for row, failure in failures.items())
         self._count_predictions(chunk, failures, decisions_B, ledger)
         if failures or chunk.rejections:
             self._emit_dead_letters(chunk, failures, emission, ledger)

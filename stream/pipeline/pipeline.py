@@ -214,8 +214,7 @@ class Pipeline:
         if windows is not None:
             windows.advance(positions)
             metadata = windows.metadata(positions)
-        if self._stages.rollouts is not None:
-            metadata = self._stages.rollouts.metadata(metadata)
+        metadata = self._stages.idle_metadata(metadata)
         try:
             await source.commit_idle({partition: positions[partition] for partition in metadata}, metadata)
         except KafkaError as error:

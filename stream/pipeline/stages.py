@@ -15,6 +15,7 @@ from forebay.stream.decode import Decoder
 from forebay.stream.decode.access_filter import AccessFilter
 from forebay.stream.decode.duplicates import DuplicateFilter
 from forebay.stream.eventtime.lane_windows import LaneWindows
+from forebay.stream.pipeline.audit_recorder import AuditRecorder
 from forebay.stream.pipeline.committer import Committer
 from forebay.stream.pipeline.lane import Lane
 from forebay.stream.pipeline.priorities import Priorities
@@ -56,6 +57,7 @@ class Stages:
     duplicates: None if events that are sent again are predicted again.
     rollouts: None if the versions are those of the configuration for ever.
     schemas: None without a schema registry.
+    audit: None if the audit is not enabled.
     priorities: None if all events have the same.
     poller: what polls the source; set by itself.
     """
@@ -72,6 +74,7 @@ class Stages:
     rollouts: Rollouts | None = None
     schemas: SchemaAdmission | None = None
     priorities: Priorities | None = None
+    audit: AuditRecorder | None = None
     poller: Poller = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +89,13 @@ class Stages:
         if self.access is not None:  # before duplicates: a denied event must not make another one a duplicate
             chunks = self.access.filter(chunks)
         return chunks if self.duplicates is None else self.duplicates.filter(chunks)
+
+    def idle_metadata(self, windows: dict[TopicPartition, str]) -> dict[TopicPartition, str]:
+        """Return the metadata of the last committed positions, with revisions and heads of chains. windows: their own."""
+        metadata = windows if self.rollouts is None else self.rollouts.metadata(windows)
+        if self.audit is None:
+            return metadata
+        return {partition: self.audit.metadata(partition, inner) for partition, inner in metadata.items()}
 
 
 @dataclass(frozen=True, slots=True)

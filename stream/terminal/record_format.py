@@ -168,6 +168,13 @@ def _drift(record: Record, headers: Mapping[str, bytes]) -> str:
     return f"window {utc_minute(value['window_start'])}  {value['model']} v{value['version']}  {counted}"
 
 
+def _audit(record: Record, headers: Mapping[str, bytes]) -> str:
+    value = _object(record.value)
+    chain = f"{value['group']} {value['topic']}-{value['partition']}"
+    signed = "  signed" if names.AUDIT_SIGNATURE in headers else ""
+    return f"{chain}  block {value['sequence']:,}  {value['rows']:,} outcomes before {value['next_offset']:,}{signed}"
+
+
 def _delta(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
     return f"{_counted(value)}{_ids(value)}"
@@ -223,6 +230,7 @@ _LINES: Final[Mapping[TopicKey, Callable[[Record, Mapping[str, bytes]], str]]] =
         "labels": _label,
         "quality": _quality,
         "drift": _drift,
+        "audit": _audit,
         "outcome-deltas": _delta,
         "features": _event,
         "error-aggregates": _aggregate,

@@ -28,6 +28,7 @@ from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.output.prediction_format import BinaryPredictions
+from forebay.stream.pipeline.audit_recorder import AuditRecorder
 from forebay.stream.pipeline.composite_observer import CompositeObserver
 from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.objective_control import ObjectiveControl
@@ -35,21 +36,21 @@ from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages
 from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.telemetry.commit_timings import CommitTimings
-from forebay.stream.telemetry.telemetry import ModelOnDevice, Telemetry, WorkerIdentity
+from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
-from forebay.stream.worker.access_assembly import build_access
+from forebay.stream.worker.audit_assembly import build_audit
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
 from forebay.stream.worker.commit_assembly import build_committer, build_producer
 from forebay.stream.worker.drift_assembly import build_drift
+from forebay.stream.worker.emission_assembly import build_emissions
 from forebay.stream.worker.encryption_assembly import Encryption, open_encryption
-from forebay.stream.worker.input_assembly import build_duplicates, build_priorities
+from forebay.stream.worker.input_assembly import build_input_stages
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.objective_assembly import build_objective
 from forebay.stream.worker.output_format import binary_predictions
-from forebay.stream.worker.privacy_assembly import private_emissions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import tune_process
 from forebay.stream.worker.report_assembly import lag_listener, optional_components, polled_components
@@ -58,6 +59,7 @@ from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
 from forebay.stream.worker.schema_assembly import SchemaParts, build_schemas
 from forebay.stream.worker.source_assembly import build_source
 from forebay.stream.worker.supervision import Supervision
+from forebay.stream.worker.telemetry_assembly import build_telemetry
 from forebay.stream.worker.worker import FailureSlot, Worker, WorkerParts
 
 log = logging.getLogger("forebay.worker")
@@ -121,7 +123,8 @@ class WorkerAssembly:
 
         Raises StoppedEarly if a stop is requested meanwhile, and ForebayError if the worker cannot run.
         """
-        telemetry, timings = self._telemetry(), CommitTimings()
+        telemetry = build_telemetry(self._settings, self._lanes, worker=self._instance, clock=self._clock)
+        timings = CommitTimings()
         status_observer, timestamp_warning = self._status_observer(), self._timestamp_warning()
         observer = CompositeObserver(telemetry, status_observer, timings, timestamp_warning)
         in_flight = self._in_flight()
@@ -137,11 +140,14 @@ class WorkerAssembly:
             pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
         )
         # `admin` is built below; the address is used only when the worker joins the group.
-        source = self._source(pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts)
+        audit = self._audit(layout, rollouts)
+        source = self._source(
+            pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts, audit=audit
+        )
         emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
-        private = self._private(emitter, layout)
+        emissions = self._emissions(emitter, layout, audit)
         committer = build_committer(
-            self._settings, private, producer=producer, source=source, observer=observer, clock=self._clock
+            self._settings, emissions, producer=producer, source=source, observer=observer, clock=self._clock
         )
         schemas = self._build_schemas(source)
         pipeline.connect(
@@ -153,11 +159,8 @@ class WorkerAssembly:
                 committer=committer,
                 producer=producer,
                 windows=windows,
-                access=build_access(self._settings.access),
-                duplicates=build_duplicates(self._settings.input),
-                rollouts=None if rollouts is None else rollouts.stage,
-                schemas=None if schemas is None else schemas.admission,
-                priorities=build_priorities(self._settings),
+                audit=audit,
+                **build_input_stages(self._settings, rollouts, schemas),
             )
         )
         lag = LagPoller(source, lag_listener(telemetry, objective), clock=self._clock)
@@ -326,21 +329,6 @@ class WorkerAssembly:
         shares_lanes = len(self._lanes) > 1 or self._has_rollouts or self._settings.priorities.are_used
         return InFlight(bounds, limit_batches=not shares_lanes)
 
-    def _telemetry(self) -> Telemetry:
-        settings = self._settings
-        return Telemetry(
-            settings.telemetry,
-            WorkerIdentity(
-                models=[ModelOnDevice(lane.ref, lane.device) for lane in self._lanes],
-                instance=self._instance,
-                group_id=settings.kafka.group_id,
-                transactional=settings.delivery.processing_guarantee == "exactly_once",
-                max_in_flight_events=settings.limits.max_in_flight_events,
-            ),
-            clock=self._clock,
-            environ=os.environ,
-        )
-
     def _source(
         self,
         pipeline: Pipeline,
@@ -349,6 +337,7 @@ class WorkerAssembly:
         *,
         user_data: Callable[[], bytes],
         rollouts: RolloutParts | None,
+        audit: AuditRecorder | None,
     ) -> Source:
         return build_source(
             self._settings,
@@ -358,8 +347,18 @@ class WorkerAssembly:
             lanes=self._lanes,
             user_data=user_data,
             rollouts=rollouts,
+            audit=audit,
             on_fatal=self._failure.report,
             clock=self._clock,
+        )
+
+    def _audit(self, layout: Layout, rollouts: RolloutParts | None) -> AuditRecorder | None:
+        return build_audit(
+            self._settings,
+            layout.outputs,
+            worker=self._instance,
+            clock=self._clock,
+            switches=None if rollouts is None else rollouts.ledger,
         )
 
     def _decoder(self, encryption: Encryption | None) -> Decoder:
@@ -372,10 +371,10 @@ class WorkerAssembly:
             encrypted=None if encryption is None else encryption.input,
         )
 
-    def _private(self, emitter: EmissionBuilder, layout: Layout) -> EmissionBuilder:
-        features = {feature.name for lane in self._lanes for feature in lane.model.signature.features}
-        section = self._settings.privacy
-        return private_emissions(section, emitter, outputs=layout.outputs, used_features=features, clock=self._clock)
+    def _emissions(self, emitter: EmissionBuilder, layout: Layout, audit: AuditRecorder | None) -> EmissionBuilder:
+        return build_emissions(
+            self._settings, emitter, audit, lanes=self._lanes, outputs=layout.outputs, clock=self._clock
+        )
 
     def _emission_builder(self, factory: LaneFactory, windows: LaneWindows | None) -> EmissionBuilder:
         return LanesEmitter(

@@ -82,11 +82,12 @@ def private_emissions(
         used = used_features if section.unused_features == "drop" else None
         documents = DocumentProtector(protector, used_features=used)
     letters = [outputs.dead_letters.name] + ([] if outputs.late_events is None else [outputs.late_events.name])
+    unchanged = [outputs.outcome_deltas.name] + ([] if outputs.audit is None else [outputs.audit.name])
     return PrivateEmissions(
         emitter,
         protector,
         documents=documents,
         letters=frozenset(letters),
-        deltas=outputs.outcome_deltas.name,
+        unchanged=frozenset(unchanged),
         clock=clock,
     )

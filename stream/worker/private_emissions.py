@@ -34,7 +34,7 @@ class PrivateEmissions:
     emitter: builds the emissions.
     documents: for the values of dead letters; None to keep them as they are.
     letters: full names of the topics with original events: dead letters and late events.
-    deltas: full name of the topic of outcome deltas, which hold protected ids and messages only.
+    unchanged: full names of the topics whose records hold protected ids and messages only: outcome deltas and the audit.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class PrivateEmissions:
         *,
         documents: DocumentProtector | None,
         letters: frozenset[str],
-        deltas: str,
+        unchanged: frozenset[str],
         clock: Clock,
     ) -> None:
         self._emitter = emitter
         self._protector = protector
         self._documents = documents
         self._letters = letters
-        self._deltas = deltas
+        self._unchanged = unchanged
         self._clock = clock
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
@@ -65,7 +65,7 @@ class PrivateEmissions:
         for partition, outgoing in emission.outgoing.items():
             if partition.topic in self._letters:
                 self._protect_letters(outgoing, now_ms)
-            elif partition.topic != self._deltas:
+            elif partition.topic not in self._unchanged:
                 self._protect_keys(outgoing, Place.KEYS, now_ms)
                 self._protect_headers(outgoing, Place.HEADERS, now_ms)
             yield

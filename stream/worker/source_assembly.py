@@ -14,6 +14,7 @@ from forebay.stream.kafka.consumer.assignor import AdvertisingAssignor
 from forebay.stream.kafka.consumer.group_consumer import build_group_consumer, read_limits
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
+from forebay.stream.pipeline.audit_recorder import AuditRecorder, ChainRestorer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.switch_recorder import RevisionRestorer
 from forebay.stream.worker.commit_assembly import retry_backoff
@@ -30,6 +31,7 @@ def build_source(
     lanes: Sequence[ServedLane],
     user_data: Callable[[], bytes],
     rollouts: RolloutParts | None,
+    audit: AuditRecorder | None,
     on_fatal: Callable[[BaseException], None],
     clock: Clock,
 ) -> Source:
@@ -46,7 +48,9 @@ def build_source(
         topics=layout.input_partitions,
         group_id=group_id,
         policy=StartPolicy(entry.auto_offset_reset, entry.from_timestamp),
-        restorer=RevisionRestorer(windows or WithoutWindows(), None if rollouts is None else rollouts.ledger),
+        restorer=ChainRestorer(
+            RevisionRestorer(windows or WithoutWindows(), None if rollouts is None else rollouts.ledger), audit
+        ),
         on_revoked=pipeline.on_revoked,
         on_fatal=on_fatal,
         backoff=retry_backoff(settings),

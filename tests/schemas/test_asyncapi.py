@@ -98,6 +98,7 @@ def test_events_are_received_and_the_rest_is_sent() -> None:
         "receive-labels": "receive",
         "send-quality": "send",
         "send-drift": "send",
+        "send-audit": "send",
         "send-error-aggregates": "send",
         "send-alerts": "send",
         "send-aggregator-changelog": "send",

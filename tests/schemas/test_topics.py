@@ -33,6 +33,7 @@ def test_names_are_unique_and_in_the_order_of_processing() -> None:
         "labels",
         "quality",
         "drift",
+        "audit",
         "error-aggregates",
         "alerts",
         "aggregator-changelog",

@@ -14,6 +14,7 @@ from forebay.schemas.aggregates import Category
 from forebay.schemas.topics import (
     AGGREGATOR_CHANGELOG,
     ALERTS,
+    AUDIT,
     DEAD_LETTERS,
     DRIFT,
     ERROR_AGGREGATES,
@@ -87,6 +88,8 @@ def _worker(settings: Settings) -> Iterator[Acl]:
         outputs += _names(settings, LATE_EVENTS.name)
     if settings.drift.enabled:
         outputs += _names(settings, DRIFT.name)
+    if settings.audit.enabled:
+        outputs += _names(settings, AUDIT.name)
     if settings.has_review_topic():
         outputs += _names(settings, REVIEW.name)
     outputs += _names(settings, *settings.routed_topics())

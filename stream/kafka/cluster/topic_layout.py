@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from forebay.schemas.errors import BrokerError
 from forebay.schemas.topics import (
+    AUDIT,
     DEAD_LETTERS,
     DRIFT,
     LATE_EVENTS,
@@ -77,6 +78,7 @@ def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
         rollout_switches=output(ROLLOUT_SWITCHES.name, bounded=True) if settings.rollouts.enabled else None,
         shadow_predictions=output(SHADOW_PREDICTIONS.name, bounded=True) if settings.rollouts.enabled else None,
         drift=output(DRIFT.name, bounded=True) if settings.drift.enabled else None,
+        audit=output(AUDIT.name, bounded=True) if settings.audit.enabled else None,
         review=output(REVIEW.name, bounded=True) if settings.has_review_topic() else None,
         routed={name: output(name, bounded=True) for name in settings.routed_topics()},
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from forebay.schemas.topics import (
+    AUDIT,
     CATALOGUE,
     DEAD_LETTERS,
     DRIFT,
@@ -92,7 +93,8 @@ def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     review = (REVIEW,) if settings.has_review_topic() else ()
     rollouts = ROLLOUT_TOPICS if settings.rollouts.enabled else ()
     drift = DRIFT_TOPICS if settings.drift.enabled else ()
-    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *review, *rollouts, *drift)
+    audit = (replace(AUDIT, retention_ms=settings.audit.retention_ms),) if settings.audit.enabled else ()
+    return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *review, *rollouts, *drift, *audit)
 
 
 def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
@@ -235,6 +237,7 @@ def _check_cleanup(wanted: WantedTopic, state: TopicState) -> Iterator[Finding]:
         ROLLOUT_SWITCHES.name: "older switches of a model would be removed, so that its history would be lost",
         SHADOW_PREDICTIONS.name: "older predictions of a key would be removed, and those without a key are refused",
         DRIFT.name: "counts that add up would be removed",
+        AUDIT.name: "older blocks of a chain would be removed, and it could no longer be verified",
         REVIEW.name: "older predictions of a key would be removed, and those without a key are refused",
         LATE_EVENTS.name: "older events of a key would be removed, and those without a key are refused",
         OUTCOME_DELTAS.name: "outcome deltas would be removed before they are aggregated",
