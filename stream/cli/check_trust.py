@@ -1,4 +1,4 @@
-"""The parts of `forebay check` for access, encryption, privacy, the audit and signatures: what each protects and what it does not."""
+"""The parts of `forebay check` for each section of trust: what it protects and what it does not."""
 
 from __future__ import annotations
 

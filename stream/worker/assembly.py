@@ -136,16 +136,13 @@ class WorkerAssembly:
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
         encryption = await stop.unless_requested(open_encryption(self._settings, clock=self._clock))
         decoder, factory = self._decoder(encryption), self._lane_factory(layout, predictions, encryption)
-        rollouts = self._rollouts(
-            pipeline, windows, factory=factory, decoder=decoder, reports=reports, observer=observer
-        )
+        rollouts = self._rollouts(pipeline, windows, factory, decoder, reports=reports, observer=observer)
         # `admin` is built below; the address is used only when the worker joins the group.
         audit = self._audit(layout, rollouts)
         source = self._source(
             pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts, audit=audit
         )
-        emitter = self._emission_builder(factory, windows) if rollouts is None else rollouts.emitters
-        emissions = self._emissions(emitter, layout, audit)
+        emissions = self._emissions(factory, windows, layout, rollouts=rollouts, audit=audit)
         committer = build_committer(
             self._settings, emissions, producer=producer, source=source, observer=observer, clock=self._clock
         )
@@ -274,9 +271,9 @@ class WorkerAssembly:
         self,
         pipeline: Pipeline,
         windows: LaneWindows | None,
-        *,
         factory: LaneFactory,
         decoder: Decoder,
+        *,
         reports: VersionReports,
         observer: CompositeObserver,
     ) -> RolloutParts | None:
@@ -371,13 +368,23 @@ class WorkerAssembly:
             encrypted=None if encryption is None else encryption.input,
         )
 
-    def _emissions(self, emitter: EmissionBuilder, layout: Layout, audit: AuditRecorder | None) -> EmissionBuilder:
+    def _emissions(
+        self,
+        factory: LaneFactory,
+        windows: LaneWindows | None,
+        layout: Layout,
+        *,
+        rollouts: RolloutParts | None,
+        audit: AuditRecorder | None,
+    ) -> EmissionBuilder:
+        emitter: EmissionBuilder
+        if rollouts is not None:
+            emitter = rollouts.emitters
+        else:
+            emitter = LanesEmitter(
+                {lane.ref: factory.emitter(lane) for lane in self._lanes},
+                combine_metadata=None if windows is None else windows.commit_metadata,
+            )
         return build_emissions(
             self._settings, emitter, audit, lanes=self._lanes, outputs=layout.outputs, clock=self._clock
-        )
-
-    def _emission_builder(self, factory: LaneFactory, windows: LaneWindows | None) -> EmissionBuilder:
-        return LanesEmitter(
-            {lane.ref: factory.emitter(lane) for lane in self._lanes},
-            combine_metadata=None if windows is None else windows.commit_metadata,
         )
