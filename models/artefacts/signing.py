@@ -12,13 +12,14 @@ from forebay.models.artefacts.artefact import StoredVersion, read_all_files
 from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.repository import check_name
 from forebay.models.artefacts.signed_bundle import MAX_BUNDLE_BYTES, sign_files, signed_files
-from forebay.models.artefacts.signing_keys import ReadPassword, fingerprint_of, read_private_key
+from forebay.models.artefacts.signing_keys import fingerprint_of
 from forebay.models.artefacts.storage import check_contained, sync_directory, write_synced
 from forebay.models.artefacts.store import SIGNATURE_FILE, open_store
 from forebay.schemas.errors import ModelError, StorageError
 
 if TYPE_CHECKING:
     from forebay.models.artefacts.progress import OnProgress
+    from forebay.models.artefacts.signing_keys import PrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,19 @@ def read_signature_file(repository: Path | str, name: str, version: int) -> byte
 
 def sign_version(
     stored: StoredVersion,
-    key_file: str,
+    key: PrivateKey,
     *,
-    read_password: ReadPassword,
     replace: bool = False,
     on_progress: OnProgress | None = None,
 ) -> SignedVersion:
     """Sign a version and write the signature beside its files, which are verified first.
 
-    key_file: an elliptic curve private key in PEM.
-    read_password: called only if the key is encrypted.
+    key: see `read_private_key`.
     replace: whether an existing signature is replaced.
 
-    Raises ModelError if the version is damaged, signed already, or the key cannot sign; StorageError if it cannot be written.
+    Raises ModelError if the version is damaged or signed already; StorageError if it cannot be written.
     """
     manifest = stored.manifest
-    key = read_private_key(key_file, read_password)
     store = open_store(stored.repository)
     names = (manifest.name, str(manifest.version), SIGNATURE_FILE)
     place = store.place(*names)

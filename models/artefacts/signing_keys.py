@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from forebay.schemas.errors import ModelError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.hashes import HashAlgorithm
+
+    PrivateKey: TypeAlias = EllipticCurvePrivateKey
+    """The private key of a signature."""
 
 _MAX_KEY_BYTES: Final = 65_536
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")

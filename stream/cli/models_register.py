@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.golden import Tolerance
     from forebay.models.artefacts.progress import OnProgress
     from forebay.models.artefacts.signing import SignedVersion
+    from forebay.models.artefacts.signing_keys import PrivateKey
     from forebay.models.registration.register import Registration
 
 _MB: Final = 1_000_000
@@ -120,9 +121,11 @@ def command(
     arguments: dict[str, Any] = {**options, "metrics": stated, "signature": signature, "repository": folder}
     arguments["tolerance"] = None if tolerance is None else _tolerance(tolerance)
     arguments["labels"] = tuple(label.strip() for label in labels.split(",")) if labels else ()
+    # Before the version is published: a key that cannot sign must not leave one without a signature.
+    key = None if sign is None else _signing_key(sign)
     with _progress(path, is_shown=not as_json) as on_progress:
         done = register(path, on_progress=on_progress, **arguments)
-    signed = None if sign is None else _sign(done, folder, sign)
+    signed = None if key is None else _sign(done, folder, key)
     if as_json:
         echo_json(_document(done, folder) | {"signed_by": None if signed is None else signed.fingerprint})
         return
@@ -131,12 +134,18 @@ def command(
         echo(f"signed by sha256:{signed.fingerprint}")
 
 
-def _sign(done: Registration, repository: str, key: str) -> SignedVersion:
-    from forebay.models.artefacts.artefact import read_version
-    from forebay.models.artefacts.signing import sign_version
+def _signing_key(file: str) -> PrivateKey:
+    from forebay.models.artefacts.signing_keys import read_private_key
     from forebay.stream.cli.models_sign import read_password
 
-    return sign_version(read_version(repository, done.name, done.version), key, read_password=read_password)
+    return read_private_key(file, read_password)
+
+
+def _sign(done: Registration, repository: str, key: PrivateKey) -> SignedVersion:
+    from forebay.models.artefacts.artefact import read_version
+    from forebay.models.artefacts.signing import sign_version
+
+    return sign_version(read_version(repository, done.name, done.version), key)
 
 
 def _metric(text: str) -> tuple[str, float]:

@@ -53,14 +53,14 @@ def sign_command(
     from forebay.models.artefacts.artefact import read_version
     from forebay.models.artefacts.repository import split_reference
     from forebay.models.artefacts.signing import sign_version
+    from forebay.models.artefacts.signing_keys import read_private_key
     from forebay.stream.cli.models_render import download_bar
 
     name, version = split_reference(reference)
     with download_bar() as on_progress:
         done = sign_version(
             read_version(folder, name, version),
-            key,
-            read_password=read_password,
+            read_private_key(key, read_password),
             replace=replace,
             on_progress=on_progress,
         )

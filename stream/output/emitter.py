@@ -136,8 +136,7 @@ class ModelEmitter(ABC):
     destinations: the topics of predictions by decision code; empty if all go to predictions.
     concealment: what hides values of encrypted events in dead letters; None if no events are encrypted.
     measured: given if outcome deltas carry the performance of the model's calls, which rollouts are judged by.
-    names_rejections: whether dead letters of events that the version's columns reject name the version, because other
-    versions of the model may serve too.
+    names_rejections: whether dead letters of events that the version's columns reject name it, as other versions may serve.
     """
 
     of_windows: ClassVar[bool] = False

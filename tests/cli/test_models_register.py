@@ -178,6 +178,7 @@ def test_a_model_that_runs_code_comes_with_the_lines_that_trust_it(run: Run, mon
         (("net.test", "--name", "m", "--signature", "none.csv"), 1, "none.csv: cannot be read"),
         (("net.test", "--name", "m", "--signature", "rows.csv", "--target", "x"), 1, "there is no column 'x'"),
         (SAMPLE, 1, "converted to torch: for golden row 0 the model's output 0 is"),
+        ((*SAMPLE, "--sign", "no.key"), 1, "no.key: cannot be read"),
         ((*SAMPLE, "--parent", "7"), 1, "models: there is no such model repository"),
     ],
 )

@@ -29,7 +29,7 @@ from forebay.models.artefacts.artefact import read_version
 from forebay.models.artefacts.export import export_version
 from forebay.models.artefacts.signed_bundle import MAX_BUNDLE_BYTES
 from forebay.models.artefacts.signing import read_signature_file, sign_version
-from forebay.models.artefacts.signing_keys import SigningKey
+from forebay.models.artefacts.signing_keys import SigningKey, read_private_key
 from forebay.models.artefacts.signing_policy import Policy, SignatureRule, SigningPolicy
 from forebay.models.artefacts.trust import TrustPolicy
 from forebay.models.backends.protocol import RunOptions
@@ -61,7 +61,7 @@ def make_key(folder: Path, name: str, curve: ec.EllipticCurve | None = None) -> 
 def sign(repository: Path | str, key: SigningKey, version: int = 1, name: str = "delays", again: bool = False) -> str:
     private = key.file.removesuffix(".pem") + ".key"
     stored = read_version(repository, name, version)
-    return sign_version(stored, private, read_password=no_password, replace=again).fingerprint
+    return sign_version(stored, read_private_key(private, no_password), replace=again).fingerprint
 
 
 def trusting(*keys: SigningKey, rule: SignatureRule = ENFORCE) -> TrustPolicy:
@@ -286,7 +286,7 @@ def test_an_encrypted_key_asks_for_its_password_and_other_keys_are_refused(signe
     pkcs8 = PrivateFormat.PKCS8
     secret = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, pkcs8, BestAvailableEncryption(b"pw"))
     (tmp_path / "secret.key").write_bytes(secret)
-    sign_version(stored, str(tmp_path / "secret.key"), read_password=lambda: "pw", replace=True)
+    sign_version(stored, read_private_key(str(tmp_path / "secret.key"), lambda: "pw"), replace=True)
     wrong = {
         "secret.key": secret,
         "ed.key": ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, pkcs8, NoEncryption()),
@@ -296,7 +296,7 @@ def test_an_encrypted_key_asks_for_its_password_and_other_keys_are_refused(signe
     for name, data in wrong.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelError, match=name) as raised:
-            sign_version(stored, str(tmp_path / name), read_password=lambda: "no", replace=True)
+            read_private_key(str(tmp_path / name), lambda: "no")
         assert raised.value.kind == "signing_key"
 
 
