@@ -31,7 +31,7 @@ test: .venv/.ready-dev ## Run the test suite; starts an Apache Kafka if Java and
 	@$(KEEP_BYTECODE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: test-long
-test-long: .venv/.ready-dev ## Follow the examples, the demo, the Compose file and the built wheel to their end
+test-long: .venv/.ready-dev ## Follow the README, the examples, the demo, the Compose file, a chart release and the built wheel to their end
 	@$(KEEP_BYTECODE) $(BIN)/python -m pytest -m long -n $(JOBS) --dist loadfile $(ARGS)
 
 test-exactness: .venv/.ready-dev ## Verify exactly-once processing on an Apache Kafka and print a report; takes 20 minutes

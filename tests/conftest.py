@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from tests.brokers.ready import answers
 from tests.brokers.report import BrokerReport
 from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
 from tests.distribution import Scheduling, check_that_they_share_nothing, slow_first
+from tests.torch_exporter import remember_translations
 
 pytest_plugins = ["tests.registry.fixtures", "tests.worker.fixtures"]
 
@@ -39,6 +41,10 @@ _NEEDS: Mapping[str, Callable[[Mapping[str, str]], Source]] = {
     "kafka": resolve,
 }
 
+
+# Unless this module is missing, jsonschema compiles its grammars as it is imported, which takes seconds in each process. They
+# check IRIs, which only the bill of materials contains; a test of it starts a process.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 EXAMPLES = int(os.environ.get("FOREBAY_EXAMPLES", "40"))
 """The number of examples of properties that state none. Each run has others; use 1000 or more for a thorough run."""
@@ -72,7 +78,9 @@ def pytest_collection() -> Generator[None, object, object]:
     """Keep the garbage collector away from ten thousand tests and all modules: each pass over them takes a second."""
     gc.disable()
     try:
-        return (yield)
+        result = yield
+        remember_translations()
+        return result
     finally:
         gc.enable()
         gc.freeze()

@@ -53,7 +53,7 @@ async def publish(group: AggregatorGroup, topic: str, value: bytes, *, at_ms: in
         await publisher.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_rules_about_metrics_fire_and_resolve_and_another_aggregator_continues(
     aggregator_group: AggregatorGroup,
 ) -> None:

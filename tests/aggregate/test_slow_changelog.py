@@ -19,7 +19,7 @@ HELD_S = 4.0
 """Longer than the 2.8 s that Faust waits between two commits."""
 
 
-@pytest.mark.slow
+@pytest.mark.exactness
 async def test_deltas_are_acknowledged_after_the_changelog_write_and_late_writes_change_nothing(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path
 ) -> None:

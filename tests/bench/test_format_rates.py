@@ -119,7 +119,7 @@ def test_each_hand_written_worker_drains_the_topic_of_one_of_ours() -> None:
 
 
 @pytest.mark.embedded
-@pytest.mark.slow
+@pytest.mark.long
 async def test_each_event_is_predicted_once() -> None:
     only = ("confluent: Avro nullable, 4 strings", "Arrow")
     _, runs = await measure(

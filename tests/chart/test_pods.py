@@ -142,6 +142,7 @@ def pods(helm: Helm, kafka: Broker, names: Names, tmp_path: Path) -> Iterator[di
             pod.remove()
 
 
+@pytest.mark.long
 def test_a_release_predicts_and_drains(pods: dict[str, Pod]) -> None:
     worker, aggregator, test = pods["forebay"], pods["forebay-aggregator"], pods["forebay-test"]
     worker.start()

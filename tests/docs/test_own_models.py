@@ -44,6 +44,7 @@ def test_a_function(validated: Path) -> None:
     run(registration, validated)
 
 
+@pytest.mark.long
 def test_a_torch_module_and_an_exported_program(validated: Path) -> None:
     signature = snippets("Your own function")[1].splitlines()[:3]
     module, registration, program = snippets("Your own torch module")

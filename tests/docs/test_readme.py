@@ -1,18 +1,23 @@
-"""Every command block of the README is executed in order in an empty folder, as a reader would.
+"""Every command block of the README is executed in order in an empty folder, as a reader would, by `make test-long`.
 
-The test uses its own ports and broker folder, because other tests may run at the same time. It skips `NOT_RUN`.
+The test uses its own ports and broker folder, because other tests may run at the same time. It skips `NOT_RUN`. A shorter test
+only compares commands, options and settings with those of Forebay.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import pytest
 
+from forebay.stream.cli import main
+from forebay.stream.cli.group import group
 from tests.brokers.ports import free_ports
 from tests.docs.blocks import Block, Command, blocks_of, commands_of, words_of
 from tests.docs.shell import Result, Shell
@@ -143,7 +148,7 @@ class Reader:
 
 
 @pytest.mark.embedded
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_every_block_of_the_readme_works_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "forebay"
@@ -161,6 +166,43 @@ def test_every_block_of_the_readme_works_in_order(tmp_path: Path) -> None:
         reader = Reader(shell, folder, instead)
         for block in blocks_of(README.read_text(encoding="utf-8")):
             reader.follow(block)
+
+
+def parse(words: list[str]) -> None:
+    """Parse a command line of Forebay without running it. Raises click.UsageError."""
+    command: click.Command | None = group
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(click.Context(command), name)
+    assert command is not None, f"there is no command {name}"
+    command.make_context(name, words)
+
+
+def test_every_command_of_forebay_has_the_options_that_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("july.csv", "forebay.toml"):
+        (tmp_path / name).touch()
+    page = README.read_text(encoding="utf-8")
+    blocks = [block for block in blocks_of(page) if block.language == "console"]
+    lines = [command.text for block in blocks for command in commands_of(block)]
+    lines = [line.rstrip("& ").partition(" | ")[0] for line in lines if line.startswith("forebay ")]
+    assert len(lines) > 10
+    for line in lines:
+        try:
+            parse(shlex.split(line)[1:])
+        except click.UsageError as error:
+            raise AssertionError(f"README.md: {line}: {error.format_message()}") from error
+
+
+def test_the_readmes_settings_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = [block.text for block in blocks_of(README.read_text(encoding="utf-8")) if block.language == "toml"]
+    (tmp_path / "forebay.toml").write_text('[model]\nname = "damp"\n' + "\n".join(blocks), encoding="utf-8")
+    assert main(["config"]) == 0, capsys.readouterr().err
 
 
 def test_every_exception_is_still_in_the_readme() -> None:

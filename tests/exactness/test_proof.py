@@ -42,7 +42,7 @@ async def test_a_moderate_storm(
     await Proof(plan, server.bootstrap, names.prefix, tmp_path).run([(0.8, outage_of(server, seconds=1, clean=False))])
 
 
-@pytest.mark.slow
+@pytest.mark.exactness
 @pytest.mark.timeout(480)
 async def test_a_moderate_storm_over_three_models(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names, tmp_path: Path

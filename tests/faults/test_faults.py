@@ -118,6 +118,7 @@ async def test_a_rebalance_storm(one: FaultScene) -> None:
     await one.survives("a worker joining and leaving every few seconds for two minutes", fault)
 
 
+@pytest.mark.faults
 async def test_the_time_of_day_steps(one: FaultScene, monkeypatch: pytest.MonkeyPatch) -> None:
     start = one.group.start
     monkeypatch.setattr(

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
+@cache
 def imports(wheel: Path) -> Mapping[str, set[str]]:
     """Return the external modules that each module of the wheel imports, also within functions, by the module's path."""
     found: dict[str, set[str]] = {}
@@ -139,6 +141,7 @@ def extra_of(path: str) -> str:
     return next((extra for place, extra in EXTRA_OF.items() if path == place or path.startswith(place)), "")
 
 
+@cache
 def used(wheel: Path) -> Mapping[str, set[str]]:
     """Return the distributions that the wheel imports, by extra; "" is the base."""
     found: defaultdict[str, set[str]] = defaultdict(set)
