@@ -194,6 +194,20 @@ class RecordColumns(Sequence[Any]):
             headers = [headers[row] for row in chosen.tolist()]
         return RecordColumns(self.buffers, self.fields_7N.take(chosen, axis=1), headers)
 
+    def with_values(self, values: Sequence[bytes | None]) -> RecordColumns:
+        """Return the records with other values."""
+        keys = self.keys.to_list()
+        fields_7N = np.zeros_like(self.fields_7N)
+        fields_7N[[OFFSET, TIMESTAMP]] = self.fields_7N[[OFFSET, TIMESTAMP]]
+        end = 0
+        for begin, texts in ((KEY_BEGIN, keys), (VALUE_BEGIN, values)):
+            length_N = np.array([-1 if text is None else len(text) for text in texts], dtype=np.int64)
+            end_N = end + np.cumsum(np.maximum(length_N, 0))
+            fields_7N[begin], fields_7N[begin + 1] = end_N - np.maximum(length_N, 0), length_N
+            end = int(end_N[-1]) if len(end_N) else end
+        joined = b"".join([text for texts in (keys, values) for text in texts if text is not None])
+        return RecordColumns([joined], fields_7N, self.headers)
+
     def num_bytes(self) -> int:
         """Return the size of keys, values and headers for limits in bytes."""
         size = self.keys.num_bytes() + self.values.num_bytes()

@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+import numpy as np
 import orjson
 
 from forebay.schemas import headers as names
 from forebay.schemas.failures import FAILURES, FailureKind
-from forebay.stream.core.record_columns import PlainRecord
+from forebay.stream.core.record_columns import PlainRecord, RecordColumns
 from forebay.stream.core.record_sizes import record_bytes, records_bytes
 from forebay.stream.core.records import Chunk, Epoch, Record, RowFailure, TopicPartition, Unreadable
 from forebay.stream.core.rows import RowRecord, RowRecords, distinct_records
@@ -70,16 +71,49 @@ class EncryptedInput:
         self._keys.refresh()
         topic = partition.topic
         seal = partial(self._seal_row, topic)
-        plain: list[Any] = []
-        originals: dict[int, Any] = {}
-        for record in distinct_records(records):
-            opened, original = (record, record) if isinstance(record, _SealedRows) else self._open(topic, record)
-            plain.append(opened)
-            originals[record.offset] = original
-        opened_records: Any = plain
-        if isinstance(records, RowRecords):  # rows that are decoded again for another version
-            opened_records = RowRecords(plain, records.source_B, records.row_B)
-        return [_with_originals(chunk, originals, seal) for chunk in decode(partition, opened_records, epoch)]
+        plain: Sequence[Any]
+        if self._fields != (WHOLE_VALUE,) and not isinstance(records, RowRecords):
+            plain, originals = self._open_all(topic, records)
+        else:
+            sources = distinct_records(records)
+            originals = _Originals(sources)
+            plain = [self._open_one(topic, record, originals) for record in sources]
+            if isinstance(records, RowRecords):  # rows that are decoded again for another version
+                plain = RowRecords(plain, records.source_B, records.row_B)
+        return [_with_originals(chunk, originals, seal) for chunk in decode(partition, plain, epoch)]
+
+    def _open_all(self, topic: str, records: Sequence[Record]) -> tuple[Sequence[Any], _Originals]:
+        """Return the records of a poll for the decoder, as columns if they came so and all can be decrypted."""
+        originals = _Originals(records)
+        is_columns = isinstance(records, RecordColumns)
+        values: Sequence[bytes | None]
+        if isinstance(records, RecordColumns):
+            values = records.values
+        else:
+            values = [None if isinstance(record, Unreadable) else record.value for record in records]
+        opened, others = self._document_opener(topic).open_all(values)
+        own = {index: self._open_one(topic, records[index], originals) for index in others}
+        if isinstance(records, RecordColumns) and not originals.replaced:
+            for index, record in own.items():
+                is_columns &= not isinstance(record, Unreadable)
+                opened[index] = record.value
+            if is_columns:
+                return records.with_values(opened), originals
+        return [
+            own[index]
+            if index in own
+            else PlainRecord(record.offset, record.timestamp, record.key, opened[index], record.headers)
+            for index, record in enumerate(records)
+        ], originals
+
+    def _open_one(self, topic: str, record: Any, originals: _Originals) -> Any:
+        """Return a record for the decoder, and remember what leaves the worker in its place."""
+        if isinstance(record, _SealedRows):
+            return record
+        opened, original = self._open(topic, record)
+        if original is not record:
+            originals.replaced[record.offset] = original
+        return opened
 
     def _seal_row(self, topic: str, record: Any, value: bytes) -> bytes:
         return self._sealed(topic, _scope_id(record), value)
@@ -122,10 +156,7 @@ class EncryptedInput:
         return PlainRecord(record.offset, record.timestamp, record.key, opened, headers), original
 
     def _open_value(self, topic: str, record: Record, value: bytes) -> tuple[bytes, bool]:
-        if self._keys.ciphers is not self._ciphers:
-            self._ciphers = self._keys.ciphers
-            self._whole.clear()
-            self._documents.clear()
+        documents = self._document_opener(topic)
         if is_token(value):
             whole = self._whole.get(topic)
             if whole is None:
@@ -137,12 +168,20 @@ class EncryptedInput:
             if not self._accepts_plain:
                 raise CannotDecrypt(Reason.NOT_ENCRYPTED, "the value is not a token")
             return value, True
+        return documents.open(value)
+
+    def _document_opener(self, topic: str) -> DocumentOpener:
+        """Return what opens documents with the keys in force."""
+        if self._keys.ciphers is not self._ciphers:
+            self._ciphers = self._keys.ciphers
+            self._whole.clear()
+            self._documents.clear()
         documents = self._documents.get(topic)
         if documents is None:
             documents = self._documents[topic] = DocumentOpener(
                 topic, self._fields, self._ciphers, id_field=self._id_field, accepts_plain=self._accepts_plain
             )
-        return documents.open(value)
+        return documents
 
     def _sealed_record(self, topic: str, record: Record, value: bytes) -> PlainRecord:
         sealed = self._sealed(topic, _scope_id(record), value)
@@ -189,24 +228,50 @@ class _SealedRows:
         return self._seal(self._source, self._source.value_of(row))
 
 
-def _with_originals(chunk: Chunk, originals: Mapping[int, Any], seal: Callable[[Any, bytes], bytes]) -> Chunk:
+class _Originals:
+    """The records that leave the worker.
+
+    records: as they came. replaced: by offset, those that had plain values and are encrypted as a whole.
+    """
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        self._records = records
+        self.replaced: dict[int, Any] = {}
+        self._by_offset: dict[int, Any] | None = None
+
+    def at(self, offset: int) -> Any:
+        """Return the record at an offset."""
+        if self._by_offset is None:
+            self._by_offset = {record.offset: record for record in self._records} | self.replaced
+        return self._by_offset[offset]
+
+    def of(self, records: Sequence[Any]) -> Sequence[Any]:
+        """Return the originals of records, which are not rows."""
+        if not isinstance(records, RecordColumns) or not isinstance(self._records, RecordColumns):
+            return [self.at(record.offset) for record in records]
+        if len(records) == len(self._records):
+            return self._records
+        return self._records.take(np.searchsorted(self._records.offsets(), records.offsets()))
+
+
+def _with_originals(chunk: Chunk, originals: _Originals, seal: Callable[[Any, bytes], bytes]) -> Chunk:
     """Return a chunk with the records that leave the worker, and without values in its messages."""
 
     def original(source: Any) -> Any:
         if hasattr(source, "row_bytes"):
             return source if isinstance(source, _SealedRows) else _SealedRows(source, seal)
-        return originals[source.offset]
+        return originals.at(source.offset)
 
     records: Any = chunk.records
     if isinstance(records, RowRecords):
         records = RowRecords([original(source) for source in records.sources], records.source_B, records.row_B)
     else:
-        records = [originals[record.offset] for record in records]
+        records = originals.of(records)
     rejections = []
     for rejection in chunk.rejections:
         record: Any = rejection.record
         is_row = type(record) is RowRecord
-        own = RowRecord(original(record.source), record.row) if is_row else originals[record.offset]
+        own = RowRecord(original(record.source), record.row) if is_row else originals.at(record.offset)
         has_own_message = rejection.kind is FailureKind.UNDECRYPTABLE or isinstance(own, Unreadable)
         message = rejection.message if has_own_message else withheld(rejection.kind)
         rejections.append(replace(rejection, record=own, message=message))

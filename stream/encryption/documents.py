@@ -1,7 +1,8 @@
 """Encrypted fields of JSON documents. Pure.
 
-Nearly all documents have each declared field once, as a token without escapes: they are read by a parser that finds only these
-fields and the id, and each token is replaced in the bytes of the document. All other documents are parsed and written again.
+Nearly all documents have each declared field once, as a token without escapes. The compiled part reads a whole poll of them,
+and each token is replaced in the bytes of its document. Its twin finds the fields by a parser for these and the id alone. All
+other documents are parsed and written again.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
-from forebay.stream.core.field_path import FieldPath, parse_field_path
+from forebay.stream.core.field_path import parse_field_path
+from forebay.stream.encryption.field_places import (
+    Absent,
+    compiled_reader,
+    find,
+    id_of,
+    parser_of,
+    places_of,
+    raw_of,
+)
 from forebay.stream.encryption.jwe import CannotDecrypt, Cipher, Reason, TokenOpener, TokenSealer, is_token
 from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending
 
 _NO_OBJECT: Final = "the value is not a JSON object, in which alone fields can be encrypted"
 _BEGIN: Final = b'"eyJ'
 """The beginning of a token in a document: the Base64 of the beginning of its header."""
-_FEATURES: Final = "features"
-_OTHER_NAME: Final = "input"
-"""Events may have `input` instead of `features`; the scope of a token has `features` in both cases."""
+_MAX_INTEGER_ID: Final = 18
+"""Digits of an integer id that is not parsed."""
 
 
 class Opened(NamedTuple):
@@ -29,27 +38,6 @@ class Opened(NamedTuple):
 
     value: bytes
     has_plain: bool
-
-
-class _Field(NamedTuple):
-    """A place where a declared field may be. name: as declared. path: with `input` for `features`, too."""
-
-    name: str
-    path: FieldPath
-
-
-class _Absent(Exception):
-    """The document does not have the field."""
-
-
-def _places(fields: Sequence[str]) -> list[_Field]:
-    places = []
-    for name in fields:
-        path = parse_field_path(name)
-        places.append(_Field(name, path))
-        if path[0] == _FEATURES:
-            places.append(_Field(name, (_OTHER_NAME, *path[1:])))
-    return places
 
 
 class DocumentOpener:
@@ -68,17 +56,42 @@ class DocumentOpener:
         id_field: str,
         accepts_plain: bool,
     ) -> None:
-        self._places = _places(fields)
+        self._places = places_of(fields)
         self._id_path = parse_field_path(id_field)
         self._accepts_plain = accepts_plain
         self._openers = {name: TokenOpener(topic, name, ciphers) for name in fields}
         paths = [self._id_path, *(place.path for place in self._places)]
-        self._parse, leaves = _parser(paths)
+        self._parse, leaves = parser_of(paths)
         self._id_of, self._leaves = leaves[0], leaves[1:]
         self._fast = [
             (leaf, place.name, self._openers[place.name].open)
             for leaf, place in zip(self._leaves, self._places, strict=True)
         ]
+        self._reader = compiled_reader(self._places, self._id_path)
+
+    def open_all(self, values: Sequence[bytes | None]) -> tuple[list[bytes | None], Sequence[int]]:
+        """Return the documents of a poll with their fields decrypted, and the indices of those that `open` has to decrypt.
+
+        values: a sequence, or a `ByteColumn`. Nothing is read without the compiled part.
+        """
+        if self._reader is None:
+            return [None] * len(values), range(len(values))
+        templates, decrypts = [], []
+        for index, place in enumerate(self._places):
+            for template, cipher in self._openers[place.name].templates:
+                templates.append((index, *template))
+                decrypts.append(cipher.decrypt)
+        tokens = self._reader.tokens(values, templates, decrypts)
+        plains: list[bytes | None] = []
+        for decrypt, nonce, text, header in zip(
+            tokens.decrypts, tokens.nonces, tokens.texts, tokens.headers, strict=True
+        ):
+            try:
+                plains.append(decrypt(nonce, text, header))
+            except Exception:  # InvalidTag; `open` finds the reason
+                plains.append(None)
+        opened: tuple[list[bytes | None], Sequence[int]] = tokens.document_values(plains)
+        return opened
 
     def open(self, value: bytes) -> Opened:
         """Return a document with its fields decrypted. Raises CannotDecrypt."""
@@ -91,16 +104,16 @@ class DocumentOpener:
             document = self._parse(value)
         except msgspec.MsgspecError:
             return None
-        id_text = _raw(document, self._id_of)
+        id_text = raw_of(document, self._id_of)
         if not id_text or b"\\" in id_text:
             return None
         if id_text[0] != 34:  # a quotation mark
-            if not id_text.isdigit():
+            if not id_text.isdigit() or len(id_text) > _MAX_INTEGER_ID:
                 return None
             id_text = b'"%b"' % id_text
         opens = {}
         for path, name, open_token in self._fast:
-            text = _raw(document, path)
+            text = raw_of(document, path)
             if text and text != b"null":
                 opens[text] = name, open_token
         # Each beginning of a token must be that of a declared field: none may be elsewhere, or in two fields.
@@ -130,13 +143,13 @@ class DocumentOpener:
             document = None
         if not isinstance(document, dict):
             return self._plain(value, _NO_OBJECT)
-        id_value = _find_id(document, self._id_path)
+        id_value = id_of(document, self._id_path)
         ending = header_ending(orjson.dumps(id_value))
         has_plain = False
         for name, path in self._places:
             try:
-                parent, last = _find(document, path)
-            except _Absent:
+                parent, last = find(document, path)
+            except Absent:
                 continue
             except CannotDecrypt as fault:
                 if not self._accepts_plain:
@@ -168,14 +181,28 @@ class DocumentSealer:
 
     def __init__(self, topic: str, fields: Sequence[str], *, id_field: str) -> None:
         self._topic = topic
-        self._places = _places(fields)
+        self._places = places_of(fields)
         self._id_path = parse_field_path(id_field)
+        self._reader = compiled_reader(self._places, self._id_path)
 
     def seal(self, values: Sequence[bytes], sealer: TokenSealer) -> list[bytes]:
         """Return JSON objects with their fields encrypted. Fields that are tokens, null or absent stay.
 
-        Raises CannotDecrypt for a document in which a declared field cannot be.
+        Raises CannotDecrypt for a document in which a declared field cannot be, and ValueError for one that is not JSON.
         """
+        if self._reader is None:
+            return self._seal_exactly(values, sealer)
+        templates = [(index, *sealer.template(self._topic, place.name)) for index, place in enumerate(self._places)]
+        texts = self._reader.texts(values, templates)
+        sealed, others = texts.document_values(*sealer.encrypt(texts.texts, texts.headers))
+        if others:
+            exact = self._seal_exactly([values[index] for index in others], sealer)
+            for index, value in zip(others, exact, strict=True):
+                sealed[index] = value
+        found: list[bytes] = sealed
+        return found
+
+    def _seal_exactly(self, values: Sequence[bytes], sealer: TokenSealer) -> list[bytes]:
         documents = []
         targets: dict[str, list[tuple[Any, Any, bytes]]] = {}
         for value in values:
@@ -183,11 +210,11 @@ class DocumentSealer:
             if not isinstance(document, dict):
                 raise CannotDecrypt(Reason.NOT_ENCRYPTED, _NO_OBJECT)
             documents.append(document)
-            ending = header_ending(orjson.dumps(_find_id(document, self._id_path)))
+            ending = header_ending(orjson.dumps(id_of(document, self._id_path)))
             for name, path in self._places:
                 try:
-                    parent, last = _find(document, path)
-                except _Absent:
+                    parent, last = find(document, path)
+                except Absent:
                     continue
                 except CannotDecrypt as fault:
                     raise _named(fault, name) from None
@@ -211,10 +238,10 @@ def has_only_tokens(value: bytes, fields: Sequence[str]) -> bool:
         return False
     if not isinstance(document, dict) or fields == (WHOLE_VALUE,):
         return False
-    for _, path in _places(fields):
+    for _, path in places_of(fields):
         try:
-            parent, last = _find(document, path)
-        except _Absent:
+            parent, last = find(document, path)
+        except Absent:
             continue
         except CannotDecrypt:
             return False
@@ -235,87 +262,3 @@ def _check_json(text: bytes) -> object:
 def _named(fault: CannotDecrypt, name: str) -> CannotDecrypt:
     detail = str(fault).removeprefix(f"{fault.reason.value}: ")
     return CannotDecrypt(fault.reason, f"the field {name}: {detail}")
-
-
-def _find(document: dict[str, Any], path: FieldPath) -> tuple[Any, Any]:
-    """Return where a field is: its object or array, and its name or index there.
-
-    Raises _Absent, and CannotDecrypt if something else is where an object must be: it may contain the plain value.
-    """
-    parent: Any = document
-    for depth, name in enumerate(path):
-        key: Any = name
-        if isinstance(parent, list):
-            if not name.isdigit():
-                raise CannotDecrypt(
-                    Reason.NOT_ENCRYPTED,
-                    f"{'.'.join(path[:depth])} is an array, and the field has a name; send an object",
-                )
-            key = int(name)
-            if key >= len(parent):
-                raise _Absent
-        elif isinstance(parent, dict):
-            if name not in parent:
-                raise _Absent
-        elif parent is None:
-            raise _Absent
-        else:
-            raise CannotDecrypt(Reason.NOT_ENCRYPTED, f"{'.'.join(path[:depth])} is neither an object nor an array")
-        if depth == len(path) - 1:
-            return parent, key
-        parent = parent[key]
-    raise _Absent
-
-
-def _find_id(document: dict[str, Any], path: FieldPath) -> str:
-    """Return the id of a document as text; "" if it has none."""
-    try:
-        parent, last = _find(document, path)
-    except (_Absent, CannotDecrypt):
-        return ""
-    found = parent[last]
-    if isinstance(found, str):
-        return found
-    return str(found) if isinstance(found, int) and not isinstance(found, bool) else ""
-
-
-_Leaf = tuple[str, ...]
-
-
-def _parser(paths: Sequence[FieldPath]) -> tuple[Any, list[_Leaf]]:
-    """Return a parser that finds only these fields, and for each the attributes that lead to its JSON."""
-    tree: dict[str, Any] = {}
-    for path in paths:
-        node = tree
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node.setdefault(path[-1], {})
-    attributes: dict[FieldPath, _Leaf] = {}
-    struct = _struct(tree, (), (), attributes)
-    return msgspec.json.Decoder(struct).decode, [attributes[path] for path in paths]
-
-
-def _struct(
-    tree: dict[str, Any], path: FieldPath, leaf: _Leaf, attributes: dict[FieldPath, _Leaf]
-) -> type[msgspec.Struct]:
-    fields: list[Any] = []
-    names = {}
-    for index, (name, below) in enumerate(tree.items()):
-        attribute = f"f{index}"
-        names[attribute] = name
-        if below:
-            inner = _struct(below, (*path, name), (*leaf, attribute), attributes)
-            fields.append((attribute, inner | msgspec.UnsetType, msgspec.UNSET))
-        else:
-            attributes[(*path, name)] = (*leaf, attribute)
-            fields.append((attribute, msgspec.Raw, msgspec.Raw(b"")))
-    return msgspec.defstruct("Fields", fields, rename=names, gc=False)
-
-
-def _raw(document: Any, leaf: _Leaf) -> bytes:
-    """Return the JSON of a field; empty if it is absent."""
-    for attribute in leaf:
-        if document is msgspec.UNSET:
-            return b""
-        document = getattr(document, attribute)
-    return bytes(document)

@@ -15,11 +15,22 @@ import orjson
 
 from forebay.stream.encryption.keyring import Keyring
 from forebay.stream.encryption.nonces import NonceSequence
-from forebay.stream.encryption.scope import Scope, header_ending, header_prefix, to_base64url
+from forebay.stream.encryption.scope import (
+    HeaderTemplate,
+    Scope,
+    header_ending,
+    header_prefix,
+    header_template,
+    own_template,
+    to_base64url,
+)
 
 NONCE_CHARS: Final = 16
 TAG_CHARS: Final = 22
 TAG_BYTES: Final = 16
+MAX_FOREIGN_TEMPLATES: Final = 64
+"""Headers of other producers that are remembered for a field, before they are parsed each time."""
+MAX_TEMPLATE_BYTES: Final = 1_024
 
 _FROM_URL: Final = bytes.maketrans(b"-_+/", b"+/--")  # + and / are not in base64url: they become wrong in strict mode
 _DOT: Final = ord(".")
@@ -66,6 +77,9 @@ class TokenOpener:
         self._field = field
         self._ciphers = ciphers
         self._by_prefix = {header_prefix(kid, topic, field): cipher for kid, cipher in ciphers.items()}
+        self.templates = [(own_template(kid, topic, field), cipher) for kid, cipher in ciphers.items()]
+        """The headers that are known, and what decrypts tokens that have them. Those of other producers are added."""
+        self._num_own = len(self.templates)
 
     def open(self, token: bytes, ending: bytes) -> bytes:
         """Return the plain text of a token. ending: `header_ending` of the event's id. Raises CannotDecrypt."""
@@ -76,6 +90,7 @@ class TokenOpener:
         if is_short or rest.count(b".") != 2 or rest[NONCE_CHARS] != _DOT or rest[-TAG_CHARS - 1] != _DOT:
             raise CannotDecrypt(Reason.MALFORMED, "not a compact JWE with the parts of dir and A256GCM")
         cipher = self._by_prefix.get(header[: -len(ending)]) if header.endswith(ending) else None
+        is_known = cipher is not None
         if cipher is None:
             cipher = self._cipher_by_header(header, ending)
         try:
@@ -85,11 +100,22 @@ class TokenOpener:
         except ValueError:
             raise CannotDecrypt(Reason.MALFORMED, "a part is not in base64url") from None
         try:
-            return cipher.decrypt(nonce, data, header)
+            plain = cipher.decrypt(nonce, data, header)
         except Exception:  # InvalidTag of the library, without a message
             raise CannotDecrypt(
                 Reason.DAMAGED, "its tag does not match: the token was changed, or has another key"
             ) from None
+        if not is_known:
+            self._add_template(header, cipher)
+        return plain
+
+    def _add_template(self, header: bytes, cipher: Cipher) -> None:
+        """Remember how another producer writes its headers. header: of a token that could be decrypted."""
+        if len(self.templates) >= self._num_own + MAX_FOREIGN_TEMPLATES:
+            return
+        template = find_template(_decode(header))
+        if template is not None and (template, cipher) not in self.templates:
+            self.templates.append((template, cipher))
 
     def _cipher_by_header(self, header: bytes, ending: bytes) -> Cipher:
         """Return the cipher for a header as another producer writes it."""
@@ -127,6 +153,30 @@ def parse_header(header: bytes) -> dict[str, Any]:
     return content
 
 
+def find_template(header: bytes) -> HeaderTemplate | None:
+    """Return the template of a header that is valid; None if its id is not written as a plain JSON string.
+
+    A place where the id occurs is the id only if another id there changes the scope, and nothing else.
+    """
+    content = orjson.loads(header)
+    scope = content["scope"]
+    if not scope.get("id") or len(header) > MAX_TEMPLATE_BYTES:
+        return None
+    json_id = orjson.dumps(scope["id"])
+    probe = scope["id"] + "?"
+    changed = content | {"scope": scope | {"id": probe}}
+    at = header.find(json_id)
+    while at >= 0:
+        before, after = header[:at], header[at + len(json_id) :]
+        try:
+            if orjson.loads(before + orjson.dumps(probe) + after) == changed:
+                return header_template(before, after)
+        except ValueError:
+            pass
+        at = header.find(json_id, at + 1)
+    return None
+
+
 def scope_of(content: Mapping[str, Any]) -> Scope:
     """Return the scope in a protected header. Raises CannotDecrypt."""
     scope = content.get("scope")
@@ -150,18 +200,26 @@ class TokenSealer:
         self._kid = keyring.current
         self._cipher = cipher
         self._nonces = nonces
-        self._prefixes: dict[tuple[str, str], bytes] = {}
+        self._templates: dict[tuple[str, str], HeaderTemplate] = {}
+
+    def template(self, topic: str, field: str) -> HeaderTemplate:
+        """Return the template of the headers of a field's tokens."""
+        template = self._templates.get((topic, field))
+        if template is None:
+            template = self._templates[topic, field] = own_template(self._kid, topic, field)
+        return template
+
+    def encrypt(self, texts: Sequence[bytes], headers: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Return for each text its nonce, and the encrypted text with its tag. headers: the protected headers in Base64."""
+        nonces = self._nonces.take(len(texts))
+        return nonces, list(map(self._cipher.encrypt, nonces, texts, headers))
 
     def seal(self, topic: str, field: str, texts: Sequence[bytes], endings: Iterable[bytes]) -> list[bytes]:
         """Return a token for each plain text. endings: `header_ending` of the id of each event."""
-        prefix = self._prefixes.get((topic, field))
-        if prefix is None:
-            prefix = self._prefixes[topic, field] = header_prefix(self._kid, topic, field)
-        encrypt = self._cipher.encrypt
+        prefix = self.template(topic, field).fixed
+        headers = [prefix + ending for ending in endings]
         tokens = []
-        for text, ending, nonce in zip(texts, endings, self._nonces.take(len(texts)), strict=True):
-            header = prefix + ending
-            data = encrypt(nonce, text, header)
+        for header, nonce, data in zip(headers, *self.encrypt(texts, headers), strict=True):
             parts = to_base64url(nonce), to_base64url(data[:-TAG_BYTES]), to_base64url(data[-TAG_BYTES:])
             tokens.append(b"%b..%b.%b.%b" % (header, *parts))
         return tokens

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 PREFIX_BYTES: Final = 8
 COUNTER_BYTES: Final = 4
 NUM_COUNTS: Final = 1 << (8 * COUNTER_BYTES)
@@ -41,6 +43,7 @@ class NonceSequence:
                 self._prefix, self._count = self._random_bytes(PREFIX_BYTES), 0
             end = min(NUM_COUNTS, self._count + number - len(nonces))
             prefix = self._prefix
-            nonces += [prefix + count.to_bytes(COUNTER_BYTES, "big") for count in range(self._count, end)]
+            counts = np.arange(self._count, end, dtype=">u4").tobytes()
+            nonces += [prefix + counts[place : place + COUNTER_BYTES] for place in range(0, len(counts), COUNTER_BYTES)]
             self._count = end
         return nonces

@@ -15,6 +15,7 @@ import orjson
 WHOLE_VALUE: Final = "*"
 """The field of a token that is the whole value of a record."""
 
+_SUFFIX: Final = b"}}"
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -31,6 +32,25 @@ def to_base64url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
+class HeaderTemplate(NamedTuple):
+    """A protected header without the id, for tokens of one field whose headers differ only in it.
+
+    fixed: the Base64 of the beginning of the header.
+    tail: the bytes after that and before the id, which is a JSON string.
+    suffix: the bytes after the id.
+    """
+
+    fixed: bytes
+    tail: bytes
+    suffix: bytes
+
+
+def header_template(before: bytes, after: bytes) -> HeaderTemplate:
+    """Return the template of a header. before, after: its text before and after the id."""
+    length = len(before) // 3 * 3
+    return HeaderTemplate(to_base64url(before[:length]), before[length:], after)
+
+
 def header_prefix(kid: str, topic: str, field: str) -> bytes:
     """Return the first part of the Base64 of a protected header: all of it before the id."""
     text = b'{"alg":"dir","enc":"A256GCM","kid":%b,"scope":{"topic":%b,"field":%b,' % tuple(
@@ -43,7 +63,12 @@ def header_prefix(kid: str, topic: str, field: str) -> bytes:
 
 def header_ending(json_id: bytes) -> bytes:
     """Return the second part of the Base64 of a protected header. json_id: the id as a JSON string."""
-    return to_base64url(json_id + b"}}")
+    return to_base64url(json_id + _SUFFIX)
+
+
+def own_template(kid: str, topic: str, field: str) -> HeaderTemplate:
+    """Return the template of the headers that `header_prefix` and `header_ending` write."""
+    return HeaderTemplate(header_prefix(kid, topic, field), b"", _SUFFIX)
 
 
 def record_scope_id(key: bytes | None, id_header: bytes | None) -> str:

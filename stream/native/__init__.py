@@ -30,6 +30,7 @@ def _load(name: str) -> ModuleType | None:
         return None
 
 
+encrypted_fields: ModuleType | None = _load("encrypted_fields")
 json_rows: ModuleType | None = _load("json_rows")
 prediction_json: ModuleType | None = _load("prediction_json")
 record_columns: ModuleType | None = _load("record_columns")
@@ -38,7 +39,7 @@ record_writer: ModuleType | None = _load("record_writer")
 
 def description() -> str:
     """Return whether the compiled part is in use, and if not, why."""
-    if None not in (json_rows, prediction_json, record_columns, record_writer):
+    if None not in (encrypted_fields, json_rows, prediction_json, record_columns, record_writer):
         return "the compiled part is in use"
     if os.environ.get(VARIABLE) == "0":
         return f"the compiled part is off: {VARIABLE} is 0"

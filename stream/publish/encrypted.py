@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -16,7 +15,6 @@ from forebay.stream.publish.row_fault import RowFault
 _REMEDY = 'publish it as JSON with these fields in an object, or with encryption.input_fields = ["*"]'
 
 
-@dataclass(frozen=True, slots=True)
 class EventEncryption:
     """Encrypts events for a topic.
 
@@ -24,20 +22,22 @@ class EventEncryption:
     sealer: returns what encrypts with the current key.
     """
 
-    topic: str
-    fields: Sequence[str]
-    id_field: str
-    sealer: Callable[[], TokenSealer]
+    def __init__(self, topic: str, fields: Sequence[str], id_field: str, sealer: Callable[[], TokenSealer]) -> None:
+        self.topic = topic
+        self.fields = tuple(fields)
+        self._sealer = sealer
+        self._documents = None
+        if self.fields != (WHOLE_VALUE,):
+            self._documents = DocumentSealer(topic, self.fields, id_field=id_field)
 
     def encrypt(self, message: Message) -> Message:
         """Return the message with an encrypted value. Raises RowFault."""
-        sealer = self.sealer()
-        if tuple(self.fields) == (WHOLE_VALUE,):
+        sealer = self._sealer()
+        if self._documents is None:
             ending = header_ending(orjson.dumps(record_scope_id(message.key, None)))
             return message._replace(value=sealer.seal(self.topic, WHOLE_VALUE, [message.value], [ending])[0])
-        documents = DocumentSealer(self.topic, self.fields, id_field=self.id_field)
         try:
-            return message._replace(value=documents.seal([message.value], sealer)[0])
+            return message._replace(value=self._documents.seal([message.value], sealer)[0])
         except ValueError:
             raise RowFault("the fields of a value that is not JSON cannot be encrypted", _REMEDY) from None
         except CannotDecrypt as fault:

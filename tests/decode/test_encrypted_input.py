@@ -10,13 +10,15 @@ import pytest
 
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
+from forebay.stream import native
 from forebay.stream.core.model_ref import ModelRef
-from forebay.stream.core.record_columns import PlainRecord
+from forebay.stream.core.record_columns import PlainRecord, RecordColumns
 from forebay.stream.core.records import Chunk, Epoch, TopicPartition
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.decode.encrypted_input import EncryptedInput
 from forebay.stream.encryption.documents import DocumentSealer
 from forebay.stream.encryption.jwe import Cipher, TokenSealer, is_token
+from tests.core.build import columns_of
 from tests.encryption.build import CIPHERS, foreign_token, read_by_other, sealer
 
 SIGNATURE = Signature((Feature("age"), Feature("carrier", "hashed", buckets=16), Feature("wind")), (3,), "binary", 1)
@@ -42,6 +44,28 @@ class FixedKeys:
         return True
 
 
+@pytest.fixture(autouse=True, params=["compiled", "twin"])
+def each_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test with the compiled reader of encrypted fields and with its twin in Python."""
+    if request.param == "compiled" and native.encrypted_fields is None:
+        pytest.skip("the compiled part is not built")
+    if request.param == "twin":
+        monkeypatch.setattr(native, "encrypted_fields", None)
+
+
+def stable_facts(chunk: Chunk) -> object:
+    """Return what must be equal for records as objects and as columns. Values that are encrypted here differ each time."""
+    records = [*chunk.records, *(rejection.record for rejection in chunk.rejections)]
+    return (
+        list(chunk.ids),
+        list(chunk.timestamps),
+        chunk.x_BF.tobytes(),
+        [(rejection.index, rejection.kind, rejection.message) for rejection in chunk.rejections],
+        [(record.offset, record.timestamp, record.key, len(record.value or b"")) for record in records],
+        (chunk.num_bytes, chunk.num_records, chunk.next_offset),
+    )
+
+
 def decode(
     *values: bytes, fields: tuple[str, ...] = FIELDS, keys: FixedKeys | None = None, accepts: bool = False
 ) -> Chunk:
@@ -50,6 +74,8 @@ def decode(
     decoder = Decoder([model], max_event_bytes=100_000, encrypted=encrypted)
     records = [PlainRecord(7 + index, 1_000, b"k", value, ()) for index, value in enumerate(values)]
     (chunk,) = decoder.decode({PLACE: records}, Epoch(1, "m", None, 0))
+    (columns,) = decoder.decode({PLACE: columns_of(records)}, Epoch(1, "m", None, 0))
+    assert stable_facts(columns) == stable_facts(chunk)
     assert chunk.num_records == len(values) and chunk.next_offset == 7 + len(values)
     return chunk
 
@@ -176,6 +202,22 @@ def test_whole_values_are_bound_to_the_record_key() -> None:
     chunk = decode(*values, fields=("*",))
     assert chunk.ids == ["e-0"] and chunk.records[0].value == values[0]
     assert [message.split(":")[0] for message in reasons(chunk)] == ["moved", "not encrypted"]
+
+
+def test_a_poll_of_columns_stays_one() -> None:
+    values = [sealed(event(number, wind=[0.5, "no number"][number == 3])) for number in range(5)]
+    chunk = decode(*values)
+    encrypted = EncryptedInput(["events"], FIELDS, FixedKeys(), id_field="id", accepts_plain=False)
+    decoder = Decoder(
+        [DecodedModel(ModelRef("m", 1), SIGNATURE, frozenset({"events"}))], max_event_bytes=100_000, encrypted=encrypted
+    )
+    records = columns_of([PlainRecord(7 + index, 1_000, None, value, ()) for index, value in enumerate(values)])
+    (chunk,) = decoder.decode({PLACE: records}, Epoch(1, "m", None, 0))
+    assert (
+        isinstance(chunk.records, RecordColumns)
+        and [record.value for record in chunk.records] == values[:3] + values[4:]
+    )
+    assert chunk.rejections[0].record == records[3] and chunk.records.offsets().tolist() == [7, 8, 9, 11]
 
 
 def test_other_topics_are_not_touched() -> None:

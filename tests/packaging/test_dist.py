@@ -79,7 +79,7 @@ def test_a_wheel_with_the_compiled_part_differs_in_nothing_else(dist: Path, tmp_
         modules = [compiled.read(name) for name in added]
     assert added == {
         f"forebay/stream/native/{name}.abi3.so"
-        for name in ("json_rows", "prediction_json", "record_columns", "record_writer")
+        for name in ("encrypted_fields", "json_rows", "prediction_json", "record_columns", "record_writer")
     }
     for module in modules:
         assert str(ROOT).encode() not in module and str(Path.home()).encode() not in module
