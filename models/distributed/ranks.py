@@ -12,7 +12,7 @@ MAX_WORLD_SIZE: Final = 4_096
 
 # Set by our launcher, beside torchrun's variables. No double underscore: these are not settings.
 SERVER_VARIABLE: Final = "FOREBAY_PARAMETER_SERVER"
-TOKEN_VARIABLE: Final = "FOREBAY_PARAMETER_SERVER_TOKEN"
+TOKEN_VARIABLE: Final = "FOREBAY_PARAMETER_SERVER_TOKEN"  # noqa: S105 - a name
 ATTEMPT_VARIABLE: Final = "FOREBAY_ATTEMPT"
 LISTENER_VARIABLE: Final = "FOREBAY_LISTENER"
 

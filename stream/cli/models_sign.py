@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.progress import OnProgress
     from forebay.models.artefacts.trust import TrustPolicy
 
-PASSWORD_VARIABLE = "FOREBAY_SIGNING_PASSWORD"
+PASSWORD_VARIABLE = "FOREBAY_SIGNING_PASSWORD"  # noqa: S105 - a name
 
 
 @click.command(

@@ -98,7 +98,7 @@ class TemplateLauncher:
         try:
             while True:
                 (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
-                self._take(pickle.loads(await reader.readexactly(length)))
+                self._take(pickle.loads(await reader.readexactly(length)))  # noqa: S301 - our own process
         except (asyncio.IncompleteReadError, ConnectionError):
             if not self.lost.done():
                 self.lost.set_exception(

@@ -32,7 +32,7 @@ class PartitionQuery:
         with os.fdopen(self.result, "rb") as pipe:
             data = pipe.read()
         os.waitpid(self.pid, 0)
-        found = pickle.loads(data) if data else None
+        found = pickle.loads(data) if data else None  # noqa: S301 - our own process
         return (
             found if isinstance(found, int | ForebayError) else ForebayError("the input topics could not be examined")
         )

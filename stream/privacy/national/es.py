@@ -20,7 +20,7 @@ def is_valid(number: str) -> bool:
 RULE: Final = NumberRule(
     written=r"\d{2}\.\d{3}\.\d{3}-?[A-HJ-NP-TV-Z]",
     bare=r"(?:\d{8}|[xyz]\d{7})[a-hj-np-tv-z]",
-    token=r"(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z]",
+    token=r"(?:\d{8}|[XYZ]\d{7})-?[A-HJ-NP-TV-Z]",  # noqa: S106 - a pattern
     words=r"dni|nif|nie",
     is_valid=is_valid,
 )

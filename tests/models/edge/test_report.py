@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from forebay.models.edge.device import report
-from forebay.models.edge.device.report import Counter, reports, send
+from forebay.models.edge.device.report import Counter, main, reports, send
 
 NAN = float("nan")
 RECORD = {"missing": 0, "unseen": 0, "below": 0, "above": 0, "sum": 0.0}
@@ -197,3 +197,9 @@ def test_reports_are_posted_in_order_and_kept_until_they_are_taken(
     assert send(state, "http://127.0.0.1:1/edge/reports", None) == 1
     assert "no connection" in capsys.readouterr().err
     assert len(reports(state)) == 1
+
+
+def test_a_url_that_sends_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["send", "--state", str(tmp_path), "--url", f"file://{tmp_path}"])
+    assert "must begin with http:// or https://" in capsys.readouterr().err
