@@ -12,6 +12,7 @@ from forebay.stream.cli.examples import examples
 from forebay.stream.cli.interrupts import run_async
 from forebay.stream.cli.options import ConfigSource, bootstrap_option, config_options, json_option, timeout_option
 from forebay.stream.cli.output import echo
+from forebay.stream.cli.shown_decryption import EVENT_KINDS, PREDICTION_KINDS, ShownDecryption, open_decryption
 
 if TYPE_CHECKING:
     from forebay.schemas.topics import TopicKey
@@ -32,6 +33,7 @@ KINDS = (
         ("forebay tail dead-letters --from-beginning --limit 10", "the oldest ten"),
         ("forebay tail predictions --json | jq .value.label", "only the labels"),
         ("forebay tail dead-letters --since 15m", "the last 15 minutes, then follow"),
+        ("forebay tail predictions --decrypt", "with the plain values of encrypted fields"),
         ("forebay tail features --timeout 5", "stop after 5 seconds without a record"),
     ),
 )
@@ -46,6 +48,12 @@ KINDS = (
     help="Start at this time, by record timestamp: an age (15m, 2h), RFC 3339, or ms since 1970.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after this many records.")
+@click.option(
+    "--decrypt",
+    is_flag=True,
+    help="Show encrypted fields of predictions, review, features, dead-letters and late-events in plain text, with the keys "
+    "of [encryption].",
+)
 @timeout_option("Stop when no record arrives for this long.", default=None)
 @json_option
 def command(
@@ -56,6 +64,7 @@ def command(
     from_beginning: bool,
     since: str | None,
     limit: int | None,
+    decrypt: bool,
     timeout_s: float | None,
     as_json: bool,
 ) -> None:
@@ -67,7 +76,13 @@ def command(
 
     Values in Avro, Protobuf, MessagePack, Arrow and by JSON Schema, and CloudEvents, are shown as JSON; values that cannot be
     read are shown as bytes, with the reason.
+
+    Encrypted fields are shown as tokens, and with --decrypt in plain text. Take care where the output goes.
     """
+    if decrypt and kind not in (*PREDICTION_KINDS, *EVENT_KINDS):
+        raise click.UsageError(
+            f"--decrypt is for {', '.join((*PREDICTION_KINDS, *EVENT_KINDS))}; {kind} is not encrypted"
+        )
     if since is not None and from_beginning:
         raise click.UsageError("--from-beginning and --since exclude each other")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -91,6 +106,7 @@ def command(
             limit=limit,
             timeout_s=timeout_s,
             as_json=as_json,
+            decryption=open_decryption(settings, kind, name) if decrypt else None,
         )
     )
 
@@ -105,6 +121,7 @@ async def _tail(
     limit: int | None,
     timeout_s: float | None,
     as_json: bool,
+    decryption: ShownDecryption | None,
 ) -> None:
     from forebay.stream.cli.value_reading import by_source_topic, open_value_reader
     from forebay.stream.core.clock import SystemClock
@@ -120,25 +137,44 @@ async def _tail(
             start = "from the beginning" if from_beginning else "from now on" if since_ms is None else "since then"
             echo(f"{topic}: {start}", err=True)
         async for partition, records in reader.polls(idle_timeout_s=timeout_s):
-            for source, of_source in by_source_topic(topic, records).items():
+            found = [_decrypted(decryption, topic, record) for record in records]
+            for source, of_source in by_source_topic(topic, [record for record, _ in found]).items():
                 await values.resolve(source, of_source)
-            for record in records:
-                echo(_shown(values, kind, partition, record, as_json=as_json))
+            for record, fault in found:
+                echo(_shown(values, kind, partition, record, as_json=as_json, fault=fault))
                 shown += 1
                 if shown == limit:
                     return
 
 
+def _decrypted(decryption: ShownDecryption | None, topic: str, record: Record) -> tuple[Record, str | None]:
+    """Return a record for people, and why it cannot be decrypted if that was asked for."""
+    from forebay.stream.cli.value_reading import source_topic
+
+    return (record, None) if decryption is None else decryption.decrypt(source_topic(record) or topic, record)
+
+
 def _shown(
-    values: ValueReader, kind: TopicKey, partition: TopicPartition, record: Record, *, as_json: bool
+    values: ValueReader,
+    kind: TopicKey,
+    partition: TopicPartition,
+    record: Record,
+    *,
+    as_json: bool,
+    fault: str | None,
 ) -> str | bytes:
-    """Return the record as a line of text or JSON, with its value as a document if it can be read."""
+    """Return the record as a line of text or JSON, with its value as a document if it can be read.
+
+    fault: why it cannot be decrypted.
+    """
     from forebay.stream.cli.value_reading import source_topic
     from forebay.stream.terminal.record_format import as_json as to_json
-    from forebay.stream.terminal.record_format import as_line
+    from forebay.stream.terminal.record_format import as_line, printable
 
     decoded, read = values.decoded(source_topic(record) or partition.topic, record)
+    about = read.about() if fault is None else {**read.about(), "undecryptable": fault}
     if as_json:
-        return to_json(partition, decoded, about=read.about())
-    unread = read.about().get("unread")
-    return as_line(kind, partition, decoded, unread=None if unread is None else str(unread))
+        return to_json(partition, decoded, about=about)
+    unread = about.get("unread")
+    line = as_line(kind, partition, decoded, unread=None if unread is None else str(unread))
+    return line if fault is None else f"{line}  (not decrypted: {printable(fault)})"

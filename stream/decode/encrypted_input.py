@@ -135,6 +135,15 @@ class EncryptedInput:
 
     # ---- one record
 
+    def decrypted(self, topic: str, record: Record) -> Record:
+        """Return a record with a plain value; the record itself if its topic is not encrypted. Raises CannotDecrypt."""
+        self._keys.refresh()
+        value = record.value
+        if topic not in self.topics or not value or isinstance(record, Unreadable):
+            return record
+        opened, _ = self._open_with_new_keys(topic, record, value)
+        return PlainRecord(record.offset, record.timestamp, record.key, opened, record.headers)
+
     def _open(self, topic: str, record: Record) -> tuple[Any, Any]:
         """Return the record for the decoder, and the one that leaves the worker."""
         value = record.value
@@ -142,18 +151,22 @@ class EncryptedInput:
             return record, record
         headers = record.headers
         try:
-            try:
-                opened, has_plain = self._open_value(topic, record, value)
-            except CannotDecrypt as fault:
-                if fault.reason is not Reason.UNKNOWN_KEY or not self._keys.refresh_for_unknown_key():
-                    raise
-                opened, has_plain = self._open_value(topic, record, value)
+            opened, has_plain = self._open_with_new_keys(topic, record, value)
         except CannotDecrypt as fault:
             is_safe = is_token(value) or has_only_tokens(value, self._fields)
             original: Record = record if is_safe else self._sealed_record(topic, record, value)
             return _undecryptable(record, str(fault)), original
         original = self._sealed_record(topic, record, value) if has_plain else record
         return PlainRecord(record.offset, record.timestamp, record.key, opened, headers), original
+
+    def _open_with_new_keys(self, topic: str, record: Record, value: bytes) -> tuple[bytes, bool]:
+        """Return what `_open_value` returns, after reading the keys again if the token names an unknown one."""
+        try:
+            return self._open_value(topic, record, value)
+        except CannotDecrypt as fault:
+            if fault.reason is not Reason.UNKNOWN_KEY or not self._keys.refresh_for_unknown_key():
+                raise
+            return self._open_value(topic, record, value)
 
     def _open_value(self, topic: str, record: Record, value: bytes) -> tuple[bytes, bool]:
         documents = self._document_opener(topic)
