@@ -44,6 +44,7 @@ IMPORTED_ONLY_BY = {
     ),
     "cryptography": (
         "models/artefacts/signed_bundle.py",
+        "models/artefacts/signing_certificates.py",
         "models/artefacts/signing_keys.py",
         "stream/access/key_set.py",
         "stream/audit/signing.py",

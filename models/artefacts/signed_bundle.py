@@ -11,12 +11,13 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from forebay.models.artefacts.json_object import JsonObject, decode_json
 from forebay.models.artefacts.manifest import Manifest
+from forebay.models.artefacts.signing_certificates import ChainError, leaf_key
 from forebay.models.artefacts.signing_keys import fingerprint_of, hash_of
 from forebay.models.artefacts.store import MANIFEST_FILE, SIGNATURE_FILE
 from forebay.schemas.errors import ModelError
@@ -42,11 +43,13 @@ class SignedBundle:
     """A signature that has been read and not been verified.
 
     fingerprint: of the key that it claims to be by.
+    certificates: in DER, first that of the key; none if it names the key only.
     """
 
     payload: bytes
     signature: bytes
     fingerprint: str
+    certificates: tuple[bytes, ...] = ()
 
 
 def signed_files(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
@@ -54,8 +57,14 @@ def signed_files(manifest: Manifest, manifest_sha256: str) -> dict[str, str]:
     return {MANIFEST_FILE: manifest_sha256, **{name: entry.sha256 for name, entry in manifest.files.items()}}
 
 
-def sign_files(files: Mapping[str, str], subject: str, key: EllipticCurvePrivateKey) -> bytes:
-    """Return the content of a signature file. subject: the version, for people; verification does not depend on it."""
+def sign_files(
+    files: Mapping[str, str], subject: str, key: EllipticCurvePrivateKey, certificates: Sequence[bytes] = ()
+) -> bytes:
+    """Return the content of a signature file.
+
+    subject: the version, for people; verification does not depend on it.
+    certificates: in DER, first that of the key, then those between it and its authority; none to name the key only.
+    """
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 
     resources = [{"name": name, "algorithm": "sha256", "digest": files[name]} for name in sorted(files)]
@@ -79,7 +88,7 @@ def sign_files(files: Mapping[str, str], subject: str, key: EllipticCurvePrivate
     signature = key.sign(_encoded(payload), ECDSA(hash_of(public_key)))
     bundle = {
         "mediaType": _MEDIA_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": fingerprint_of(public_key)}, "tlogEntries": []},
+        "verificationMaterial": {**_material(public_key, certificates), "tlogEntries": []},
         "dsseEnvelope": {
             "payload": base64.b64encode(payload).decode(),
             "payloadType": _PAYLOAD_TYPE,
@@ -87,6 +96,16 @@ def sign_files(files: Mapping[str, str], subject: str, key: EllipticCurvePrivate
         },
     }
     return json.dumps(bundle).encode()
+
+
+def _material(key: EllipticCurvePublicKey, certificates: Sequence[bytes]) -> dict[str, object]:
+    if not certificates:
+        return {"publicKey": {"hint": fingerprint_of(key)}}
+    return {
+        "x509CertificateChain": {
+            "certificates": [{"rawBytes": base64.b64encode(data).decode()} for data in certificates]
+        }
+    }
 
 
 def read_bundle(data: bytes) -> SignedBundle:
@@ -97,15 +116,22 @@ def read_bundle(data: bytes) -> SignedBundle:
         document = JsonObject(decode_json(data, SIGNATURE_FILE), SIGNATURE_FILE)
         document.text("mediaType", (_MEDIA_TYPE,))
         material = document.child("verificationMaterial")
-        if not material.has("publicKey"):
-            raise BundleError("it is not by a key: certificates and identities do not count here")
+        chain: tuple[bytes, ...] = ()
+        if material.has("x509CertificateChain"):
+            certificates = material.child("x509CertificateChain").children("certificates")
+            chain = tuple(_decoded(certificate.text("rawBytes")) for certificate in certificates)
+        elif not material.has("publicKey"):
+            raise BundleError("it is by neither a key nor a chain of certificates: identities do not count here")
         envelope = document.child("dsseEnvelope")
         envelope.text("payloadType", (_PAYLOAD_TYPE,))
         signatures = envelope.children("signatures")
         if len(signatures) != 1:
             raise BundleError(f"it has {len(signatures)} signatures in one envelope; allowed is one")
-        fingerprint = material.child("publicKey").text("hint")
-        return SignedBundle(_decoded(envelope.text("payload")), _decoded(signatures[0].text("sig")), fingerprint)
+        fingerprint = fingerprint_of(leaf_key(chain)) if chain else material.child("publicKey").text("hint")
+        payload, signature = _decoded(envelope.text("payload")), _decoded(signatures[0].text("sig"))
+        return SignedBundle(payload, signature, fingerprint, chain)
+    except ChainError as error:
+        raise BundleError(str(error)) from None
     except ModelError as error:
         raise BundleError(error.message) from None
 

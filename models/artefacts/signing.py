@@ -12,6 +12,7 @@ from forebay.models.artefacts.artefact import StoredVersion, read_all_files
 from forebay.models.artefacts.location import is_url, local_folder
 from forebay.models.artefacts.repository import check_name
 from forebay.models.artefacts.signed_bundle import MAX_BUNDLE_BYTES, sign_files, signed_files
+from forebay.models.artefacts.signing_certificates import read_chain
 from forebay.models.artefacts.signing_keys import fingerprint_of
 from forebay.models.artefacts.storage import check_contained, sync_directory, write_synced
 from forebay.models.artefacts.store import SIGNATURE_FILE, open_store
@@ -44,12 +45,14 @@ def sign_version(
     stored: StoredVersion,
     key: PrivateKey,
     *,
+    certificates: str | None = None,
     replace: bool = False,
     on_progress: OnProgress | None = None,
 ) -> SignedVersion:
     """Sign a version and write the signature beside its files, which are verified first.
 
     key: see `read_private_key`.
+    certificates: file with the certificate of the key, then those between it and its authority, in PEM.
     replace: whether an existing signature is replaced.
 
     Raises ModelError if the version is damaged or signed already; StorageError if it cannot be written.
@@ -64,7 +67,8 @@ def sign_version(
         )
     read_all_files(stored, on_progress)
     files = signed_files(manifest, stored.manifest_sha256)
-    data = sign_files(files, f"{manifest.name}@{manifest.version}", key)
+    chain = () if certificates is None else read_chain(certificates, key)
+    data = sign_files(files, f"{manifest.name}@{manifest.version}", key, chain)
     if is_url(stored.repository):
         from forebay.models.artefacts.remote_store import RemoteStore  # imports fsspec
 

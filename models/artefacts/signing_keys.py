@@ -28,11 +28,13 @@ ReadPassword = Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that the trust policy knows.
+    """A key that the trust policy knows, or an authority that certifies keys.
 
     name: for rules and messages.
     file: its public key, in PEM; empty if only the fingerprint is known, which is enough to revoke it.
     fingerprint: as `fingerprint_of` gives it; empty to take that of the file.
+    authority: certificates of an authority, in PEM, instead of a file: every key that it has certified counts.
+    subject: the owner of certificates that counts, as RFC 4514 writes it; empty for each that the authority has certified.
     not_after: from when on its signatures no longer count; None for no limit.
     revoked: why none of its signatures count; empty if they do.
     """
@@ -40,6 +42,8 @@ class SigningKey:
     name: str
     file: str = ""
     fingerprint: str = ""
+    authority: str = ""
+    subject: str = ""
     not_after: datetime | None = None
     revoked: str = ""
 
@@ -48,16 +52,21 @@ def read_public_key(file: str) -> EllipticCurvePublicKey:
     """Return the public key in a PEM file. Raises ModelError(kind="signing_key") that names the file and the remedy."""
     require_cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(_read(file))
     except (ValueError, UnsupportedAlgorithm):
         raise _error(f"{file}: this is not a public key in PEM", "openssl ec -in KEY -pubout -out FILE") from None
-    if not isinstance(key, EllipticCurvePublicKey):
-        raise _wrong_kind(file)
-    _check_curve(key, file)
+    return signing_public_key(key, file)
+
+
+def signing_public_key(key: object, place: str) -> EllipticCurvePublicKey:
+    """Return a public key that can verify signatures of models. place: for the message of the ModelError."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise _wrong_kind(place)
     return key
 
 
@@ -84,7 +93,7 @@ def read_private_key(file: str, read_password: ReadPassword) -> EllipticCurvePri
         ) from None
     if not isinstance(key, EllipticCurvePrivateKey):
         raise _wrong_kind(file)
-    _check_curve(key.public_key(), file)
+    signing_public_key(key.public_key(), file)
     return key
 
 
@@ -128,11 +137,6 @@ def _read(file: str) -> bytes:
         raise _error(
             f"{file}: cannot be read: {error.strerror or error}", "check the path and its permissions"
         ) from None
-
-
-def _check_curve(key: EllipticCurvePublicKey, file: str) -> None:
-    if key.curve.name not in _CURVES:
-        raise _wrong_kind(file)
 
 
 def _wrong_kind(file: str) -> ModelError:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, NamedTuple
 
 from forebay.models.artefacts.location import normalise_repository
 from forebay.models.artefacts.signed_bundle import BundleError, SignedBundle, read_bundle, verify_bundle
+from forebay.models.artefacts.signing_certificates import CertifiedKey, ChainError, certified_key, read_certificates
 from forebay.models.artefacts.signing_keys import (
     SigningKey,
     fingerprint_of,
@@ -134,21 +135,45 @@ class SigningPolicy:
     def _judge(
         self, rule: SignatureRule, signed: SignedBundle, files: Mapping[str, str]
     ) -> tuple[SignatureState, str, str]:
-        known = [key for key in self.keys if _fingerprint(key) == normalise_fingerprint(signed.fingerprint)]
+        now = self.now()
+        known = [signer for key in self.keys if (signer := _signer(key, signed, now)) is not None]
         # A revocation counts wherever it stands, also beside an entry of the same key that is not revoked.
-        for key in known:
+        for key, _ in known:
             if key.revoked:
                 return SignatureState.REVOKED, key.name, f"the key {key.name} is revoked: {key.revoked}"
-        counting = [key for key in known if not rule.keys or key.name in rule.keys]
+        counting = [signer for signer in known if not rule.keys or signer.key.name in rule.keys]
         if not counting:
-            other = f", which is {known[0].name} and does not count for this model" if known else ""
+            other = f", which is {known[0].key.name} and does not count for this model" if known else ""
             shown = f"sha256:{signed.fingerprint[:64]}"
             return SignatureState.UNKNOWN_KEY, "", f"the version is signed by an unknown key {shown}{other}"
-        key = counting[0]
-        verify_bundle(signed, read_public_key(key.file), files)
-        if key.not_after is not None and self.now() >= key.not_after:
-            return SignatureState.EXPIRED, key.name, f"the key {key.name} expired on {key.not_after.isoformat()}"
+        key, certified = counting[0]
+        verify_bundle(signed, read_public_key(key.file) if certified is None else certified.public, files)
+        for end, whose in ((key.not_after, "key"), (certified and certified.not_after, "certificate of")):
+            if end is not None and now >= end:
+                return SignatureState.EXPIRED, key.name, f"the {whose} {key.name} expired on {end.isoformat()}"
         return SignatureState.VALID, key.name, ""
+
+
+class _Signer(NamedTuple):
+    """An entry of the policy that a signature is by. certified: the key of its certificate; None for a key of a file."""
+
+    key: SigningKey
+    certified: CertifiedKey | None
+
+
+def _signer(key: SigningKey, signed: SignedBundle, now: datetime) -> _Signer | None:
+    """Return an entry of the policy if a signature claims to be by it; None if not."""
+    if not key.authority:
+        is_it = _fingerprint(key) == normalise_fingerprint(signed.fingerprint)
+        return _Signer(key, None) if is_it else None
+    authorities = read_certificates(key.authority)
+    if not signed.certificates:
+        return None
+    try:
+        certified = certified_key(signed.certificates, authorities, now)
+    except ChainError:
+        return None
+    return _Signer(key, certified) if key.subject in ("", certified.subject) else None
 
 
 def _fingerprint(key: SigningKey) -> str:

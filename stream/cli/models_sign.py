@@ -26,6 +26,7 @@ PASSWORD_VARIABLE = "FOREBAY_SIGNING_PASSWORD"  # noqa: S105 - a name
     epilog=examples(
         ("forebay models sign churn@4 --key release.key", "write model.sig beside the model"),
         ("forebay models sign churn@4 --key new.key --replace", "sign with another key"),
+        ("forebay models sign churn@4 --key release.key --certificate release.crt", "with a certificate"),
         ("openssl ecparam -name prime256v1 -genkey -noout -out release.key", "make a key"),
         ("openssl ec -in release.key -pubout -out release.pem", "its public key, for trust.keys"),
     ),
@@ -39,11 +40,22 @@ PASSWORD_VARIABLE = "FOREBAY_SIGNING_PASSWORD"  # noqa: S105 - a name
     help="Private key: elliptic curve P-256, P-384 or P-521, in PEM. The password of an encrypted one is asked for, or "
     f"read from {PASSWORD_VARIABLE}.",
 )
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    help="The certificate of the key, then those between it and its authority, in PEM. They become part of the signature.",
+)
 @click.option("--replace", is_flag=True, help="Replace an existing signature.")
 @repository_option
 @json_option
 def sign_command(
-    source: ConfigSource, reference: str, key: str, replace: bool, repository: str | None, as_json: bool
+    source: ConfigSource,
+    reference: str,
+    key: str,
+    certificate: str | None,
+    replace: bool,
+    repository: str | None,
+    as_json: bool,
 ) -> None:
     """Sign a version: its manifest and all files that it lists, which are verified first.
 
@@ -61,6 +73,7 @@ def sign_command(
         done = sign_version(
             read_version(folder, name, version),
             read_private_key(key, read_password),
+            certificates=certificate,
             replace=replace,
             on_progress=on_progress,
         )

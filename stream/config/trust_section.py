@@ -28,14 +28,27 @@ class TrustedKey(Table):
         pattern="^(sha256:)?[0-9a-fA-F]{64}$",
         description="Instead of file, to revoke a key whose public part is not at hand.",
     )
+    certificate_authority: Path | None = Field(
+        default=None,
+        description="Instead of file: certificates of an authority, in PEM. Signatures with a certificate that leads to it "
+        "count.",
+    )
+    subject: Text | None = Field(
+        default=None,
+        description="With certificate_authority: the subject of the certificates that count, such as CN=release,O=Example. "
+        "Default: each that the authority has certified.",
+    )
     not_after: Moment | None = Field(default=None, description="From then on, signatures of the key do not count.")
     revoked: Text | None = Field(default=None, description="Why no signature of the key counts, now or ever.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.file is None) == (self.fingerprint is None):
-            raise ValueError("must have either file or fingerprint")
-        if self.file is None and self.revoked is None:
+        stated = [value for value in (self.file, self.fingerprint, self.certificate_authority) if value is not None]
+        if len(stated) != 1:
+            raise ValueError("must have one of file, fingerprint and certificate_authority")
+        if self.subject is not None and self.certificate_authority is None:
+            raise ValueError("must have certificate_authority where subject is set")
+        if self.fingerprint is not None and self.revoked is None:
             raise ValueError(
                 "must have file, because signatures are verified with it; a fingerprint only revokes a key"
             )
@@ -74,7 +87,7 @@ TrustedKeys = Annotated[
     tuple[TrustedKey, ...],
     BeforeValidator(table_reader(TrustedKey, "key", _MAX_TABLES)),
     AfterValidator(tuple),
-    Allowed(f"a list of at most {_MAX_TABLES} tables, each with name, and file or fingerprint"),
+    Allowed(f"a list of at most {_MAX_TABLES} tables, each with name, and file, fingerprint or certificate_authority"),
 ]
 SignatureRules = Annotated[
     tuple[SignatureRuleTable, ...],

@@ -51,7 +51,15 @@ def trust_policy(section: TrustSection) -> TrustPolicy:
         for rule in section.signatures
     ]
     keys = [
-        SigningKey(key.name, key.file or "", key.fingerprint or "", not_after=key.expiry, revoked=key.revoked or "")
+        SigningKey(
+            key.name,
+            key.file or "",
+            key.fingerprint or "",
+            authority=key.certificate_authority or "",
+            subject=key.subject or "",
+            not_after=key.expiry,
+            revoked=key.revoked or "",
+        )
         for key in section.keys
     ]
     return TrustPolicy(frozenset(section.repositories), frozenset(section.manifests), SigningPolicy(rules, keys))

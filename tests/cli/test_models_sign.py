@@ -91,7 +91,7 @@ def test_check_says_it_for_each_served_model(run: Any) -> None:
         ('[[trust.signatures]]\npolicy = "off"\nkeys = ["a"]', "the key 'a', which is not in trust.keys"),
         ('[[trust.signatures]]\npolicy = "of"', 'must be "off", "warn" or "enforce"'),
         ('[[trust.signatures]]\npolicy = "off"\nallow_code = true', 'must have policy = "enforce"'),
-        ('[[trust.keys]]\nname = "a"', "must have either file or fingerprint"),
+        ('[[trust.keys]]\nname = "a"', "must have one of file, fingerprint and certificate_authority"),
         ('[[trust.keys]]\nname = "a"\nfingerprint = "abc"', "must be a SHA-256 fingerprint"),
         (f'[[trust.keys]]\nname = "a"\nfingerprint = "{"ab" * 32}"', "a fingerprint only revokes a key"),
         ('[[trust.keys]]\nname = "a"\nfile = "x"\n' * 2, "'a' is present twice"),

@@ -25,6 +25,7 @@ OWN = frozenset({"forebay"})
 # Modules that need an extra. A folder includes everything in it. All other modules must not need more than the base.
 EXTRA_OF = {
     "forebay/models/artefacts/signed_bundle.py": "security",
+    "forebay/models/artefacts/signing_certificates.py": "security",
     "forebay/models/artefacts/signing_keys.py": "security",
     "forebay/models/compression/onnx_quantisation.py": "registration",
     "forebay/models/compression/": "training",
