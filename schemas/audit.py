@@ -31,7 +31,7 @@ def audit() -> Schema:
         "key_id": or_null(
             text("The key with which the block is signed: the first 16 digits of SHA-256 of the public key in DER.")
         ),
-        "policy_revision": or_null(count("The revision of the policy of access; null without one.")),
+        "policy_revision": or_null(text("The revision of the rules of access that decided; null without them.")),
         "revisions": {
             "type": "object",
             "additionalProperties": {"type": "integer", "minimum": 0},
@@ -52,7 +52,12 @@ def audit() -> Schema:
         "principals": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "The hashed principals of the rows; empty for none.",
+            "description": "The principals of the rows, as audit.principals says: hashed, or by name; empty for none.",
+        },
+        "denials": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Why rows are denied, such as no_token, time or rule; empty for rows with other outcomes.",
         },
         "records": count("The number of input records that the rows stand for."),
         "rows": count("The number of rows.", 1),
@@ -79,6 +84,7 @@ def _columns() -> Schema:
         "outcome": "An index into outcomes.",
         "model": "An index into models.",
         "principal": "An index into principals.",
+        "denial": "An index into denials.",
     }
     texts: Schema = {
         "id": "The ids of the events; empty if unknown. Only with audit.event_ids.",

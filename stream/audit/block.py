@@ -19,7 +19,8 @@ from forebay.stream.audit.int_column import Ints, decode_ints, encode_ints
 from forebay.stream.core.model_ref import ModelRef
 
 NO_ROW: Final = -1
-_INTS: Final = ("offset", "row", "count", "event_ms", "outcome", "model", "principal")
+_INTS: Final = ("offset", "row", "count", "event_ms", "outcome", "model", "principal", "denial")
+_TABLES: Final = (("outcome", "outcomes"), ("model", "models"), ("principal", "principals"), ("denial", "denials"))
 _DIGESTS: Final = ("input_sha256", "output_sha256")
 
 
@@ -31,7 +32,8 @@ class AuditRows:
     row_N: row of the record, or NO_ROW if the record is one event.
     count_N: number of records that the row stands for; 0 for a window.
     event_ms_N: event time, or the record's timestamp for what is not an event; -1 if unknown.
-    outcome_N, model_N, principal_N: indices into the lists below.
+    outcome_N, model_N, principal_N, denial_N: indices into the lists below.
+    principals: hashed or by name; "" for none. denials: why events are denied; "" for all others.
     ids: ids of the events; "" if unknown. None if they are not recorded.
     digests: by name ("input_sha256", "output_sha256"), by row, in hexadecimal; "" for none.
     """
@@ -43,9 +45,11 @@ class AuditRows:
     outcome_N: Ints
     model_N: Ints
     principal_N: Ints
+    denial_N: Ints
     outcomes: Sequence[str]
     models: Sequence[ModelRef]
     principals: Sequence[str] = ("",)
+    denials: Sequence[str] = ("",)
     ids: Sequence[str] | None = None
     digests: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -56,11 +60,14 @@ class AuditRows:
         """Return some of the rows."""
         chosen = np.arange(len(self))[rows].tolist()
         ints: dict[str, Any] = {f"{name}_N": getattr(self, f"{name}_N")[rows] for name in _INTS}
+        # There may be as many principals as rows, so each block has only its own.
+        used, ints["principal_N"] = np.unique(ints["principal_N"], return_inverse=True)
         return AuditRows(
             **ints,
             outcomes=self.outcomes,
             models=self.models,
-            principals=self.principals,
+            principals=[self.principals[index] for index in used.tolist()],
+            denials=self.denials,
             ids=None if self.ids is None else [self.ids[row] for row in chosen],
             digests={name: [values[row] for row in chosen] for name, values in self.digests.items()},
         )
@@ -85,7 +92,7 @@ class BlockHead(NamedTuple):
     first_offset: int
     next_offset: int
     revisions: Mapping[str, int]
-    policy_revision: int | None = None
+    policy_revision: str | None = None
     key_id: str | None = None
     part: int = 0
     parts: int = 1
@@ -121,6 +128,7 @@ def encode_block(head: BlockHead, rows: AuditRows) -> bytes:
         "models": [[ref.name, ref.version] for ref in rows.models],
         "outcomes": rows.outcomes,
         "principals": rows.principals,
+        "denials": rows.denials,
         "records": int(rows.count_N.sum()),
         "rows": len(rows),
         "columns": columns,
@@ -146,9 +154,9 @@ class Block(NamedTuple):
         for name, values in texts.items():
             if not isinstance(values, list) or len(values) != count or not all(type(text) is str for text in values):
                 raise DataError(f"the column {name} of an audit block does not have {count} texts")
-        tables = {name: document.get(name) for name in ("outcomes", "models", "principals")}
+        tables = {table: document.get(table) for _, table in _TABLES}
         ints: dict[str, Any] = {f"{name}_N": decode_ints(columns.get(name), count) for name in _INTS}
-        for name, table in (("outcome", "outcomes"), ("model", "models"), ("principal", "principals")):
+        for name, table in _TABLES:
             entries = tables[table]
             if not isinstance(entries, list) or ints[f"{name}_N"].min() < 0 or ints[f"{name}_N"].max() >= len(entries):
                 raise DataError(f"the column {name} of an audit block has indices outside of {table}")
@@ -157,6 +165,7 @@ class Block(NamedTuple):
             outcomes=[str(outcome) for outcome in tables["outcomes"] or ()],
             models=[_model(entry) for entry in tables["models"] or ()],
             principals=[str(principal) for principal in tables["principals"] or ()],
+            denials=[str(denial) for denial in tables["denials"] or ()],
             ids=texts.pop("id", None),
             digests=texts,
         )
@@ -188,7 +197,7 @@ def decode_block(value: bytes | None) -> Block:
         key_id, policy = document["key_id"], document["policy_revision"]
         if (
             type(key_id) not in (str, type(None))
-            or type(policy) not in (int, type(None))
+            or type(policy) not in (str, type(None))
             or num_rows < 1
             or sequence < 0
         ):

@@ -19,9 +19,8 @@ from forebay.stream.audit.signing import Signer
 from forebay.stream.core.records import Committed, TopicPartition
 
 _HEAD_BYTES: Final = 8_192
-_ROW_BYTES: Final = 48
+_ROW_BYTES: Final = 52
 _DIGEST_BYTES: Final = 67
-_PRINCIPAL_BYTES: Final = 80
 
 
 class CheckpointPolicy(NamedTuple):
@@ -44,7 +43,7 @@ class CommitContext(NamedTuple):
     position: int
     now_ms: int
     revisions: Mapping[str, int] = {}
-    policy_revision: int | None = None
+    policy_revision: str | None = None
 
 
 class SealedBlock(NamedTuple):
@@ -157,5 +156,5 @@ class ChainWriter:
             # In JSON a character takes up to six bytes, of ASCII only control characters, quotes and backslashes do.
             row_bytes += 6 * max(map(len, rows.ids)) + 3
         if len(rows.principals) > 1:
-            row_bytes += _PRINCIPAL_BYTES
+            row_bytes += 4 * max(map(len, rows.principals)) + 3  # names are printable: a character takes up to four bytes
         return max(1, (self._max_bytes - _HEAD_BYTES) // row_bytes)

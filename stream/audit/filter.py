@@ -33,11 +33,14 @@ def parse_position(text: str) -> InputPosition:
 
 
 class AuditFilter(NamedTuple):
-    """Rows match all conditions that are not None. since_ms, until_ms: times of outcome."""
+    """Rows match all conditions that are not None.
+
+    principals: one principal, in each form in which it may be recorded. since_ms, until_ms: times of outcome.
+    """
 
     event_id: str | None = None
     position: InputPosition | None = None
-    principal: str | None = None
+    principals: frozenset[str] | None = None
     model: str | None = None
     version: int | None = None
     outcome: str | None = None
@@ -63,8 +66,8 @@ class AuditFilter(NamedTuple):
             chosen_N &= np.array(wanted, dtype=bool)[rows.model_N]
         if self.outcome is not None:
             chosen_N &= np.array([outcome == self.outcome for outcome in rows.outcomes], dtype=bool)[rows.outcome_N]
-        if self.principal is not None:
-            chosen_N &= np.array([text == self.principal for text in rows.principals], dtype=bool)[rows.principal_N]
+        if self.principals is not None:
+            chosen_N &= np.array([text in self.principals for text in rows.principals], dtype=bool)[rows.principal_N]
         if self.event_id is not None:
             ids = rows.ids or [""] * len(rows)
             chosen_N &= np.fromiter((event_id == self.event_id for event_id in ids), bool, len(rows))
@@ -84,6 +87,7 @@ class AuditFilter(NamedTuple):
                 "version": model.version,
                 "revision": head.revisions.get(model.name),
                 "principal": rows.principals[rows.principal_N[row]] or None,
+                "denial": rows.denials[rows.denial_N[row]] or None,
                 "policy_revision": head.policy_revision,
                 **{name: values[row] or None for name, values in rows.digests.items()},
                 "worker": head.worker,

@@ -77,6 +77,7 @@ def verify(
         ("forebay audit show", f"the newest {LISTED} outcomes"),
         ("forebay audit show --id UA-1545", "of one event, by its id"),
         ("forebay audit show --position features-3@88210", "of one record"),
+        ("forebay audit show --principal team-a/ann --since 1h", "what someone has asked"),
         ("forebay audit show --model fraud --since 1h --json | jq -r .outcome", "for scripts"),
     )
 )
@@ -84,7 +85,7 @@ def verify(
 @bootstrap_option
 @click.option("--id", "event_id", metavar="TEXT", help="Only the event with this id.")
 @click.option("--position", metavar="POSITION", help="Only the record at TOPIC-PARTITION@OFFSET of the input.")
-@click.option("--principal", metavar="HASH", help="Only this hashed principal.")
+@click.option("--principal", metavar="NAME", help="Only this principal: its name or, as recorded, its hash.")
 @click.option("--model", metavar="NAME", help="Only this model.")
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="Only this version.")
 @click.option("--outcome", metavar="OUTCOME", help="Only this outcome: predicted, abstained, or a kind of failure.")
@@ -119,13 +120,14 @@ def show(
     from forebay.stream.cli.audit_show import show_audit
     from forebay.stream.config.moment import parse_moment
     from forebay.stream.core.clock import SystemClock
+    from forebay.stream.worker.audit_assembly import recorded_principals
 
     settings = _load(source, bootstrap_server)
     now_ms = SystemClock().wall_ms()
     selection = AuditFilter(
         event_id=event_id,
         position=None if position is None else parse_position(position),
-        principal=principal,
+        principals=None if principal is None else recorded_principals(settings.audit, principal),
         model=model,
         version=version,
         outcome=outcome,

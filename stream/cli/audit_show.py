@@ -81,7 +81,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             printable(place if row["row"] is None else f"{place} row {row['row']}"),
             shortened(printable(row["id"] or "")),
             printable(f"{row['model']} v{row['version']}"),
-            printable(row["outcome"]),
+            printable(row["outcome"] if row["denial"] is None else f"{row['outcome']}: {row['denial']}"),
         ]
         table.add_row(*cells, *[shortened(printable(row["principal"] or ""))] * with_principal)
     print_whole(table)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from forebay.schemas.topics import ALL_TOPICS, FEATURES, LABELS
 from forebay.stream.config.access_checks import access_conflicts
 from forebay.stream.config.aggregator_group import aggregator_group
+from forebay.stream.config.audit_checks import audit_conflicts
 from forebay.stream.config.conflict import Conflict as Conflict
 from forebay.stream.config.encryption_checks import encryption_conflicts
 from forebay.stream.config.model_checks import effective_key, model_conflicts
@@ -33,7 +34,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _evaluate(settings)
     yield from _quality_of_rollouts(settings)
     yield from _drift(settings)
-    yield from _audit(settings)
+    yield from audit_conflicts(settings)
     yield from _edge(settings)
     yield from _topics(settings)
     yield from _priorities(settings)
@@ -171,14 +172,6 @@ def _drift(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(
             ("drift.alarm", "drift.warn"),
             f"must be at least drift.warn ({settings.drift.warn:g}), which comes before it",
-        )
-
-
-def _audit(settings: Settings) -> Iterator[Conflict]:
-    if settings.audit.enabled and settings.delivery.processing_guarantee != "exactly_once":
-        yield Conflict(
-            ("audit.enabled", "delivery.processing_guarantee"),
-            'needs delivery.processing_guarantee = "exactly_once": otherwise blocks could be written twice',
         )
 
 

@@ -9,13 +9,13 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.record_columns import keys_of, offsets_of, timestamps_of
 from forebay.stream.core.records import Chunk
-from forebay.stream.core.rows import RowRecords, position_of
+from forebay.stream.core.rows import RowRecords, position_of, selected
 from forebay.stream.eventtime.partition_state import PartitionState
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.restore import partition_name
 from forebay.stream.eventtime.timestamp_guard import Place, ReplayDecisions, offset_of
 from forebay.stream.eventtime.types import AddResult, Events
-from forebay.stream.eventtime.window_chunk import EventOutcomes, RefusedEvent
+from forebay.stream.eventtime.window_chunk import AcceptedEvents, EventOutcomes, RefusedEvent
 
 log = logging.getLogger("forebay.windows")
 
@@ -66,10 +66,11 @@ class EventIntake:
                     refused.append(RefusedEvent(records[row], kind, message, chunk.ids[row]))
             excluded = {*result.late, *result.full}
             accepted = [time for index, time in enumerate(accepted) if index not in excluded]
+            rows = [row for index, row in enumerate(range(len(records)) if rows is None else rows) if index not in excluded]
         refused.sort(key=lambda event: position_of(event.record))
         last = max((event.record.timestamp for event in refused), default=0)
         state.record_timestamp = max(record_times[-1] if record_times else 0, last) or state.record_timestamp
-        return result, EventOutcomes(accepted, refused)
+        return result, EventOutcomes(accepted, refused, _kept(chunk, rows) if self._plan.keeps_events else None)
 
     def _reject(
         self,
@@ -109,6 +110,15 @@ class EventIntake:
                 if key is None:
                     bad[row] = RefusedEvent(chunk.records[row], FailureKind.MISSING_KEY, message, chunk.ids[row])
         return bad
+
+
+def _kept(chunk: Chunk, rows: Sequence[int] | None) -> AcceptedEvents:
+    """Return the accepted events of a chunk. rows: None for all of them."""
+    if rows is None:
+        return AcceptedEvents(chunk.records, chunk.ids, chunk.timestamps)
+    return AcceptedEvents(
+        selected(chunk.records, rows), [chunk.ids[row] for row in rows], [chunk.timestamps[row] for row in rows]
+    )
 
 
 def _places(chunk: Chunk, offsets: Sequence[int]) -> Sequence[Place]:

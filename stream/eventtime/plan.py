@@ -34,6 +34,7 @@ class WindowPlan:
     model: the model that takes the windows.
     digest: identifies all that decides the content of windows (see `spec.digest`).
     flush: whether to close windows that another digest left open, rather than refuse to start.
+    keeps_events: whether accepted events are kept until their commit, for the audit.
     """
 
     spec: WindowSpec
@@ -43,6 +44,7 @@ class WindowPlan:
     digest: str
     limits: WindowLimits
     flush: bool = False
+    keeps_events: bool = False
 
     def newest_event_time(self, watermark: int) -> int:
         """Return the event time, in ms, that no event accepted before this watermark exceeds."""

@@ -37,12 +37,25 @@ class RefusedEvent:
     count: int = 1
 
 
+class AcceptedEvents(NamedTuple):
+    """Events that were added to windows. timestamps: of the events, ms."""
+
+    records: Sequence[Record]
+    ids: Sequence[str]
+    timestamps: Sequence[int]
+
+
 @dataclass(frozen=True, slots=True)
 class EventOutcomes:
-    """The outcomes of the records of a poll. accepted: the record timestamps of the events that were added to windows."""
+    """The outcomes of the records of a poll.
+
+    accepted: the record timestamps of the events that were added to windows.
+    events: these events; None unless the plan keeps them.
+    """
 
     accepted: Sequence[int] = ()
     refused: Sequence[RefusedEvent] = ()
+    events: AcceptedEvents | None = None
 
 
 @dataclass(frozen=True, slots=True)

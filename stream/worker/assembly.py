@@ -19,6 +19,7 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.access_filter import AccessFilter
 from forebay.stream.decode.event_formats import event_formats
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
@@ -38,6 +39,7 @@ from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
+from forebay.stream.worker.access_assembly import build_access
 from forebay.stream.worker.audit_assembly import build_audit
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
@@ -138,7 +140,8 @@ class WorkerAssembly:
         decoder, factory = self._decoder(encryption), self._lane_factory(layout, predictions, encryption)
         rollouts = self._rollouts(pipeline, windows, factory, decoder, reports=reports, observer=observer)
         # `admin` is built below; the address is used only when the worker joins the group.
-        audit = self._audit(layout, rollouts)
+        access = build_access(self._settings.access)
+        audit = self._audit(layout, rollouts, access)
         source = self._source(
             pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts, audit=audit
         )
@@ -157,7 +160,7 @@ class WorkerAssembly:
                 producer=producer,
                 windows=windows,
                 audit=audit,
-                **build_input_stages(self._settings, rollouts, schemas),
+                **build_input_stages(self._settings, rollouts, schemas, access),
             )
         )
         lag = LagPoller(source, lag_listener(telemetry, objective), clock=self._clock)
@@ -349,13 +352,16 @@ class WorkerAssembly:
             clock=self._clock,
         )
 
-    def _audit(self, layout: Layout, rollouts: RolloutParts | None) -> AuditRecorder | None:
+    def _audit(
+        self, layout: Layout, rollouts: RolloutParts | None, access: AccessFilter | None
+    ) -> AuditRecorder | None:
         return build_audit(
             self._settings,
             layout.outputs,
             worker=self._instance,
             clock=self._clock,
             switches=None if rollouts is None else rollouts.ledger,
+            access=None if access is None else access.policy,
         )
 
     def _decoder(self, encryption: Encryption | None) -> Decoder:

@@ -12,7 +12,6 @@ from forebay.stream.decode.seen_ids import DuplicateWindow
 from forebay.stream.pipeline.priorities import Priorities
 from forebay.stream.pipeline.rollouts import Rollouts
 from forebay.stream.pipeline.schema_admission import SchemaAdmission
-from forebay.stream.worker.access_assembly import build_access
 from forebay.stream.worker.rollout_assembly import RolloutParts
 from forebay.stream.worker.schema_assembly import SchemaParts
 
@@ -27,10 +26,12 @@ class InputStages(TypedDict):
     schemas: SchemaAdmission | None
 
 
-def build_input_stages(settings: Settings, rollouts: RolloutParts | None, schemas: SchemaParts | None) -> InputStages:
-    """Build what decides about events before they are predicted. Raises ConfigError if keys of access cannot be used."""
+def build_input_stages(
+    settings: Settings, rollouts: RolloutParts | None, schemas: SchemaParts | None, access: AccessFilter | None
+) -> InputStages:
+    """Build what decides about events before they are predicted."""
     return InputStages(
-        access=build_access(settings.access),
+        access=access,
         duplicates=build_duplicates(settings.input),
         priorities=build_priorities(settings),
         rollouts=None if rollouts is None else rollouts.stage,

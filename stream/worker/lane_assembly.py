@@ -157,7 +157,9 @@ def build_lane(
         settings,
         topics,
         max_batch_size=max_batch_size,
-        windows=window_plan(settings.window, signature, ref, settings.window_section),
+        windows=window_plan(
+            settings.window, signature, ref, settings.window_section, keeps_events=worker.audit.enabled
+        ),
         encoder=prediction_encoder(model, worker),
         lane=Lane(
             ref,

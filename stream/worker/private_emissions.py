@@ -16,7 +16,7 @@ from forebay.schemas import headers as names
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.outputs import Headers, Outgoing
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, Rejection, RowFailure
-from forebay.stream.eventtime.window_chunk import EventOutcomes, RefusedEvent, WindowChunk
+from forebay.stream.eventtime.window_chunk import AcceptedEvents, EventOutcomes, RefusedEvent, WindowChunk
 from forebay.stream.output.emitter import NO_HEADERS, EmissionBuilder, EmissionSteps
 from forebay.stream.privacy.detector import UNDECODABLE
 from forebay.stream.privacy.documents import DocumentProtector
@@ -104,7 +104,8 @@ class PrivateEmissions:
         refused = chunk.events.refused
         messages = self._messages([event.message for event in refused], now_ms)
         ids = self._protector.texts([event.id or "" for event in refused], Place.IDS, now_ms=now_ms)
-        if not keys and not messages and not ids:
+        accepted = self._accepted(chunk.events.events, now_ms)
+        if not keys and not messages and not ids and accepted is chunk.events.events:
             return chunk
         windows = list(chunk.windows)
         for row, key in keys.items():
@@ -114,7 +115,16 @@ class PrivateEmissions:
             replace(event, message=messages.get(row, event.message), id=ids.get(row) or event.id)
             for row, event in enumerate(refused)
         ]
-        return replace(chunk, windows=windows, events=EventOutcomes(chunk.events.accepted, events))
+        return replace(chunk, windows=windows, events=EventOutcomes(chunk.events.accepted, events, accepted))
+
+    def _accepted(self, events: AcceptedEvents | None, now_ms: int) -> AcceptedEvents | None:
+        """Return accepted events with protected ids; the same ones if nothing was found."""
+        if events is None:
+            return None
+        ids = self._protector.texts(list(events.ids), Place.IDS, now_ms=now_ms)
+        if not ids:
+            return events
+        return events._replace(ids=[ids.get(row) or text for row, text in enumerate(events.ids)])
 
     def _messages(self, messages: Sequence[str], now_ms: int) -> dict[int, str]:
         changed = self._protector.texts(messages, Place.ERRORS, now_ms=now_ms)

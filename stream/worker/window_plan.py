@@ -12,11 +12,11 @@ from forebay.stream.eventtime.timestamp_guard import TimestampBounds
 
 
 def window_plan(
-    section: WindowSection, signature: Signature, model: ModelRef, name: str = "window"
+    section: WindowSection, signature: Signature, model: ModelRef, name: str = "window", *, keeps_events: bool = False
 ) -> WindowPlan | None:
     """Return the plan for the configured windows; None without windows.
 
-    name: of the section, for messages.
+    name: of the section, for messages. keeps_events: see `WindowPlan`.
 
     Raises ConfigError if the model takes windows and none are configured, or the other way round.
     """
@@ -59,6 +59,7 @@ def window_plan(
             timestamps=TimestampBounds(section.max_timestamp_ahead_ms, section.max_timestamp_behind_ms),
         ),
         flush=section.on_changed == "flush",
+        keeps_events=keeps_events,
     )
 
 

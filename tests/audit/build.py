@@ -42,6 +42,7 @@ def rows(start: int, count: int, *, outcome: str = "predicted") -> AuditRows:
         outcome_N=zeros_N,
         model_N=zeros_N,
         principal_N=zeros_N,
+        denial_N=zeros_N,
         outcomes=[outcome],
         models=[ModelRef("fraud", 2)],
         ids=[f"event-{number}" for number in range(start, start + count)],
