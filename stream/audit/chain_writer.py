@@ -156,5 +156,7 @@ class ChainWriter:
             # In JSON a character takes up to six bytes, of ASCII only control characters, quotes and backslashes do.
             row_bytes += 6 * max(map(len, rows.ids)) + 3
         if len(rows.principals) > 1:
-            row_bytes += 4 * max(map(len, rows.principals)) + 3  # names are printable: a character takes up to four bytes
+            row_bytes += (
+                4 * max(map(len, rows.principals)) + 3
+            )  # names are printable: a character takes up to four bytes
         return max(1, (self._max_bytes - _HEAD_BYTES) // row_bytes)

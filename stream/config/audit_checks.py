@@ -21,6 +21,6 @@ def audit_conflicts(settings: Settings) -> Iterator[Conflict]:
     if settings.access.enabled and section.principals == "hash" and section.principal_key_file is None:
         yield Conflict(
             ("audit.principal_key_file", "audit.principals", "access.enabled"),
-            "is required to hash principals, which could be guessed without a key: make one with `openssl rand -hex 32`, or set "
-            'audit.principals to "name" or "none"',
+            "is required to hash principals, which could be guessed without a key: make one with `openssl rand -hex 32`, "
+            'or set audit.principals to "name" or "none"',
         )

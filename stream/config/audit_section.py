@@ -30,13 +30,13 @@ class AuditSection(Section):
     )
     principals: Literal["hash", "name", "none"] = Field(
         default="hash",
-        description="With access.enabled: record who asked, as a hash that only holders of audit.principal_key_file can compute "
-        "(HMAC-SHA-256), by name, or not at all.",
+        description="With access.enabled: record who asked, as a hash that only holders of audit.principal_key_file can "
+        "compute (HMAC-SHA-256), by name, or not at all.",
     )
     principal_key_file: Path | None = Field(
         default=None,
-        description="A file with the secret key of hashed principals, of at least 16 bytes, the same for all workers. With it, "
-        "`forebay audit show --principal` takes names.",
+        description="A file with the secret key of hashed principals, of at least 16 bytes, the same for all workers. "
+        "With it, `forebay audit show --principal` takes names.",
     )
     signing_key: Path | None = Field(
         default=None,

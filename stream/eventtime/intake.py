@@ -66,7 +66,9 @@ class EventIntake:
                     refused.append(RefusedEvent(records[row], kind, message, chunk.ids[row]))
             excluded = {*result.late, *result.full}
             accepted = [time for index, time in enumerate(accepted) if index not in excluded]
-            rows = [row for index, row in enumerate(range(len(records)) if rows is None else rows) if index not in excluded]
+            rows = [
+                row for index, row in enumerate(range(len(records)) if rows is None else rows) if index not in excluded
+            ]
         refused.sort(key=lambda event: position_of(event.record))
         last = max((event.record.timestamp for event in refused), default=0)
         state.record_timestamp = max(record_times[-1] if record_times else 0, last) or state.record_timestamp

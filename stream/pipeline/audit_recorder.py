@@ -119,9 +119,7 @@ class ChainRestorer:
 
 
 def _require_all(groups_of: Mapping[TopicPartition, Sequence[RowGroup]], emission: Emission) -> None:
-    audited = {
-        partition: sum(int(group.count_N.sum()) for group in groups) for partition, groups in groups_of.items()
-    }
+    audited = {partition: sum(int(group.count_N.sum()) for group in groups) for partition, groups in groups_of.items()}
     for partition, passed in emission.ledger.passed.items():
         if audited.get(partition, 0) != passed:
             raise ForebayError(

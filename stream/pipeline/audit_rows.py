@@ -159,9 +159,7 @@ class OutcomeRows:
             input_digests=_values_digests(records) if self._content.input_digests else [],
         )
 
-    def _of_refused(
-        self, part: BatchPart, refused: Sequence[tuple[Record, FailureKind, str, int]]
-    ) -> list[RowGroup]:
+    def _of_refused(self, part: BatchPart, refused: Sequence[tuple[Record, FailureKind, str, int]]) -> list[RowGroup]:
         if not refused:
             return []
         rows = [(record.offset, count, record.timestamp, kind.value, id) for record, kind, id, count in refused]

@@ -1,6 +1,6 @@
 """What the audit says about access: who asked, and why an event is denied.
 
-The decision is made again from the record, which gives the same answer (see `access.policy`). The signatures of tokens are not
+The policy decides once more from the record, with the same result (see `access.policy`). The signatures of tokens are not
 verified again: the policy's verifier remembers them by their bytes. Shapes: N = records.
 """
 

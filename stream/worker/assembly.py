@@ -19,7 +19,6 @@ from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.decode import Decoder
-from forebay.stream.decode.access_filter import AccessFilter
 from forebay.stream.decode.event_formats import event_formats
 from forebay.stream.decode.versioned_decoder import VersionedDecoder
 from forebay.stream.eventtime.lane_windows import LaneWindows
@@ -98,6 +97,7 @@ class WorkerAssembly:
         self._clock = clock
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._failure = FailureSlot(asyncio.get_running_loop())
+        self._access = build_access(settings.access)
         self._lanes = [
             build_lane(
                 model,
@@ -140,8 +140,7 @@ class WorkerAssembly:
         decoder, factory = self._decoder(encryption), self._lane_factory(layout, predictions, encryption)
         rollouts = self._rollouts(pipeline, windows, factory, decoder, reports=reports, observer=observer)
         # `admin` is built below; the address is used only when the worker joins the group.
-        access = build_access(self._settings.access)
-        audit = self._audit(layout, rollouts, access)
+        audit = self._audit(layout, rollouts)
         source = self._source(
             pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts, audit=audit
         )
@@ -160,7 +159,7 @@ class WorkerAssembly:
                 producer=producer,
                 windows=windows,
                 audit=audit,
-                **build_input_stages(self._settings, rollouts, schemas, access),
+                **build_input_stages(self._settings, rollouts, schemas, self._access),
             )
         )
         lag = LagPoller(source, lag_listener(telemetry, objective), clock=self._clock)
@@ -352,16 +351,14 @@ class WorkerAssembly:
             clock=self._clock,
         )
 
-    def _audit(
-        self, layout: Layout, rollouts: RolloutParts | None, access: AccessFilter | None
-    ) -> AuditRecorder | None:
+    def _audit(self, layout: Layout, rollouts: RolloutParts | None) -> AuditRecorder | None:
         return build_audit(
             self._settings,
             layout.outputs,
             worker=self._instance,
             clock=self._clock,
             switches=None if rollouts is None else rollouts.ledger,
-            access=None if access is None else access.policy,
+            access=None if self._access is None else self._access.policy,
         )
 
     def _decoder(self, encryption: Encryption | None) -> Decoder:

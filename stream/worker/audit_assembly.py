@@ -36,7 +36,9 @@ def build_audit(
     switches: SwitchLedger | None,
     access: AccessPolicy | None,
 ) -> AuditRecorder | None:
-    """Build the recorder; None if the audit is not enabled. worker: instance id; switches: None without rollouts; access: None without rules.
+    """Build the recorder; None if the audit is not enabled.
+
+    worker: instance id. switches: None without rollouts. access: None without rules.
 
     Raises ConfigError if a key cannot be used, or if heads of chains do not fit into the metadata of an offset.
     """

@@ -19,6 +19,7 @@ from forebay.stream.audit.block import Block, decode_block
 from forebay.stream.audit.filter import AuditFilter
 from forebay.stream.core.outputs import OutputTopic
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, MicroBatch, RowFailure
+from forebay.stream.core.redaction import Redactor
 from forebay.stream.decode.access_filter import AccessFilter
 from forebay.stream.output.emitter import Emission
 from forebay.stream.output.ledger import Ledger
@@ -26,7 +27,7 @@ from forebay.stream.pipeline.audit_recorder import AuditRecorder
 from forebay.stream.pipeline.audit_rows import AuditContent
 from forebay.stream.pipeline.audited_access import DENIALS, AuditedAccess, principal_hash
 from tests.audit.build import writer
-from tests.core.build import JULY, P0, FakeRecord, ManualClock, chunk, columns_of, finish, unreadable
+from tests.core.build import JULY, MODEL, P0, FakeRecord, ManualClock, chunk, columns_of, finish, unreadable
 from tests.eventtime.build import plan, poll, stage
 
 HEADER = "forebay-principal"
@@ -73,7 +74,7 @@ def signed(part: Chunk, tokens: str) -> Chunk:
 def blocks(audit: AuditRecorder, results: Sequence[BatchResult], *, passed: int) -> list[Block]:
     """Return the blocks that the audit adds to the emission of these results."""
     emission = Emission({}, {}, Ledger(now_ms=JULY))
-    emission.ledger.passed[P0] = passed
+    emission.ledger.of(MODEL, Redactor()).passed[P0] = passed
     audit.record(results, emission)
     return [decode_block(value) for outgoing in emission.outgoing.values() for value in outgoing.values]
 
@@ -152,7 +153,7 @@ def test_unreadable_records_are_one_row_without_a_principal() -> None:
     rejection = replace(chunk([10], rejected=[10]).rejections[0], record=record, count=5, kind=record.kind)
     part = replace(part, rejections=[rejection], num_records=3)
     found = rows(blocks(recorder(policy()), [result_of(part)], passed=7))
-    assert [(row["offset"], row["records"], row["principal"]) for row in found][0] == (19, 5, None)
+    assert (found[0]["offset"], found[0]["records"], found[0]["principal"]) == (19, 5, None)
 
 
 def test_events_that_windows_accept_have_a_row_each() -> None:

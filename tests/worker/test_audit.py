@@ -1,9 +1,7 @@
-"""The audit of real workers on the embedded broker: complete over two workers, with failures, in a chain for each partition."""
+"""The audit of real workers: complete through failures and a kill, in a chain for each partition."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,66 +9,79 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from forebay.schemas.headers import AUDIT_SIGNATURE
+from forebay.stream.audit.filter import AuditFilter
+from forebay.stream.cli import audit_verify
+from forebay.stream.cli.audit_show import show_audit
+from forebay.stream.config.sections import Settings
 from tests.audit.build import private_key
 from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.worker.harness import WorkerGroup
 
-NUM_EVENTS = 2_000
+NUM_EVENTS = 1_000
+STATIC = {"instance_id": "worker-0"}
+"""The successor replaces the killed worker at once, without waiting for its session to expire."""
 
 
 @pytest.fixture
-def broker(embedded_broker: Broker) -> Broker:
-    """The embedded broker suffices: the blocks are in the transaction of the other outputs."""
-    return embedded_broker
+def broker(kafka: Broker) -> Broker:
+    """A real Kafka: the embedded broker does not replace a member that died."""
+    return kafka
 
 
-def configured(folder: Path, group: WorkerGroup, audit: dict[str, Any]) -> list[str]:
-    """Write the configuration of the commands; return the options that name it."""
-    path = folder / "forebay.toml"
-    path.write_text(
-        f'[kafka]\nbootstrap_servers = "{group.bootstrap}"\ngroup_id = "{group.prefix}"\n'
-        f'[topics]\nprefix = "{group.prefix}-"\n[audit]\nenabled = true\nsigning_key = "{audit["signing_key"]}"\n'
+def settings_of(group: WorkerGroup, audit: dict[str, Any]) -> Settings:
+    """Return the settings of the commands."""
+    return Settings.model_validate(
+        {
+            "kafka": {"bootstrap_servers": group.bootstrap, "group_id": group.prefix},
+            "topics": {"prefix": f"{group.prefix}-"},
+            "audit": audit,
+        }
     )
-    return ["-c", str(path)]
 
 
-async def test_each_record_has_one_audited_outcome_over_two_workers(worker_group: WorkerGroup, tmp_path: Path) -> None:
+async def test_the_audit_is_complete_after_a_kill_between_commits(
+    worker_group: WorkerGroup, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_verify, "SETTLE_S", 0.0)  # nothing writes any more
     key = tmp_path / "audit.pem"
     key.write_bytes(private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     audit = {"enabled": True, "signing_key": str(key), "digests": "both"}
-    await worker_group.create()
+    await worker_group.create(partitions=2)
     await create_topic(worker_group.bootstrap, worker_group.topic("audit"), worker_group.partitions)
-    first = worker_group.start(mode="reject", audit=audit)
-    await first.ready()
     await worker_group.publish(NUM_EVENTS)
     await worker_group.publish(7, first_feature=666.0)
     await worker_group.send([[b"no event"] * 3] * worker_group.partitions)
-    assert await first.stop() == 0, first.log
-    second = worker_group.start(mode="reject", audit=audit)
-    await worker_group.publish(NUM_EVENTS)
-    await worker_group.settled_by(second)
+    # Blocks, predictions and offsets of the third transaction are sent, and it is not committed.
+    killed = worker_group.start(
+        mode="reject",
+        audit=audit,
+        batch={"max_batch_size": 50},
+        limits={"max_in_flight_events": 200},
+        delivery=STATIC,
+        failpoints={"after_txn_offset_commit": {"do": "kill", "at": 3}},
+    )
+    assert await killed.ended() == -9, killed.log
+    successor = worker_group.start(mode="reject", audit=audit, delivery=STATIC)
+    await worker_group.settled_by(successor)
 
-    options = configured(tmp_path, worker_group, audit)
-    verified = await run(["audit", "verify", "--counts", "--json", *options])
-    document = orjson.loads(verified)
-    assert document["valid"], verified
-    assert sum(chain["records"] for chain in document["chains"]) == 2 * NUM_EVENTS + 7 + 12
+    settings = settings_of(worker_group, audit)
+    status = await audit_verify.verify_audit(settings, keys=(), counts=True, as_json=True)
+    document = orjson.loads(capsys.readouterr().out)
+    assert status == 0 and document["valid"], document
+    assert sum(chain["records"] for chain in document["chains"]) == NUM_EVENTS + 7 + 6
+    assert all(chain["first_sequence"] == 0 and not chain["restarts"] for chain in document["chains"])
     assert len(document["counts"]) == 3 and all(count["actual"] is not None for count in document["counts"])
+    records = await worker_group.outputs("audit")
+    checkpoints = [
+        orjson.loads(record.value)["sequence"] for record in records if AUDIT_SIGNATURE in dict(record.headers)
+    ]
+    assert sorted(checkpoints)[:2] == [0, 0] and max(checkpoints) > 0  # the successor signs its first blocks
 
-    shown = await run(["audit", "show", "--id", "1/000003", "--json", *options])
-    (row,) = map(orjson.loads, shown.splitlines())
+    await show_audit(settings, AuditFilter(event_id="1/000003"), limit=None, as_json=True)
+    (row,) = map(orjson.loads, capsys.readouterr().out.splitlines())
     assert (row["partition"], row["offset"], row["outcome"], row["model"]) == (1, 3, "predicted", "echo")
     assert len(row["input_sha256"]) == len(row["output_sha256"]) == 64
-    refused = await run(["audit", "show", "--outcome", "not_json", "--json", *options])
-    assert len(refused.splitlines()) == 12
-
-
-async def run(arguments: list[str]) -> str:
-    """Return what a command prints that must succeed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "forebay", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
+    await show_audit(settings, AuditFilter(outcome="not_json"), limit=None, as_json=True)
+    assert len(capsys.readouterr().out.splitlines()) == 6
