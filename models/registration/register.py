@@ -25,13 +25,14 @@ from forebay.models.artefacts.manifest import OUTPUT_KINDS, Manifest, OutputKind
 from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.repository import MANIFEST_FILE, check_name
-from forebay.models.artefacts.signature import TASKS, Signature, Task
+from forebay.models.artefacts.signature import TASKS, Feature, Signature, Task
 from forebay.models.registration.candidate import Candidate, ConversionNote, conversion_table
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.mlflow_registry import SCHEME, fetch_mlflow_model
 from forebay.models.registration.publish import publish_candidate
 from forebay.models.registration.readers import find_reader, missing_library
 from forebay.models.registration.sample import Sample, read_sample
+from forebay.models.registration.signature_file import SUFFIX, read_signature_file
 from forebay.models.registration.user_name import user_name
 from forebay.schemas.errors import ForebayError, ModelError
 
@@ -105,8 +106,8 @@ def register(
     repository: a folder, or a URL such as s3://bucket/models.
     model: a fitted object of a supported library, the path of a file in a format that is safe to read (not a pickle), or a
         model in an MLflow registry: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-    signature: a Signature, or a sample to read it from: the path of a CSV file with a header, or a pandas.DataFrame [N, F].
-        Numbers are float32 features, texts categories, columns with empty cells nullable. None if the model knows it.
+    signature: a Signature or a JSON file with one; or a sample: a CSV file with a header, or a pandas.DataFrame [N, F]. Numbers
+        are float32 features, texts categories, columns with empty cells nullable. None if the model knows it.
     target: the sample's column with the labels, which is not a feature.
     task: "regression", "binary" or "multiclass". labels: of the classes, in order. Left out: what the model or the target says.
     preprocessing: is applied to rows before the model; None for what the model brings.
@@ -126,11 +127,11 @@ def register(
     check_provenance(name, metrics=metrics, created_at=moment)
     check_parent(repository, name, parent)
     check_tolerance(name, tolerance)
-    stated, sample = _input(signature, target)
+    stated, features, sample = _input(signature, target)
     hints = Hints(
         name,
         signature=stated,
-        **_from_sample(sample, task, labels),
+        **{**_from_sample(sample, task, labels), **({"features": features} if features else {})},
         preprocessing=preprocessing,
         outputs=_one_of("outputs", outputs, OUTPUT_KINDS),
         golden_rows=None if golden_rows is None else _rows(name, golden_rows),
@@ -254,10 +255,15 @@ def _renamed(candidate: Candidate) -> list[ConversionNote]:
     return [ConversionNote("features", "approximated", reason)]
 
 
-def _input(signature: object, target: str | None) -> tuple[Signature | None, Sample | None]:
+def _input(signature: object, target: str | None) -> tuple[Signature | None, tuple[Feature, ...], Sample | None]:
+    """Return the signature that is stated, or only its features, or a sample."""
+    if isinstance(signature, str | Path) and Path(signature).suffix.lower() == SUFFIX:
+        signature = read_signature_file(Path(signature))
     if isinstance(signature, Signature):
-        return signature, None
-    return None, None if signature is None else read_sample(signature, target)
+        return signature, (), None
+    if isinstance(signature, tuple):
+        return None, signature, None
+    return None, (), None if signature is None else read_sample(signature, target)
 
 
 def _from_sample(sample: Sample | None, task: str | None, labels: Sequence[str]) -> dict[str, Any]:

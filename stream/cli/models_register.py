@@ -62,8 +62,9 @@ class RegisterOptions(TypedDict):
 @click.option(
     "--signature",
     type=click.Path(path_type=Path),
-    metavar="CSV",
-    help="A sample of the data with a header: columns become features, rows become golden rows. [default: what the model says]",
+    metavar="FILE",
+    help="A sample of the data in CSV with a header: columns become features, rows become golden rows. Or the features in "
+    "JSON, as `forebay init --from-topic` writes them. [default: what the model says]",
 )
 @click.option("--target", metavar="COLUMN", help="The sample's column with the labels; it is not a feature.")
 @click.option(

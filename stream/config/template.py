@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from forebay.stream.config.names import environment_name
@@ -87,24 +89,22 @@ DRIFT: Final = """\
 """
 
 
-def template() -> str:
-    """Return the file as text. Settings without a default are comments."""
-    defaults, types = Settings(), section_types()
+def template(values: Mapping[str, object] = MappingProxyType({})) -> str:
+    """Return the file as text. Settings without a value are comments.
+
+    values: by "section.key", instead of the defaults. Settings that are not common ones are added to their sections.
+    """
     lines = [HEAD]
+    others: dict[str, list[str]] = {}
+    for place in values:
+        name, _, key = place.partition(".")
+        if key not in COMMON_KEYS.get(name, ()):
+            others.setdefault(name, []).append(key)
     for name, keys in COMMON_KEYS.items():
         lines.append(f"[{name}]")
-        for key in keys:
-            field = types[name].model_fields[key]
-            value = getattr(getattr(defaults, name), key)
-            choice = allowed(field)
-            # Choices of words are listed; ranges of numbers would only make the line longer.
-            words = f"{field.description} Allowed: {choice}." if choice.startswith('"') else str(field.description)
-            lines += [f"# {line}" for line in textwrap.wrap(words, WIDTH - 2, break_on_hyphens=False)]
-            if value is None:
-                lines.append(f"# {key} = {'1' if 'whole number' in allowed(field) else toml_value('...')}")
-            else:
-                lines.append(f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}")
-        if name == "input":
+        for key in (*keys, *others.pop(name, ())):
+            lines += _setting(name, key, values)
+        if name == "input" and "input.format" not in values:
             lines.append(FORMATS)
         lines.append("")
         if name == "aggregate":
@@ -114,4 +114,19 @@ def template() -> str:
             lines.append(ROLLOUTS)
             lines.append(EVALUATE)
             lines.append(DRIFT)
+    for name, added in others.items():
+        lines += [f"[{name}]", *(line for key in added for line in _setting(name, key, values)), ""]
     return "\n".join(lines)
+
+
+def _setting(section: str, key: str, values: Mapping[str, object]) -> list[str]:
+    """Return the lines of a setting: its description, and its value."""
+    field = section_types()[section].model_fields[key]
+    value = values.get(f"{section}.{key}", getattr(getattr(Settings(), section), key))
+    choice = allowed(field)
+    # Choices of words are listed; ranges of numbers would only make the line longer.
+    words = f"{field.description} Allowed: {choice}." if choice.startswith('"') else str(field.description)
+    lines = [f"# {line}" for line in textwrap.wrap(words, WIDTH - 2, break_on_hyphens=False)]
+    if value is None:
+        return [*lines, f"# {key} = {'1' if 'whole number' in allowed(field) else toml_value('...')}"]
+    return [*lines, f"{key} = {toml_value(list(value) if isinstance(value, tuple) else value)}"]

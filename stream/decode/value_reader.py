@@ -20,6 +20,7 @@ from forebay.stream.decode.json_values import to_json
 from forebay.stream.schema_registry.client import SchemaRegistryClient
 from forebay.stream.schema_registry.errors import RegistryError
 from forebay.stream.schema_registry.schema import SchemaRef
+from forebay.stream.schema_registry.store import SchemaStore
 
 JSON: Final = "json"
 F32: Final = "f32"
@@ -92,6 +93,11 @@ class ValueReader:
         self._client = client
         self._choice = FormatChoice(settings, None if client is None else client.store)
         self._failures: dict[SchemaRef, str] = {}
+
+    @property
+    def schemas(self) -> SchemaStore | None:
+        """The schemas that were looked up; None without a registry."""
+        return None if self._client is None else self._client.store
 
     async def resolve(self, topic: str, records: Sequence[Record]) -> None:
         """Ask the registry for the schemas that records of a topic name. What fails is reported by `read`."""
