@@ -28,6 +28,7 @@ from tests.brokers.jars import Unavailable
 from tests.brokers.ready import answers
 from tests.brokers.report import BrokerReport
 from tests.brokers.resolve import Broker, RealKafka, Source, resolve, resolve_maven, resolve_own
+from tests.brokers.shared import VARIABLE, SharedKafka, resolve_shared
 from tests.distribution import Scheduling, check_that_they_share_nothing, slow_first
 from tests.torch_exporter import remember_translations
 
@@ -49,6 +50,7 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 EXAMPLES = int(os.environ.get("FOREBAY_EXAMPLES", "40"))
 """The number of examples of properties that state none. Each run has others; use 1000 or more for a thorough run."""
 _REPORT = pytest.StashKey[BrokerReport]()
+_SHARED = pytest.StashKey[str | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,11 +68,31 @@ def pytest_configure(config: pytest.Config) -> None:
     if _is_one_of_several(config):
         # Keep this process and the workers that it starts from using all cores.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Not for a pytest that a test starts.
+    config.stash[_SHARED] = os.environ.pop(VARIABLE, None)
 
 
 def _is_one_of_several(config: pytest.Config) -> bool:
     """Return whether this process runs only a part of the tests, distributed by pytest-xdist."""
     return hasattr(config, "workerinput")
+
+
+def _runs_everything_in_several(config: pytest.Config) -> bool:
+    """Return whether this is the main process of a run of the whole suite by pytest-xdist."""
+    several = bool(getattr(config.option, "numprocesses", None)) and not _is_one_of_several(config)
+    return several and config.args_source is pytest.Config.ArgsSource.TESTPATHS
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> Generator[None, object, object]:
+    config = session.config
+    if not _runs_everything_in_several(config) or os.environ.get("FOREBAY_TEST_BOOTSTRAP"):
+        return (yield)
+    kafka = SharedKafka()
+    config.add_cleanup(kafka.remove)
+    result = yield  # starts the other processes
+    kafka.start(os.environ)
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -114,7 +136,8 @@ def _leave_out_what_cannot_run(config: pytest.Config, items: list[pytest.Item]) 
     left_out: list[pytest.Item] = []
     for need, tests in wanting.items():
         try:
-            report.sources[need] = _NEEDS[need](os.environ)
+            shared = config.stash[_SHARED] if need == "kafka" else None
+            report.sources[need] = resolve_shared(Path(shared)) if shared else _NEEDS[need](os.environ)
         except Unavailable as error:
             report.left_out[str(error)] += len(tests)
             left_out += tests

@@ -21,9 +21,7 @@ ONE_BY_ONE: Final = frozenset(
         "tests/dlq/test_dlq_command.py",
         "tests/exactness/test_refused.py",
         "tests/exactness/test_zombies.py",
-        "tests/harness/test_apache.py",
         "tests/harness/test_resolve.py",
-        "tests/worker/test_faults.py",
         "tests/worker/test_worker.py",
     }
 )

@@ -19,6 +19,9 @@ from tests.eventually import eventually
 from tests.needed import needed
 from tests.worker.harness import WorkerGroup
 
+# In the event loop of the browser.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ARTEFACTS = Path(__file__).parent.parent.parent / ".artefacts" / "page"
 TOKEN = "of-the-page"
 CHARTS = ("rate", "latency", "batch", "lag")
@@ -30,8 +33,9 @@ def broker(embedded_broker: Broker) -> Broker:
     return embedded_broker
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    """One browser for the tests of a module, because its start takes longer than a test. Each opens its own context."""
     chromium = await asyncio.to_thread(needed, lambda: find_chromium(os.environ))
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(

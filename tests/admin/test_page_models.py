@@ -13,6 +13,8 @@ from tests.admin.test_page_states import Document, Serve, screenshot, serve, sta
 
 __all__ = ["browser", "serve"]  # fixtures
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 CLOSED = {"state": "closed", "failures_in_a_row": 0, "tries_again_in_s": None}
 OPEN = {"state": "open", "failures_in_a_row": 5, "tries_again_in_s": 3.5}
 WINDOW = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from forebay.stream.embedded.broker import EmbeddedBroker
@@ -11,6 +12,8 @@ from tests.admin.test_page import ARTEFACTS, browser, opened
 from tests.worker.harness import WorkerGroup
 
 __all__ = ["browser"]  # a fixture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OUTAGE_TIMEOUT_MS = 40_000
 

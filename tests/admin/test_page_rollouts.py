@@ -15,6 +15,8 @@ from tests.core.build import JULY
 
 __all__ = ["browser", "serve"]  # fixtures
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def rollout(**changes: Any) -> Document:
     """Return the rollout of a model with a canary and a shadow. changes: fields to replace."""

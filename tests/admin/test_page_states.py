@@ -23,6 +23,8 @@ from tests.core.build import JULY
 
 __all__ = ["browser"]  # a fixture
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 Document = dict[str, Any]
 Serve = Callable[..., AbstractAsyncContextManager[Page]]
 NOW_S = JULY // 1000
@@ -116,7 +118,7 @@ def error(kind: str, outcome: str, count: int, message: str) -> Document:
     }
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def serve(browser: Browser) -> AsyncIterator[Serve]:
     """Return a function that serves a status and opens the page for it."""
 

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tests.exactness.proof import REPORT_VARIABLE
 
-FILES = ("tests/faults", "tests/worker/test_brokers_away.py")
+FILES = ("tests/faults", "tests/harness/test_apache.py", "tests/worker/test_brokers_away.py")
 WIDTH = 120
 
 

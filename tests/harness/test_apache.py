@@ -13,8 +13,10 @@ from tests.brokers.ready import answers
 from tests.brokers.resolve import RealKafka
 from tests.conftest import Names
 
+pytestmark = pytest.mark.faults
+"""Other tests stop, pause and kill their brokers, too, and would fail if these did."""
 
-@pytest.mark.slow
+
 async def test_a_killed_broker_comes_back_on_its_port_with_its_records(
     private_kafka: Callable[[Mapping[str, str]], RealKafka], names: Names
 ) -> None:
@@ -32,7 +34,6 @@ async def test_a_killed_broker_comes_back_on_its_port_with_its_records(
         assert [record.value for record in await read(reader, 2)] == [b"a", b"b"]
 
 
-@pytest.mark.slow
 async def test_a_paused_broker_answers_again_once_resumed(
     private_kafka: Callable[[Mapping[str, str]], RealKafka],
 ) -> None:
@@ -44,7 +45,6 @@ async def test_a_paused_broker_answers_again_once_resumed(
     assert await asyncio.to_thread(answers, host, int(port))
 
 
-@pytest.mark.slow
 async def test_three_brokers_keep_what_was_acknowledged_when_one_is_killed(
     kafka_cluster: Callable[[int, Mapping[str, str]], ApacheKafka], names: Names
 ) -> None:

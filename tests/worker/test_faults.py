@@ -9,12 +9,12 @@ import signal
 from collections.abc import Callable, Mapping
 
 import pytest
-import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import admin
+from tests.brokers.ready import answers
 from tests.brokers.resolve import Broker, RealKafka
 from tests.worker.harness import WorkerGroup, WorkerProcess, total
 from tests.worker.structured_log import check_client_lines
@@ -23,14 +23,22 @@ SEED = 20260131
 AT_LEAST_ONCE = {"processing_guarantee": "at_least_once"}
 
 
-@pytest_asyncio.fixture
-async def server(private_kafka: Callable[[Mapping[str, str]], RealKafka]) -> RealKafka:
-    return await asyncio.to_thread(private_kafka, {})
+@pytest.fixture(scope="module")
+def started(module_kafka: Callable[[Mapping[str, str]], RealKafka]) -> RealKafka:
+    return module_kafka({})
+
+
+@pytest.fixture
+def server(started: RealKafka) -> RealKafka:
+    """Return the server of this module, which a test may stop, and which runs when the next test begins."""
+    host, port = started.bootstrap.split(":")
+    if not answers(host, int(port)):
+        started.restart()
+    return started
 
 
 @pytest.fixture
 def broker(server: RealKafka) -> Broker:
-    """Return a server for one test, which the test may stop and restart."""
     return Broker("apache", server.bootstrap, "private")
 
 
