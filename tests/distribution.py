@@ -7,6 +7,8 @@ one that began late.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
@@ -26,6 +28,15 @@ ONE_BY_ONE: Final = frozenset(
     }
 )
 
+TOGETHER: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tests/config/test_acls.py": "tests/config/test_secure_kafka.py",  # one broker with access control lists
+        "tests/test_code_size.py": "tests/test_language.py",  # one set of syntax trees
+        "tests/test_architecture.py": "tests/test_language.py",
+    }
+)
+"""Files whose tests run in the process of those of another file, whose fixtures or caches they share."""
+
 
 class Scheduling(LoadScopeScheduling):
     """Distributes tests in the order of collection (see `slow_first`) instead of by the number of tests in a file."""
@@ -36,7 +47,7 @@ class Scheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return nodeid if file in ONE_BY_ONE else file
+        return nodeid if file in ONE_BY_ONE else TOGETHER.get(file, file)
 
 
 def slow_first(items: list[pytest.Item]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.source_files import ROOT, code_folders
+from tests.source_files import ROOT, children, code_folders, parse
 
 TEXT_SUFFIXES = {".gotmpl", ".html", ".js", ".md", ".toml", ".tpl", ".txt", ".yaml", ".yml"}
 TEXT_NAMES = {"Dockerfile", "Makefile"}
@@ -113,29 +113,24 @@ def _lower_initials(text: str) -> str:
     return re.sub(r"\b(?!None\b)[A-Z](?=[a-z])", lambda match: match[0].lower(), text)
 
 
-class _Strings(ast.NodeVisitor):
-    """Collects the string constants of a module, and its f-strings with `{}` in place of the values."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[ast.expr, str]] = []
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and " " in node.value:
-            self.found.append((node, node.value))
-
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        parts = [str(one.value) if isinstance(one, ast.Constant) else "{}" for one in node.values]
-        self.found.append((node, "".join(parts)))
-        for part in node.values:
-            if isinstance(part, ast.FormattedValue):
-                self.visit(part.value)
+def _strings(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
+    """Yield the string constants of a module, and its f-strings with `{}` in place of the values."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and " " in node.value:
+                yield node, node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield node, "".join(str(one.value) if isinstance(one, ast.Constant) else "{}" for one in node.values)
+            waiting += [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        elif not isinstance(node, ast.Name):
+            waiting += children(node)
 
 
 def _hits_of_python(path: str, source: str) -> Iterator[Hit]:
     lines = source.splitlines()
-    strings = _Strings()
-    strings.visit(ast.parse(source))
-    for node, text in strings.found:
+    for node, text in _strings(parse(source)):
         for start, found, phrase in find(text):
             end = node.end_lineno or node.lineno
             # Adjacent literals are joined without line breaks, so search the source lines for the words.

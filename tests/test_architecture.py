@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source_files import parse
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "models", "stream")
 PREFIX = "forebay."
@@ -118,7 +120,7 @@ FILES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT 
 
 def imported_modules(source: str) -> Iterator[str]:
     """Yield the full name of every imported module, also within functions."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -203,7 +205,7 @@ def test_the_command_line_starts_without_torch_and_aiokafka() -> None:
 
 def undoes_commits(source: str) -> bool:
     """Return whether a module calls or implements a method that undoes a failed commit. Protocols implement nothing."""
-    tree = ast.parse(source)
+    tree = parse(source)
     protocols = [
         node
         for node in ast.walk(tree)

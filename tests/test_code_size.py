@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import gc
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.source_files import ROOT, python_files
+from tests.source_files import ROOT, children, parse, python_files
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 70
@@ -34,12 +34,36 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def trees() -> Mapping[Path, ast.Module]:
     """Return the syntax trees of all files, by path relative to the root."""
     paths = [*python_files(), *sorted((ROOT / "tests").rglob("*.py"))]
-    gc.disable()  # it would pass over all trees again and again, and find nothing
-    try:
-        return {path.relative_to(ROOT): ast.parse(path.read_text()) for path in paths}
-    finally:
-        gc.enable()
-        gc.freeze()
+    return {path.relative_to(ROOT): parse(path.read_text()) for path in paths}
+
+
+class Nodes(NamedTuple):
+    """What the limits apply to in a module. calls: the last part of the called name, and the call."""
+
+    classes: list[ast.ClassDef]
+    functions: list[Function]
+    calls: list[tuple[str, ast.Call]]
+
+
+@cache
+def nodes_of(module: ast.Module) -> Nodes:
+    """Return the nodes of a module; in a call, `cls` stands for the enclosing class."""
+    found = Nodes([], [], [])
+    waiting: list[tuple[ast.AST, str]] = [(module, "")]
+    while waiting:
+        node, class_name = waiting.pop()
+        if isinstance(node, ast.Name | ast.Constant):
+            continue
+        if isinstance(node, ast.ClassDef):
+            found.classes.append(node)
+            class_name = node.name
+        elif isinstance(node, Function):
+            found.functions.append(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            found.calls.append((class_name if name == "cls" else name, node))
+        waiting += [(child, class_name) for child in children(node)]
+    return found
 
 
 def positional_parameters(function: Function, *, is_method: bool) -> int:
@@ -58,12 +82,10 @@ def own_callables(modules: Mapping[Path, ast.Module]) -> dict[str, int]:
     """
     found: dict[str, int] = defaultdict(int)
     classes: dict[str, list[ast.ClassDef]] = defaultdict(list)
-    functions: list[Function] = []
-    for node in (node for module in modules.values() for node in ast.walk(module)):
-        if isinstance(node, ast.ClassDef):
+    for module in modules.values():
+        for node in nodes_of(module).classes:
             classes[node.name].append(node)
-        elif isinstance(node, Function):
-            functions.append(node)
+    functions = [function for module in modules.values() for function in nodes_of(module).functions]
     methods = {id(member) for nodes in classes.values() for node in nodes for member in node.body}
     for function in functions:
         taken = positional_parameters(function, is_method=id(function) in methods)
@@ -86,15 +108,6 @@ def constructor_arguments(node: ast.ClassDef, classes: Mapping[str, list[ast.Cla
     return fields
 
 
-def calls(tree: ast.AST, class_name: str = "") -> Iterator[tuple[str, ast.Call]]:
-    """Yield every call with the last part of the called name; `cls` stands for the enclosing class."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            yield (class_name if name == "cls" else name), node
-        yield from calls(node, node.name if isinstance(node, ast.ClassDef) else class_name)
-
-
 @cache
 def own_positional_calls() -> Sequence[tuple[str, str]]:
     """Return the calls that `positional_calls` finds in all files."""
@@ -108,10 +121,13 @@ def positional_calls(modules: Mapping[Path, ast.Module]) -> Iterator[tuple[str, 
     """
     own = own_callables(modules)
     for path, module in modules.items():
-        nearest = own | own_callables({path: module})
-        for name, call in calls(module):
+        nearest: Mapping[str, int] | None = None
+        for name, call in nodes_of(module).calls:
             passed = sum(not isinstance(argument, ast.Starred) for argument in call.args)
-            if MAX_POSITIONAL < passed <= nearest.get(name, 0):
+            if passed <= MAX_POSITIONAL:
+                continue
+            nearest = nearest or own | own_callables({path: module})
+            if passed <= nearest.get(name, 0):
                 yield name, f"{path}:{call.lineno}: {name}() with {passed} arguments by position"
 
 
@@ -122,9 +138,8 @@ def long_files(sources: Mapping[Path, str]) -> list[str]:
 
 def functions(modules: Mapping[Path, ast.Module]) -> Iterator[tuple[Path, Function]]:
     for path, module in modules.items():
-        for node in ast.walk(module):
-            if isinstance(node, Function):
-                yield path, node
+        for function in nodes_of(module).functions:
+            yield path, function
 
 
 def long_functions(modules: Mapping[Path, ast.Module]) -> list[str]:

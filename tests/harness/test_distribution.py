@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.distribution import ONE_BY_ONE
+from tests.distribution import ONE_BY_ONE, TOGETHER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOME = sorted(ONE_BY_ONE)[0]
@@ -56,4 +56,5 @@ def test_tests_distributed_one_by_one_must_not_use_module_fixtures(tmp_path: Pat
 
 
 def test_the_files_exist() -> None:
-    assert not [name for name in ONE_BY_ONE if not (ROOT / name).is_file()]
+    named = [*ONE_BY_ONE, *TOGETHER, *TOGETHER.values()]
+    assert not [name for name in named if not (ROOT / name).is_file()]
