@@ -130,10 +130,10 @@ async def check_cluster(settings: Settings, *, timeout_s: float, on_check: OnChe
 
 def check_admin(settings: Settings) -> Check:
     """Check who can use the admin API."""
-    exposure = exposure_of(settings.admin)
+    exposure = exposure_of(settings.admin, has_roles=settings.access.admin)
     if exposure is not None:
         return Check("admin", Status.WARNING, exposure, EXPOSURE_REMEDY)
-    return Check("admin", Status.OK, describe_exposure(settings.admin))
+    return Check("admin", Status.OK, describe_exposure(settings.admin, has_roles=settings.access.admin))
 
 
 async def check_schema_registry(section: SchemaRegistrySection) -> Check | None:

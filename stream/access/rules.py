@@ -11,20 +11,26 @@ from forebay.stream.core.model_ref import ModelRef
 _MODEL: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]*\*?)(?::(?P<version>[1-9][0-9]{0,17}))?")
 
 
-class _Pattern(NamedTuple):
+class Pattern(NamedTuple):
     """A text, or the beginning of texts."""
 
     text: str
     is_prefix: bool
 
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Return the pattern of a text that may end with `*`."""
+        return cls(text[:-1], True) if text.endswith("*") else cls(text, False)
+
     def matches(self, text: str) -> bool:
+        """Return whether a text is this one, or begins with it."""
         return text.startswith(self.text) if self.is_prefix else text == self.text
 
 
 class _ModelPattern(NamedTuple):
     """Models by name, of one version or all (None)."""
 
-    name: _Pattern
+    name: Pattern
     version: int | None
 
     def matches(self, model: ModelRef) -> bool:
@@ -54,12 +60,12 @@ class Rules:
 
     def __init__(self, models_of: Mapping[str, Sequence[str]]) -> None:
         self._exact: dict[str, list[_ModelPattern]] = {}
-        self._prefixes: list[tuple[_Pattern, list[_ModelPattern]]] = []
+        self._prefixes: list[tuple[Pattern, list[_ModelPattern]]] = []
         for principals, models in models_of.items():
             if (problem := principal_problem(principals)) is not None:
                 raise ValueError(f"{principals!r} {problem}")
             patterns = list(map(_model_pattern, models))
-            pattern = _pattern(principals)
+            pattern = Pattern.parse(principals)
             if pattern.is_prefix:
                 self._prefixes.append((pattern, patterns))
             else:
@@ -76,12 +82,8 @@ def _any_matches(patterns: Iterable[_ModelPattern], model: ModelRef) -> bool:
     return any(pattern.matches(model) for pattern in patterns)
 
 
-def _pattern(text: str) -> _Pattern:
-    return _Pattern(text[:-1], True) if text.endswith("*") else _Pattern(text, False)
-
-
 def _model_pattern(text: str) -> _ModelPattern:
     if (problem := model_problem(text)) is not None:
         raise ValueError(f"{text!r} {problem}")
     name, _, version = text.partition(":")
-    return _ModelPattern(_pattern(name), int(version) if version else None)
+    return _ModelPattern(Pattern.parse(name), int(version) if version else None)

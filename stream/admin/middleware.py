@@ -1,12 +1,10 @@
-"""The middleware of the admin API: it checks host, origin and token, limits the time, and turns errors into responses."""
+"""The middleware of the admin API: it checks host, origin and caller, limits the time, and turns errors into responses."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-import re
-from typing import Any, Final
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -16,31 +14,32 @@ from forebay.stream.admin.responses import Handler, error_response
 
 log = logging.getLogger("forebay.admin")
 
-PAGE_PREFIX: Final = "/page/"
-_OF_A_PROCESS: Final = re.compile(r"^/processes/[0-9]{1,4}/", re.ASCII)
-"""The prefix of the paths of one of several workers (see `supervisor`), which are protected like those of a single one."""
-OPEN_PATHS: Final = frozenset(("/", "/healthz", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"))
-"""Paths that need no token: the probes, and the page (with the files under its prefix), which contains no data itself."""
+
+class RequestGuard(Protocol):
+    """Decides which requests are handled (see `guard`)."""
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether every request needs a role."""
+
+    def check(self, request: web.Request) -> web.Response | None:
+        """Return the response to a request that is refused; None for others."""
 
 
-def admin_middleware(*, token: str | None, hosts: AllowedHosts, timeout_s: float) -> Any:
-    """Return the middleware.
-
-    token: None if none is required.
-    timeout_s: limit of the time that a handler takes.
-    """
+def admin_middleware(guard: RequestGuard, hosts: AllowedHosts, *, timeout_s: float) -> Any:
+    """Return the middleware. timeout_s: limit of the time that a handler takes."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
         with connection.busy():
-            return _refused(request, token, hosts) or await _answer(request, handler, timeout_s)
+            return _refused(request, guard, hosts) or await _answer(request, handler, timeout_s)
 
     return middleware
 
 
-def _refused(request: web.Request, token: str | None, hosts: AllowedHosts) -> web.Response | None:
+def _refused(request: web.Request, guard: RequestGuard, hosts: AllowedHosts) -> web.Response | None:
     # A page of another site, in the browser of a user who can reach this port, must neither read data (by a host name that
     # its owner points at our address) nor change anything.
     host = host_of(request.host)
@@ -51,13 +50,7 @@ def _refused(request: web.Request, token: str | None, hosts: AllowedHosts) -> we
     origin = request.headers.get("Origin")
     if origin is not None and request.method != "GET" and origin.lower() not in _origins(request.host):
         return error_response(403, "forbidden_origin", f"requests from pages of {origin[:200]} are not allowed")
-    path = _OF_A_PROCESS.sub("/", request.path)
-    is_open = path in OPEN_PATHS or path.startswith(PAGE_PREFIX)
-    if token is not None and not is_open and not has_token(request.headers, token):
-        return error_response(
-            401, "unauthorized", "send Authorization: Bearer with admin.token", headers={"WWW-Authenticate": "Bearer"}
-        )
-    return None
+    return guard.check(request)
 
 
 def _origins(host: str) -> tuple[str, str]:
@@ -90,12 +83,3 @@ async def _answer(request: web.Request, handler: Handler, timeout_s: float) -> w
             return error_response(400, "bad_request", "the connection was closed before the end of the request")
         log.exception("admin: unexpected error while handling a request")
         return error_response(500, "internal", "this is a bug; see the worker's log")
-
-
-def has_token(headers: Any, token: str) -> bool:
-    """Return whether the Authorization header has the token. Takes constant time, so that it cannot be guessed bit by bit."""
-    scheme, _, credentials = headers.get("Authorization", "").partition(" ")
-    return (
-        hmac.compare_digest(credentials.strip().encode("utf-8", "replace"), token.encode())
-        and scheme.lower() == "bearer"
-    )

@@ -31,6 +31,7 @@ _STATUS: Final = {
     FailureKind.TOO_LARGE: 413,
     FailureKind.UNSUPPORTED_CONTENT_TYPE: 415,
     FailureKind.UNKNOWN_MODEL: 404,
+    FailureKind.DENIED: 403,
     FailureKind.DEADLINE_EXCEEDED: 408,
     FailureKind.OUTLIER: 422,
     FailureKind.PREPARE_ERROR: 422,

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from forebay.schemas.failures import FailureKind
+from forebay.stream.access.admin_policy import TRUSTED, Caller
+from forebay.stream.access.tokens import Denial
 from forebay.stream.admin.predict_requests import (
     AnsweredPart,
     PredictRequest,
@@ -29,6 +31,7 @@ from forebay.stream.core.circuit_breaker import BreakerState
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, MicroBatch
 from forebay.stream.decode import Decoder
+from forebay.stream.decode.access_filter import deny_all
 from forebay.stream.eventtime.window_chunk import WindowChunk
 from forebay.stream.inference.bisect import ModelFault
 
@@ -102,6 +105,7 @@ class _Work(NamedTuple):
     format: RequestFormat
     headers: Mapping[str, str]
     time_slices: TimeSlices
+    caller: Caller
 
 
 class Predictor:
@@ -137,12 +141,14 @@ class Predictor:
         *,
         model: str | None = None,
         request_format: RequestFormat | None = None,
+        caller: Caller = TRUSTED,
     ) -> Response:
         """Answer a request. Raise NotReady if the worker cannot predict now.
 
         read_body: is called only if the request is admitted.
         model: name of the model for events that do not name one themselves.
         request_format: of body and response; None for events as on the topics.
+        caller: events for models that it may not use are denied.
         """
         named = [served for served in self._models if served.ref.name == model]
         candidates = named or list(self._models)
@@ -152,7 +158,7 @@ class Predictor:
             raise NotReady("busy", f"{MAX_PENDING} requests are already waiting for the model")
         self._num_pending += 1
         time_slices = TimeSlices(self._clock, time.sleep)
-        work = _Work(request_format or EventFormat(model), headers, time_slices)
+        work = _Work(request_format or EventFormat(model), headers, time_slices, caller)
         try:
             body = await read_body()
             prepared = await self._run_on_thread(functools.partial(self._prepare, body, work))
@@ -194,7 +200,10 @@ class Predictor:
                 now_ms=self._clock.wall_ms(),
                 max_events=max(served.max_batch_size for served in self._models),
             )
-            chunks = decode_request(request, self._decoder, work.time_slices)
+            chunks = [
+                chunk if work.caller.may_use(chunk.model) else deny_all(chunk, Denial.RULE)
+                for chunk in decode_request(request, self._decoder, work.time_slices)
+            ]
             for chunk in chunks:
                 _check_size(chunk, self._models[chunk.model])
         except RequestError as error:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from forebay.stream.admin.admin_access import AdminAccess
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import page_response, probe
 from forebay.stream.admin.server import AdminServer
 from forebay.stream.config.sections import Settings
+from forebay.stream.core.clock import Clock
 
 
 class RoleAdmin:
@@ -27,8 +29,10 @@ class RoleAdmin:
         readiness: Callable[[], Verdict],
         metrics: Callable[[str], tuple[bytes, str]],
         routes: Sequence[web.RouteDef],
+        clock: Clock,
     ) -> None:
         self._page = metrics
+        self._access = AdminAccess(settings, clock=clock)
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             common = [
@@ -38,16 +42,22 @@ class RoleAdmin:
                 web.get("/metrics", self._metrics),
             ]
             servers = settings.kafka.bootstrap_servers
-            self._server = AdminServer(settings.admin, [*common, *routes], bootstrap_servers=servers)
+            self._server = AdminServer(
+                settings.admin, [*common, *routes], self._access.guard, bootstrap_servers=servers
+            )
 
     async def start(self) -> str | None:
         """Start to listen and return the URL; None if the admin API is disabled. Raises ConfigError."""
-        return None if self._server is None else await self._server.start()
+        if self._server is None:
+            return None
+        await self._access.start()
+        return await self._server.start()
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._server is not None:
             await self._server.stop()
+        await self._access.stop()
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return page_response(*self._page(request.headers.get("Accept", "")))

@@ -20,8 +20,9 @@ from forebay.stream.admin.advertised_url import build_advertised_url
 from forebay.stream.admin.connections import Connection, ConnectionTable, Listener
 from forebay.stream.admin.exposure import EXPOSURE_REMEDY, exposure_of
 from forebay.stream.admin.hosts import AllowedHosts
-from forebay.stream.admin.middleware import PAGE_PREFIX, admin_middleware
+from forebay.stream.admin.middleware import RequestGuard, admin_middleware
 from forebay.stream.admin.responses import HEADERS
+from forebay.stream.admin.route_roles import PAGE_PREFIX
 from forebay.stream.config.sections import AdminSection
 
 log = logging.getLogger("forebay.admin")
@@ -45,6 +46,7 @@ ASSETS: Final = {
 class AdminServer:
     """Serves the routes as the section configures it.
 
+    guard: identifies callers and refuses requests.
     bootstrap_servers: used to find the address at which other machines reach this one.
     socket_path: a Unix socket to listen on instead of the section's address, for a process behind another one. The folder of
         the socket is its protection.
@@ -54,24 +56,20 @@ class AdminServer:
         self,
         section: AdminSection,
         routes: Iterable[web.RouteDef],
+        guard: RequestGuard,
         *,
         bootstrap_servers: str,
         socket_path: Path | None = None,
     ) -> None:
         self._section = section
+        self._guard = guard
         self._socket_path = socket_path
         self._bootstrap_servers = bootstrap_servers
         self._hosts = AllowedHosts([section.host, *section.allowed_hosts])
         self.connections = ConnectionTable(section.max_connections)
         application = web.Application(
             client_max_size=section.max_body_bytes,
-            middlewares=[
-                admin_middleware(
-                    token=section.token.get_secret_value() if section.token else None,
-                    hosts=self._hosts,
-                    timeout_s=section.request_timeout_ms / 1000,
-                )
-            ],
+            middlewares=[admin_middleware(guard, self._hosts, timeout_s=section.request_timeout_ms / 1000)],
         )
         application.add_routes(routes)
         application.on_response_prepare.append(_add_headers)
@@ -81,6 +79,10 @@ class AdminServer:
         """Advertised URL; None before `start`, or if none is configured for a Unix socket."""
         self.port: int | None = None
         """Port at which it listens; None before `start`, or at a Unix socket."""
+
+    def routes(self) -> list[web.AbstractRoute]:
+        """Return all routes."""
+        return list(self._runner.app.router.routes())
 
     async def start(self) -> str | None:
         """Start listening and return `url`. Raise ConfigError if that is impossible."""
@@ -98,7 +100,7 @@ class AdminServer:
             section.host, port, tls=context is not None, bootstrap_servers=self._bootstrap_servers
         )
         self._hosts.add(urlsplit(self.url).hostname or "")
-        if (exposure := exposure_of(section)) is not None:
+        if (exposure := exposure_of(section, has_roles=self._guard.has_roles)) is not None:
             log.warning("admin: %s: %s", exposure, EXPOSURE_REMEDY)
         await self._serve(listening, context)
         return self.url

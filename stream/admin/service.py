@@ -15,17 +15,20 @@ import orjson
 from aiohttp import web
 
 from forebay.stream.admin.edge_receiver import EdgeReceiver, edge_receiver
+from forebay.stream.admin.guard import ChildGuard, build_guard, caller_of, no_policy
 from forebay.stream.admin.member_metadata import WorkerMetadata
+from forebay.stream.admin.middleware import RequestGuard
 from forebay.stream.admin.open_inference.routes import OpenInference
 from forebay.stream.admin.predictor import NotReady, Predictor
 from forebay.stream.admin.response_cache import ResponseCache
 from forebay.stream.admin.responses import encode_json, error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
 from forebay.stream.admin.view import WorkerComponents, WorkerView
-from forebay.stream.config.sections import Settings
+from forebay.stream.config.sections import AdminSection, Settings
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock
 from forebay.stream.decode import Decoder
+from forebay.stream.terminal.record_format import printable
 
 log = logging.getLogger("forebay.admin")
 
@@ -85,6 +88,7 @@ class WorkerAdmin:
             self._server = AdminServer(
                 settings.admin,
                 [*self._routes(), web.get(REPORT_PATH, self._serve_report)] if socket_path else self._routes(),
+                self._guard(settings.admin),
                 bootstrap_servers=settings.kafka.bootstrap_servers,
                 socket_path=socket_path,
             )
@@ -156,6 +160,13 @@ class WorkerAdmin:
                         self._view.polled.members = await self._components.source.members()
             await asyncio.sleep(EPOCH_POLL_S)
 
+    def _guard(self, section: AdminSection) -> RequestGuard:
+        access = self._components.access
+        policy = access.admin if access is not None else no_policy
+        if self._socket_path is not None:
+            return ChildGuard(policy)
+        return build_guard(section, clock=self._clock, policy=policy)
+
     # ---- handlers
 
     def _routes(self) -> list[web.RouteDef]:
@@ -206,17 +217,19 @@ class WorkerAdmin:
             return error_response(503, "not_ready", "; ".join(startup.reasons), headers={"Retry-After": "1"})
         try:
             status, body = await self._predictor.predict(
-                request.read, request.headers, model=request.query.get("model")
+                request.read, request.headers, model=request.query.get("model"), caller=caller_of(request)
             )
         except NotReady as error:
             return error_response(503, error.kind, error.message, headers={"Retry-After": "1"})
         return web.Response(body=body, status=status, content_type="application/json")
 
     def _set_paused(self, paused: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handler(_request: web.Request) -> web.Response:
+        async def handler(request: web.Request) -> web.Response:
             pipeline = self._components.pipeline
             if pipeline.paused_by_operator != paused:
-                log.warning("reading is %s by an operator", "paused" if paused else "resumed")
+                principal = caller_of(request).principal
+                who = "an operator" if principal is None else printable(principal)
+                log.warning("reading is %s by %s", "paused" if paused else "resumed", who)
             pipeline.paused_by_operator = paused
             self._status_cache.clear()
             return json_response({"paused": paused, "worker": self._worker})

@@ -85,6 +85,8 @@ class StatusClient:
                 return StatusResponse(None, _TOKEN_WITHHELD[url.scheme])
             if response.status == 401:
                 return StatusResponse(None, "the worker does not accept this admin.token")
+            if response.status == 403:
+                return StatusResponse(None, "the principal of this token does not have the role look (access.roles)")
             status = decode_status(await _body(response)) if response.status == 200 else None
         return (
             StatusResponse(status)

@@ -26,6 +26,7 @@ from forebay.stream.admin.model_status import breaker_status, describe_model, mo
 from forebay.stream.admin.objective_status import objective_status
 from forebay.stream.admin.served_model import ServedModels
 from forebay.stream.admin.status_observer import StatusObserver
+from forebay.stream.authorization.policy_keeper import PolicyKeeper
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.group import Member
@@ -63,6 +64,7 @@ class WorkerComponents:
     waiting_for: returns the revisions that must be applied before partitions can be read.
     schema_waits: returns the partitions that wait for a schema.
     objective: returns the state of the objective on latency; None if there is none.
+    access: the policies of access; None if nothing needs a token.
     """
 
     models: ServedModels
@@ -76,6 +78,7 @@ class WorkerComponents:
     waiting_for: Callable[[], tuple[str, ...]] = tuple
     schema_waits: Callable[[], Sequence[SchemaWait]] = tuple
     objective: Callable[[], ObjectiveReport] | None = None
+    access: PolicyKeeper | None = None
 
 
 @dataclass(slots=True)
@@ -209,6 +212,8 @@ class WorkerView:
             document["rollouts"] = [rollout.to_dict() for rollout in rollouts]
         if self._components.objective is not None:
             document["objective"] = objective_status(self._components.objective(), now_s=snapshot.now_s, now_ms=now_ms)
+        if self._components.access is not None:
+            document["access"] = self._components.access.status.to_dict()
         if since is not None:
             document["history"] = self._components.status_observer.samples.columns(now_ms=now_ms, since=since)
         return document

@@ -93,7 +93,12 @@ class AggregatorAdmin:
             self._drift = DriftMonitor(settings, is_active=lambda: ACTIVE_PARTITION in counting.partitions, clock=clock)
             routes.append(web.get("/drift", self._drift_page))
         self._admin = RoleAdmin(
-            settings, liveness=self.liveness, readiness=self.readiness, metrics=self._metrics, routes=routes
+            settings,
+            liveness=self.liveness,
+            readiness=self.readiness,
+            metrics=self._metrics,
+            routes=routes,
+            clock=clock,
         )
 
     async def start(self) -> str | None:

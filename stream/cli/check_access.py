@@ -12,23 +12,24 @@ if TYPE_CHECKING:
 
 
 def check_access(settings: Settings) -> Check:
-    """Check that the keys can be used, and say what the rules protect and what they do not. For access that is enabled."""
+    """Check that keys and rules can be used, and say what they protect and what they do not. For access that is used."""
+    from forebay.stream.authorization.assembly import build_policies
+    from forebay.stream.authorization.sources import read_sources
     from forebay.stream.core.quantities import quantity
     from forebay.stream.preflight import Check, Status
-    from forebay.stream.worker.access_assembly import build_policy
 
     name, section = "access", settings.access
     try:
-        policy = build_policy(section)
+        policies = build_policies(section, read_sources(section))
     except ConfigError as error:
         return Check(name, Status.FAILED, error.message, error.remedy)
-    if not section.rules:
-        return Check(name, Status.WARNING, "there are no rules: every event is denied", "add rules to [access.rules]")
-    detail = (
-        f"events need a token of {section.issuer}; {quantity(len(section.rules), 'rule')}, policy {policy.revision}. "
-        "Not protected: the admin API, which has its own token"
-    )
-    if section.require_topics:
+    if not policies.num_rules:
+        what = "every event" if section.enabled else "every prediction on request"
+        return Check(name, Status.WARNING, f"there are no rules: {what} is denied", "add rules to [access.rules]")
+    events = f"events need a token of {section.issuer}" if section.enabled else "events need no token (access.enabled)"
+    api = "the admin API needs roles" if section.admin else "not protected: the admin API, which has its own token"
+    detail = f"{events}; {quantity(policies.num_rules, 'rule')}, policy {policies.revision}; {api}"
+    if section.require_topics or not section.enabled:
         return Check(name, Status.OK, detail)
     remedy = "set access.require_topics"
     return Check(name, Status.WARNING, f"{detail}; tokens without topics, which work on every topic", remedy)

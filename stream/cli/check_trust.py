@@ -11,7 +11,7 @@ from forebay.stream.preflight import Check
 def check_trust(settings: Settings) -> Iterator[Check]:
     """Check each section of trust that is used."""
     # Each part imports what only it needs, such as the extra `security`.
-    if settings.access.enabled:
+    if settings.access.is_used:
         from forebay.stream.cli.check_access import check_access
 
         yield check_access(settings)

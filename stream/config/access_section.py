@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from forebay.stream.access.roles import Role
 from forebay.stream.access.rules import model_problem, principal_problem
 from forebay.stream.config.json_value import parse_json
-from forebay.stream.config.section import Section
+from forebay.stream.config.section import DAY_MS, Section
 from forebay.stream.config.values import Allowed, Mistake, Mistakes, Path, Text
 
 Algorithm = Literal["ES256", "EdDSA", "RS256"]
 ALGORITHMS: Final[tuple[str, ...]] = get_args(Algorithm)
+ROLES: Final = tuple(role.value for role in Role)
 MAX_RULES: Final = 10_000
 _MAX_SHOWN_CHARS: Final = 80
 
@@ -29,7 +32,21 @@ def _check_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _read_rules(value: object) -> dict[str, tuple[str, ...]]:
+def read_rules(value: object) -> dict[str, tuple[str, ...]]:
+    """Return the models by principal of a table, or of JSON. Raises ValueError for what is wrong."""
+    return _read_table(value, "model", model_problem)
+
+
+def read_roles(value: object) -> dict[str, tuple[str, ...]]:
+    """Return the roles by principal of a table, or of JSON. Raises ValueError for what is wrong."""
+    return _read_table(value, "role", _role_problem)
+
+
+def _role_problem(name: str) -> str | None:
+    return None if name in ROLES else f"must be one of {', '.join(ROLES)}"
+
+
+def _read_table(value: object, noun: str, problem_of: Callable[[str], str | None]) -> dict[str, tuple[str, ...]]:
     if isinstance(value, str):
         try:
             value = parse_json(value) if value.strip() else {}
@@ -40,22 +57,22 @@ def _read_rules(value: object) -> dict[str, tuple[str, ...]]:
     if len(value) > MAX_RULES:
         raise ValueError(f"there are {len(value)}")
     mistakes = []
-    rules: dict[str, tuple[str, ...]] = {}
-    for principals, models in value.items():
+    table: dict[str, tuple[str, ...]] = {}
+    for principals, names in value.items():
         shown = str(principals)[:_MAX_SHOWN_CHARS]
         if (problem := principal_problem(str(principals))) is not None:
             mistakes.append(Mistake(f".{shown}", f"principal {shown!r}", problem))
-        if not isinstance(models, list | tuple) or not all(isinstance(model, str) for model in models):
-            mistakes.append(Mistake(f".{shown}", f"principal {shown!r}", "must have a list of models"))
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            mistakes.append(Mistake(f".{shown}", f"principal {shown!r}", f"must have a list of {noun}s"))
             continue
-        for model in models:
-            if (problem := model_problem(model)) is not None:
-                subject = f"principal {shown!r}, model {model[:_MAX_SHOWN_CHARS]!r}"
+        for name in names:
+            if (problem := problem_of(name)) is not None:
+                subject = f"principal {shown!r}, {noun} {name[:_MAX_SHOWN_CHARS]!r}"
                 mistakes.append(Mistake(f".{shown}", subject, problem))
-        rules[str(principals)] = tuple(models)
+        table[str(principals)] = tuple(names)
     if mistakes:
         raise Mistakes(mistakes)
-    return rules
+    return table
 
 
 AlgorithmNames = Annotated[
@@ -66,8 +83,13 @@ AlgorithmNames = Annotated[
 ]
 AccessRules = Annotated[
     dict[str, tuple[str, ...]],
-    BeforeValidator(_read_rules),
+    BeforeValidator(read_rules),
     Allowed(f"a table of at most {MAX_RULES} lists of models by principal (JSON in the environment)"),
+]
+AccessRoles = Annotated[
+    dict[str, tuple[str, ...]],
+    BeforeValidator(read_roles),
+    Allowed(f"a table of at most {MAX_RULES} lists of roles by principal (JSON in the environment)"),
 ]
 
 
@@ -79,14 +101,24 @@ class AccessSection(Section):
         description="Require a signed token (JWT) in the header forebay-principal of every event, and deny what no rule "
         "permits. Denied events become dead letters of the kind denied. Needs the extra security.",
     )
+    admin: bool = Field(
+        default=False,
+        description="Require a role for every path of the admin API except the probes: of the principal of a bearer token, see "
+        "roles. admin.token has all roles. The rules apply to predictions on request. Needs the extra security.",
+    )
     keys_file: Path | None = Field(
         default=None,
-        description="File with the public keys of the issuer: a JWK set. It is read at the start.",
+        description="File with the public keys of the issuer: a JWK set. It is read again when it changes.",
     )
     issuer: Text | None = Field(default=None, description="The claim iss that tokens must have.")
     audience: Text | None = Field(
         default=None,
         description="The value that the claim aud of tokens must be or contain, such as the name of this deployment.",
+    )
+    admin_audience: Text | None = Field(
+        default=None,
+        description="The same for bearer tokens of the admin API. It must differ from audience, because whoever reads an input "
+        "topic reads the tokens of its events.",
     )
     algorithms: AlgorithmNames = Field(
         default=ALGORITHMS, description="Signature algorithms that are accepted. The kind of the key must fit, too."
@@ -116,3 +148,24 @@ class AccessSection(Section):
         description="For each principal (the claim sub), the models that it may use: NAME, NAME:VERSION, or the beginning of a "
         "name followed by *. A principal may also end with *.",
     )
+    roles: AccessRoles = Field(
+        default={},
+        description="For each principal, its roles at the admin API: look, predict, operate, report (counts of a device at the "
+        "edge). A principal may end with *.",
+    )
+    rules_file: Path | None = Field(
+        default=None,
+        description="File (TOML) with further rules in the table rules, and roles in the table roles. It is read again when it "
+        "changes, without a restart.",
+    )
+    reload_interval_ms: int = Field(
+        default=10_000,
+        ge=0,
+        le=DAY_MS,
+        description="How often keys_file and rules_file are read to find changes. 0: only at the start.",
+    )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything needs a token."""
+        return self.enabled or self.admin

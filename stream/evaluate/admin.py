@@ -61,6 +61,7 @@ class EvaluatorAdmin:
                 web.get("/quality.html", self._quality_page),
                 web.get(STYLE_PATH, self._style),
             ],
+            clock=clock,
         )
         self.quality = QualityMonitor(
             client_options(settings.kafka),

@@ -58,17 +58,22 @@ class AuditRecorder:
         for partition, groups in groups_of.items():
             if not any(map(len, groups)):
                 continue
-            rows = outcome_rows.joined(groups)
-            context = CommitContext(
-                emission.positions.get(partition, int(rows.offset_N[-1]) + 1),
-                now_ms,
-                revisions=self._revisions(partition),
-                policy_revision=None if self._access is None else self._access.revision,
-            )
             target = TopicPartition(self._topic.name, partition.partition % self._topic.num_partitions)
             outgoing = emission.records_of(target)
-            for block in self._chains.extend(partition, rows, context):
-                outgoing.append(block.key, block.value, block.headers, offset=0)
+            by_revision = outcome_rows.by_revision(groups)
+            for policy_revision, rows in by_revision:
+                next_offset = int(rows.offset_N[-1]) + 1
+                is_last = rows is by_revision[-1][1]
+                context = CommitContext(
+                    emission.positions.get(partition, next_offset) if is_last else next_offset,
+                    now_ms,
+                    revisions=self._revisions(partition),
+                    policy_revision=policy_revision,
+                )
+                for block in self._chains.extend(partition, rows, context):
+                    outgoing.append(block.key, block.value, block.headers, offset=0)
+            if self._access is not None:
+                self._access.on_committed(partition, int(by_revision[0][1].offset_N[0]))
         for partition in emission.positions:
             if metadata := self.metadata(partition, emission.metadata.get(partition, "")):
                 emission.metadata[partition] = metadata

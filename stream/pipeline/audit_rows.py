@@ -126,6 +126,19 @@ class OutcomeRows:
             rows = rows.take(np.argsort(rows.offset_N, kind="stable"))
         return rows
 
+    def by_revision(self, groups: Sequence[RowGroup]) -> list[tuple[str | None, AuditRows]]:
+        """Return the rows of a partition by the revision of the policy that decided, by position. groups: at least one row.
+
+        Windows, which no policy decides about, are with the records of their own poll.
+        """
+        by_revision: dict[str | None, list[RowGroup]] = {}
+        revision = next((group.access.revision for group in groups if group.access is not None), None)
+        for group in groups:
+            revision = revision if group.access is None else group.access.revision
+            by_revision.setdefault(revision, []).append(group)
+        rows = [(key, self.joined(found)) for key, found in by_revision.items() if any(map(len, found))]
+        return sorted(rows, key=lambda entry: int(entry[1].offset_N[0]))
+
     # ---- events
 
     def _of_events(self, result: BatchResult, chunk: Chunk, first_row: int) -> list[RowGroup]:
@@ -176,9 +189,9 @@ class OutcomeRows:
         return [group]
 
     def _access_of(self, part: BatchPart, records: Sequence[Record]) -> AccessRows | None:
-        if self._access is None:
+        if self._access is None or not len(records):
             return None
-        return self._access.of(records, topic=part.partition.topic, model=part.model)
+        return self._access.of(records, part.partition, part.model)
 
     # ---- windows
 

@@ -1,7 +1,7 @@
 """What the audit says about access: who asked, and why an event is denied.
 
-The policy decides once more from the record, with the same result (see `access.policy`). The signatures of tokens are not
-verified again: the policy's verifier remembers them by their bytes. Shapes: N = records.
+The policy that decided when a record was read decides once more, with the same result (see `access.policy`). The signatures of
+tokens are not verified again: the policy's verifier remembers them by their bytes. Shapes: N = records.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from forebay.stream.access.policy import AccessPolicy
+from forebay.stream.access.policy_history import PolicyHistory
 from forebay.stream.access.tokens import Denial
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.record_columns import headers_of, timestamps_of
-from forebay.stream.core.records import Record
+from forebay.stream.core.records import Record, TopicPartition
 
 HASH_CHARS: Final = 32
 DENIALS: Final = ("", *(denial.name.lower() for denial in Denial if denial))
@@ -37,30 +37,32 @@ class AccessRows(NamedTuple):
     principals: as they are recorded, distinct by token; "" where no token was verified.
     principal_N: for each record an index into them.
     denial_N: for each record the code of its `Denial`.
+    revision: of the policy that decided.
     """
 
     principals: Sequence[str]
     principal_N: npt.NDArray[np.int64]
     denial_N: npt.NDArray[np.uint8]
+    revision: str
 
 
 class AuditedAccess:
     """Says who asked, and why an event is denied. text_of: returns a principal as it is recorded."""
 
-    def __init__(self, policy: AccessPolicy, text_of: PrincipalText) -> None:
-        self._policy = policy
+    def __init__(self, history: PolicyHistory, text_of: PrincipalText) -> None:
+        self._history = history
         self._text_of = functools.lru_cache(_MAX_REMEMBERED)(text_of)
 
-    @property
-    def revision(self) -> str:
-        """The revision of the rules that decide."""
-        return self._policy.revision
-
-    def of(self, records: Sequence[Record], *, topic: str, model: ModelRef) -> AccessRows:
-        """Return what access says about records of one topic for one model."""
-        decisions = self._policy.decide(headers_of(records), timestamps_of(records), topic=topic, model=model)
+    def of(self, records: Sequence[Record], partition: TopicPartition, model: ModelRef) -> AccessRows:
+        """Return what access says about records of one poll for one model. records: at least one."""
+        policy = self._history.policy_of(partition, records[0].offset)
+        decisions = policy.decide(headers_of(records), timestamps_of(records), topic=partition.topic, model=model)
         principals = ["" if name is None else self._text_of(name) for name in decisions.principals]
-        return AccessRows(principals, decisions.token_B, decisions.denial_B)
+        return AccessRows(principals, decisions.token_B, decisions.denial_B, decisions.revision)
+
+    def on_committed(self, partition: TopicPartition, offset: int) -> None:
+        """Forget what decided about the records of a partition before an offset only."""
+        self._history.on_committed(partition, offset)
 
 
 def principal_hash(key: bytes, name: str) -> str:

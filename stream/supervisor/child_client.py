@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from forebay.stream.admin.guard import CALLER_HEADER, caller_headers
 from forebay.stream.admin.responses import error_response
 from forebay.stream.admin.service import REPORT_PATH
 from forebay.stream.supervisor.child import socket_of
@@ -22,7 +23,17 @@ _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 # Neither the connection's own headers, nor what the supervisor has already checked.
 _NOT_FORWARDED: Final = frozenset(
-    ("host", "authorization", "origin", "connection", "content-length", "transfer-encoding", "expect", "upgrade")
+    (
+        "host",
+        "authorization",
+        "origin",
+        CALLER_HEADER.lower(),
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "expect",
+        "upgrade",
+    )
 )
 _NOT_RETURNED: Final = frozenset(("connection", "content-length", "transfer-encoding", "date", "server"))
 
@@ -95,6 +106,7 @@ class ChildClient:
         """
         body = await request.read()
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _NOT_FORWARDED]
+        headers += caller_headers(request).items()
         try:
             async with self._session(child.number).request(
                 request.method, f"http://localhost{path}", headers=headers, data=body or None, allow_redirects=False

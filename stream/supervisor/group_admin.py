@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from forebay.stream.admin.admin_access import AdminAccess
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.responses import error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
@@ -63,21 +64,27 @@ class GroupAdmin:
         self._started_ms = clock.wall_ms()
         self._turns = itertools.count()
         self.url: str | None = None
+        self._access = AdminAccess(settings, clock=clock)
         self._server: AdminServer | None = None
         if settings.admin.enabled:
             self._server = AdminServer(
-                settings.admin, self._routes(), bootstrap_servers=settings.kafka.bootstrap_servers
+                settings.admin,
+                self._routes(),
+                self._access.guard,
+                bootstrap_servers=settings.kafka.bootstrap_servers,
             )
 
     async def start(self) -> None:
         """Start to listen; sets `url`. Raises ConfigError."""
         if self._server is not None:
+            await self._access.start()
             self.url = await self._server.start()
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._server is not None:
             await self._server.stop()
+        await self._access.stop()
 
     # ---- verdicts
 

@@ -41,6 +41,7 @@ def merge_documents(documents: Mapping[int, Document]) -> dict[str, Any]:
         "last_warnings": _warnings(documents),
         **({"rollouts": first["rollouts"]} if "rollouts" in first else {}),
         **_objective(documents),
+        **_access(every),
         **({"history": merge_history([document["history"] for document in every])} if "history" in first else {}),
     }
 
@@ -161,6 +162,14 @@ def _objective(documents: Mapping[int, Document]) -> dict[str, Any]:
     if not objectives:
         return {}
     return {"objective": max(objectives, key=lambda one: (not one["met"], one["measured_p99_ms"] or 0.0))}
+
+
+def _access(documents: Sequence[Document]) -> dict[str, Any]:
+    """Return the policies of access: an error if a process has one, else those in force since last."""
+    found = [document["access"] for document in documents if "access" in document]
+    if not found:
+        return {}
+    return {"access": max(found, key=lambda access: (access["error"] is not None, access["since"]))}
 
 
 def _in_flight(documents: Sequence[Document]) -> dict[str, Any]:

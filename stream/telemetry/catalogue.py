@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from forebay.stream.telemetry import device_catalogue
+from forebay.stream.telemetry.access_catalogue import ACCESS_METRICS
 from forebay.stream.telemetry.lane_metrics import LANE_METRICS
 from forebay.stream.telemetry.metric_types import FAST_S as FAST_S
 from forebay.stream.telemetry.metric_types import LATENCY_S, LOADS_S, SIZES
@@ -384,6 +385,6 @@ def _all() -> tuple[Metric, ...]:
 
 METRICS: Final = (
     *(*_all(), *LANE_METRICS, *device_catalogue.METRICS),
-    *(*OBJECTIVE_METRICS, *SUPERVISOR_METRICS),
+    *(*OBJECTIVE_METRICS, *SUPERVISOR_METRICS, *ACCESS_METRICS),
 )
 """Every metric, in the order of this file, then those of lanes, CUDA devices, an objective and a supervisor."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from forebay.stream.authorization.policy_keeper import AccessStatus
 from forebay.stream.core.circuit_breaker import BreakerState, CircuitBreaker
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition, WindowStatus
@@ -15,6 +16,7 @@ from forebay.stream.pipeline.in_flight import InFlight
 from forebay.stream.pipeline.lane_status import BLOCKED_REASONS, LaneStatus
 from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.rollouts.rollout_status import RolloutStatus
+from forebay.stream.telemetry import access_catalogue as a
 from forebay.stream.telemetry import catalogue as c
 from forebay.stream.telemetry import lane_metrics
 from forebay.stream.telemetry import objective_catalogue as o
@@ -57,6 +59,7 @@ class PolledComponents:
     rollouts: returns the status of the rollouts; none if they are not enabled.
     schemas: None if no schema registry is configured.
     objective: returns the state of the objective on latency; None if there is none.
+    access: the state of the policies of access; None if nothing needs a token.
     """
 
     source: GaugeSource
@@ -68,6 +71,7 @@ class PolledComponents:
     rollouts: Callable[[], Sequence[RolloutStatus]] = tuple
     schemas: PolledSchemas | None = None
     objective: Callable[[], ObjectiveReport] | None = None
+    access: AccessStatus | None = None
 
 
 class GaugePoller:
@@ -114,6 +118,8 @@ class GaugePoller:
             self._record_schemas(components.schemas)
         if components.objective is not None:
             self._record_objective(components.objective())
+        if components.access is not None:
+            self._record_access(components.access)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})
@@ -133,6 +139,11 @@ class GaugePoller:
         self._store.replace(c.SCHEMA_WAIT, waits)
         for result, count in schemas.results().items():
             self._store.set_total(c.SCHEMA_LOOKUPS, count, (result,))
+
+    def _record_access(self, status: AccessStatus) -> None:
+        self._store.set(a.ACCESS_STALE, int(status.error is not None))
+        self._store.set_total(a.ACCESS_RELOADS, status.num_changes, ("replaced",))
+        self._store.set_total(a.ACCESS_RELOADS, status.num_failures, ("refused",))
 
     def _record_objective(self, report: ObjectiveReport) -> None:
         store = self._store

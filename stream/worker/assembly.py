@@ -38,7 +38,7 @@ from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
-from forebay.stream.worker.access_assembly import build_access
+from forebay.stream.worker.access_assembly import AccessParts, open_access
 from forebay.stream.worker.audit_assembly import build_audit
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
@@ -51,6 +51,7 @@ from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
 from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.objective_assembly import build_objective
+from forebay.stream.worker.optional_parts import optional_parts
 from forebay.stream.worker.output_format import binary_predictions
 from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import tune_process
@@ -97,7 +98,6 @@ class WorkerAssembly:
         self._clock = clock
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._failure = FailureSlot(asyncio.get_running_loop())
-        self._access = build_access(settings.access)
         self._lanes = [
             build_lane(
                 model,
@@ -137,10 +137,11 @@ class WorkerAssembly:
         reports = self._reports(windows, telemetry, status_observer, timestamp_warning, objective=objective)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
         encryption = await stop.unless_requested(open_encryption(self._settings, clock=self._clock))
+        access = await stop.unless_requested(open_access(self._settings, clock=self._clock))
         decoder, factory = self._decoder(encryption), self._lane_factory(layout, predictions, encryption)
         rollouts = self._rollouts(pipeline, windows, factory, decoder, reports=reports, observer=observer)
         # `admin` is built below; the address is used only when the worker joins the group.
-        audit = self._audit(layout, rollouts)
+        audit = self._audit(layout, rollouts, access)
         source = self._source(
             pipeline, layout, windows, user_data=lambda: admin.user_data(), rollouts=rollouts, audit=audit
         )
@@ -159,7 +160,7 @@ class WorkerAssembly:
                 producer=producer,
                 windows=windows,
                 audit=audit,
-                **build_input_stages(self._settings, rollouts, schemas, self._access),
+                **build_input_stages(self._settings, rollouts, schemas, access.filter),
             )
         )
         lag = LagPoller(source, lag_listener(telemetry, objective), clock=self._clock)
@@ -171,7 +172,7 @@ class WorkerAssembly:
             source=source,
             lag=lag,
             status_observer=status_observer,
-            **optional_components(rollouts, schemas, objective),
+            **optional_components(rollouts, schemas, objective, access.keeper),
         )
         admin = self._admin(components, decoder, telemetry)
         telemetry.attach(polled_components(components, schemas, is_ready=admin.is_ready, source=source))
@@ -184,10 +185,8 @@ class WorkerAssembly:
             commit_timings=timings,
             admin=admin,
             telemetry=telemetry,
-            follower=None if rollouts is None else rollouts.follower,
-            shadows=None if rollouts is None else rollouts.shadows,
             drift=build_drift(self._lanes if rollouts is None else rollouts.versions, factory, observer.add),
-            schemas=schemas,
+            **optional_parts(rollouts, schemas, access.keeper),
         )
         return self._worker(parts, stop)
 
@@ -351,14 +350,14 @@ class WorkerAssembly:
             clock=self._clock,
         )
 
-    def _audit(self, layout: Layout, rollouts: RolloutParts | None) -> AuditRecorder | None:
+    def _audit(self, layout: Layout, rollouts: RolloutParts | None, access: AccessParts) -> AuditRecorder | None:
         return build_audit(
             self._settings,
             layout.outputs,
             worker=self._instance,
             clock=self._clock,
             switches=None if rollouts is None else rollouts.ledger,
-            access=None if self._access is None else self._access.policy,
+            access=access.history,
         )
 
     def _decoder(self, encryption: Encryption | None) -> Decoder:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from forebay.schemas.errors import ConfigError
-from forebay.stream.access.policy import AccessPolicy
+from forebay.stream.access.policy_history import PolicyHistory
 from forebay.stream.audit.chain import MAX_METADATA_BYTES, METADATA_ROOM
 from forebay.stream.audit.chain_writer import ChainWriter, CheckpointPolicy
 from forebay.stream.audit.signing import load_signer, load_trusted_keys
@@ -34,7 +34,7 @@ def build_audit(
     worker: str,
     clock: Clock,
     switches: SwitchLedger | None,
-    access: AccessPolicy | None,
+    access: PolicyHistory | None,
 ) -> AuditRecorder | None:
     """Build the recorder; None if the audit is not enabled.
 

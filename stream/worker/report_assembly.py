@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from forebay.stream.admin.view import WorkerComponents
+from forebay.stream.authorization.policy_keeper import PolicyKeeper
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.pipeline.objective_control import ObjectiveControl
@@ -30,10 +31,14 @@ def lag_listener(
 
 
 def optional_components(
-    rollouts: RolloutParts | None, schemas: SchemaParts | None, objective: ObjectiveControl | None
+    rollouts: RolloutParts | None,
+    schemas: SchemaParts | None,
+    objective: ObjectiveControl | None,
+    access: PolicyKeeper | None,
 ) -> dict[str, Any]:
     """Return the parts of `WorkerComponents` that only some workers have."""
     found: dict[str, Any] = {} if schemas is None else {"schema_waits": schemas.waits}
+    found["access"] = access
     if objective is not None:
         found["objective"] = objective.report
     if rollouts is not None:
@@ -56,4 +61,5 @@ def polled_components(
         rollouts=components.rollouts,
         schemas=schemas,
         objective=components.objective,
+        access=None if components.access is None else components.access.status,
     )

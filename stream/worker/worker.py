@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from forebay.schemas.errors import BrokerError
 from forebay.stream import native
 from forebay.stream.admin.service import WorkerAdmin
+from forebay.stream.authorization.policy_keeper import PolicyKeeper
 from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.log_lines import READY_LINE
 from forebay.stream.core.stop_request import StopRequest
@@ -69,6 +70,7 @@ class WorkerParts:
     follower, shadows: None if rollouts are not enabled.
     drift: None if drift is not enabled.
     schemas: None if no schema registry is configured.
+    access: None if nothing needs a token.
     """
 
     lanes: Iterable[ServedLane]
@@ -83,6 +85,7 @@ class WorkerParts:
     shadows: Shadows | None = None
     drift: DriftParts | None = None
     schemas: SchemaParts | None = None
+    access: PolicyKeeper | None = None
 
 
 class Worker:
@@ -158,6 +161,8 @@ class Worker:
             self._run_task(self._parts.shadows.run(self._parts.lag), "shadows")
         if self._parts.drift is not None:
             self._run_task(self._parts.drift.run(), "drift")
+        if self._parts.access is not None:
+            self._run_task(self._parts.access.run(), "access")
         self._run_task(_announce(self._parts.source, self._parts.admin), "announce")
         self._run_task(self._parts.telemetry.run(), "telemetry")
         await self._failure.wait_with(self._run_task(self._stop.wait(), "signals"))

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from forebay.stream.admin.edge_receiver import EdgeReceiver, edge_receiver
 from forebay.stream.admin.edge_reports import BadReport, parse_report
+from forebay.stream.admin.guard import build_guard
 from forebay.stream.admin.server import AdminServer
 from forebay.stream.aggregate.delta import parse_delta
 from forebay.stream.config.sections import AdminSection, Settings
@@ -149,7 +150,8 @@ async def test_reports_are_answered() -> None:
     clock.now_ms = NOW_MS
     receiver = EdgeReceiver(committed, deltas="deltas", drift="drift", clock=clock)
     section = AdminSection.model_validate({"port": 0, "token": "secret-token"})
-    server = AdminServer(section, [web.post("/edge/reports", receiver.serve)], bootstrap_servers="localhost:9092")
+    routes, guard = [web.post("/edge/reports", receiver.serve)], build_guard(section, clock=clock)
+    server = AdminServer(section, routes, guard, bootstrap_servers="localhost:9092")
     url = f"{await server.start()}/edge/reports"
 
     async def post(document: Any, token: str = "secret-token") -> tuple[int, Any]:

@@ -30,11 +30,11 @@ def test_an_address_that_other_machines_reach_without_a_token_is_a_warning(
     settings: dict[str, object], exposed: bool
 ) -> None:
     section = AdminSection.model_validate(settings)
-    assert (exposure_of(section) is not None) is exposed
+    assert (exposure_of(section, has_roles=False) is not None) is exposed
     check = check_admin(Settings(admin=section))
     assert check.status is (Status.WARNING if exposed else Status.OK)
     assert (check.remedy is not None) is exposed
-    assert "token" in describe_exposure(section) or not section.enabled
+    assert "token" in describe_exposure(section, has_roles=False) or not section.enabled
 
 
 async def test_an_exposed_server_logs_a_warning_at_its_start(caplog: pytest.LogCaptureFixture) -> None:

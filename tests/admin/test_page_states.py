@@ -15,9 +15,11 @@ from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
 from forebay.schemas.failures import Outcome
+from forebay.stream.admin.guard import build_guard
 from forebay.stream.admin.responses import json_response
 from forebay.stream.admin.server import AdminServer, page_routes
 from forebay.stream.config.sections import AdminSection
+from forebay.stream.core.clock import SystemClock
 from tests.admin.test_page import ARTEFACTS, browser, opened
 from tests.core.build import JULY
 
@@ -127,8 +129,10 @@ async def serve(browser: Browser) -> AsyncIterator[Serve]:
         async def answer(_request: web.Request) -> web.Response:
             return json_response(document)
 
+        section = AdminSection(port=0)
+        routes = [*page_routes(), web.get("/status", answer)]
         server = AdminServer(
-            AdminSection(port=0), [*page_routes(), web.get("/status", answer)], bootstrap_servers="localhost:9092"
+            section, routes, build_guard(section, clock=SystemClock()), bootstrap_servers="localhost:9092"
         )
         url = await server.start()
         try:

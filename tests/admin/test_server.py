@@ -19,10 +19,12 @@ from aiohttp import web
 
 from forebay.schemas.errors import ConfigError
 from forebay.stream.admin.advertised_url import build_advertised_url
+from forebay.stream.admin.guard import build_guard
 from forebay.stream.admin.responses import json_response
 from forebay.stream.admin.server import ASSETS, AdminServer, page_routes
 from forebay.stream.admin.status_client import fetch_statuses
 from forebay.stream.config.sections import AdminSection
+from forebay.stream.core.clock import SystemClock
 from tests.eventually import eventually
 
 HERE = Path(__file__).parent
@@ -67,7 +69,8 @@ async def serving_server(**settings: object) -> AsyncIterator[tuple[AdminServer,
         web.get("/slow", slow),
         web.get("/broken", broken),
     ]
-    server = AdminServer(section(**settings), routes, bootstrap_servers="localhost:9092")
+    guard = build_guard(section(**settings), clock=SystemClock())
+    server = AdminServer(section(**settings), routes, guard, bootstrap_servers="localhost:9092")
     try:
         yield server, await server.start()
     finally:

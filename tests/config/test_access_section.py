@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from forebay.schemas.errors import ConfigError
+from forebay.stream.authorization.sources import read_sources
 from forebay.stream.config.load import load_settings
-from forebay.stream.worker.access_assembly import build_access
 
 GOOD: dict[str, object] = {
     "access.enabled": True,
@@ -23,7 +23,14 @@ def problems(overrides: dict[str, object]) -> str:
 
 
 def test_access_is_off_by_default() -> None:
-    assert build_access(load_settings(None, {}, {}).settings.access) is None
+    assert not load_settings(None, {}, {}).settings.access.is_used
+
+
+def test_tokens_of_events_must_not_open_the_admin_api() -> None:
+    admin = {**GOOD, "access.enabled": False, "access.admin": True}
+    assert "access.admin_audience" in problems(admin)
+    assert "must differ" in problems(admin | {"access.admin_audience": "fb"})
+    assert load_settings(None, {}, admin | {"access.admin_audience": "fb-admin"}).settings.access.is_used
 
 
 @pytest.mark.parametrize("name", ["keys_file", "issuer", "audience"])
@@ -51,10 +58,16 @@ def test_wrong_rules_are_named(rules: str, reason: str) -> None:
     assert reason in problems(GOOD | {"access.rules": rules})
 
 
+def test_wrong_roles_are_named() -> None:
+    assert "principal 'ann', role 'root' (command line): must be one of look, predict, operate, report" in problems(
+        GOOD | {"access.roles": '{"ann": ["look", "root"]}'}
+    )
+
+
 def test_wrong_algorithms_are_refused() -> None:
     assert "access.algorithms" in problems(GOOD | {"access.algorithms": "HS256"})
 
 
 def test_keys_that_cannot_be_read_are_an_error_of_the_configuration() -> None:
     with pytest.raises(ConfigError, match=r"access\.keys_file, /nowhere/keys\.json, cannot be read: No such file"):
-        build_access(load_settings(None, {}, GOOD).settings.access)
+        read_sources(load_settings(None, {}, GOOD).settings.access)

@@ -25,7 +25,8 @@ class NamedTokens:
         return Token(token.decode(), 0, JULY + 50, None) if token.islower() else Denial.SIGNATURE
 
 
-FILTER = AccessFilter(AccessPolicy(NamedTokens(), Rules({"ann": ["m"]}), revision="r"))
+POLICY = AccessPolicy(NamedTokens(), Rules({"ann": ["m"]}), revision="r")
+FILTER = AccessFilter(lambda: POLICY)
 
 
 def with_tokens(tokens: str, rejected: tuple[int, ...] = ()) -> Chunk:

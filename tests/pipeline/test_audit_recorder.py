@@ -13,6 +13,7 @@ import pytest
 from forebay.schemas.errors import ForebayError
 from forebay.schemas.failures import FailureKind
 from forebay.stream.access.policy import AccessPolicy
+from forebay.stream.access.policy_history import PolicyHistory
 from forebay.stream.access.rules import Rules
 from forebay.stream.access.tokens import Denial, Token
 from forebay.stream.audit.block import Block, decode_block
@@ -50,13 +51,16 @@ def policy(verifier: CountingVerifier | None = None) -> AccessPolicy:
     return AccessPolicy(verifier or CountingVerifier(), Rules({"ann": ["m"]}), revision="5eed")
 
 
-def recorder(access: AccessPolicy | None, *, max_bytes: int = 1 << 20, digests: bool = False) -> AuditRecorder:
+def recorder(
+    access: AccessPolicy | PolicyHistory | None, *, max_bytes: int = 1 << 20, digests: bool = False
+) -> AuditRecorder:
+    history = PolicyHistory(lambda: access) if isinstance(access, AccessPolicy) else access
     return AuditRecorder(
         writer(max_bytes=max_bytes),
         OutputTopic("audit", 4, max_bytes),
         AuditContent(input_digests=digests, output_digests=digests),
         clock=ManualClock(),
-        access=None if access is None else AuditedAccess(access, functools.partial(principal_hash, KEY)),
+        access=None if history is None else AuditedAccess(history, functools.partial(principal_hash, KEY)),
     )
 
 
@@ -89,7 +93,7 @@ def result_of(*parts: BatchPart, failures: dict[int, RowFailure] | None = None) 
 
 def test_each_row_has_the_hashed_principal_and_the_reason_of_a_denial() -> None:
     rules = policy()
-    (part,) = AccessFilter(rules).filter([signed(chunk(range(10, 16), rejected=(14, 15)), "aeX.ae")])
+    (part,) = AccessFilter(lambda: rules).filter([signed(chunk(range(10, 16), rejected=(14, 15)), "aeX.ae")])
     found = blocks(recorder(rules), [result_of(part)], passed=6)
     ann, eve = (principal_hash(KEY, name) for name in ("ann", "eve"))
     assert [(row["offset"], row["outcome"], row["principal"], row["denial"]) for row in rows(found)] == [
@@ -109,10 +113,28 @@ def test_each_row_has_the_hashed_principal_and_the_reason_of_a_denial() -> None:
 def test_a_denial_by_a_rule_stays_one_if_a_rollout_brings_a_permitted_version() -> None:
     rules = policy()
     other = replace(signed(chunk(range(10, 11)), "e"), model=chunk([0]).model._replace(name="other"))
-    (part,) = AccessFilter(rules).filter([other])
+    (part,) = AccessFilter(lambda: rules).filter([other])
     allowed = AccessPolicy(CountingVerifier(), Rules({"eve": ["*"]}), revision="2")
     (row,) = rows(blocks(recorder(allowed), [result_of(part)], passed=1))
     assert (row["outcome"], row["denial"]) == ("denied", "rule")
+
+
+def test_a_commit_after_a_change_of_the_rules_says_what_each_of_them_decided() -> None:
+    force = [policy(), AccessPolicy(CountingVerifier(), Rules({"eve": ["m"]}), revision="n3w")]
+    history = PolicyHistory(lambda: force[0])
+    stage = AccessFilter(lambda: force[0], history=history)
+    parts = [*stage.filter([signed(chunk(range(10, 13), rejected=(12,)), "aee")])]
+    force.reverse()
+    parts += stage.filter([signed(chunk(range(13, 16)), "...aea")])
+    found = blocks(recorder(history), [result_of(part) for part in parts], passed=6)
+    assert [(row["offset"], row["policy_revision"], row["outcome"], row["denial"]) for row in rows(found)] == [
+        (10, "5eed", "predicted", None),
+        (11, "5eed", "denied", "rule"),
+        (12, "5eed", "denied", "rule"),
+        (13, "n3w", "denied", "rule"),
+        (14, "n3w", "predicted", None),
+        (15, "n3w", "denied", "rule"),
+    ]
 
 
 def test_tokens_are_looked_up_once_for_each_chunk_and_not_for_each_event() -> None:
@@ -161,7 +183,7 @@ def test_events_that_windows_accept_have_a_row_each() -> None:
     windows = stage(replace(plan(), keeps_events=True))
     windows.restore({P0: None})
     events = [(b"k", 1), (b"k", 2), None, (b"k", 25), (b"k", 3), (None, 26)]
-    (part,) = AccessFilter(rules).filter([signed(poll(10, events), "aaaaaa")])
+    (part,) = AccessFilter(lambda: rules).filter([signed(poll(10, events), "aaaaaa")])
     (windowed,) = windows.take(part)
     result = BatchResult(
         MicroBatch(0, (windowed,), "size", 0.0),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from forebay.stream.authorization.policy_keeper import AccessStatus
 from forebay.stream.config.sections import TelemetrySection
 from forebay.stream.core.circuit_breaker import CircuitBreaker
 from forebay.stream.core.clock import SystemClock
@@ -94,6 +95,7 @@ def telemetry(
             lanes_status=lambda: [lane(ModelRef("m", 7), None, breaker), lane(ModelRef("wide", 2), blocked, breaker)],
             is_ready=is_ready,
             schemas=Schemas(),
+            access=AccessStatus("r2", 0, num_changes=1, num_failures=2, error="not TOML"),
         )
     )
     return worker_telemetry
@@ -122,6 +124,9 @@ async def test_the_page_has_the_current_values() -> None:
         "forebay_rebalances_total 2.0",
         "forebay_rewinds_total 1.0",
         'forebay_schema_lookups_total{result="found"} 2.0',
+        "forebay_access_stale 1.0",
+        'forebay_access_reloads_total{result="replaced"} 1.0',
+        'forebay_access_reloads_total{result="refused"} 2.0',
         'forebay_schema_lookups_total{result="schema_not_found"} 1.0',
         "forebay_assigned_partitions 1.0",
         'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',

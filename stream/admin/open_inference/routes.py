@@ -7,6 +7,9 @@ from importlib.metadata import version
 
 from aiohttp import web
 
+from forebay.stream.access.roles import Role
+from forebay.stream.access.tokens import MESSAGES, Denial
+from forebay.stream.admin.guard import caller_of
 from forebay.stream.admin.health import Verdict
 from forebay.stream.admin.open_inference.metadata import describe_server, describe_tensors
 from forebay.stream.admin.open_inference.requests import HEADER_LENGTH, TensorRequest, encode_error
@@ -14,6 +17,7 @@ from forebay.stream.admin.predictor import NotReady, Predictor
 from forebay.stream.admin.responses import Handler, json_response
 from forebay.stream.admin.served_model import ServedModel, ServedModels
 from forebay.stream.core.circuit_breaker import BreakerState
+from forebay.stream.core.model_ref import ModelRef
 
 _MODEL = "/v2/models/{name}"
 
@@ -69,10 +73,14 @@ class OpenInference:
 
     async def _metadata(self, request: web.Request) -> web.Response:
         served = self._served(request)
+        if (refusal := _refusal(request, served, is_look=True)) is not None:
+            return refusal
         return _unknown(request) if served is None else json_response(describe_tensors(served))
 
     async def _model_ready(self, request: web.Request) -> web.Response:
         served = self._served(request)
+        if (refusal := _refusal(request, served, is_look=True)) is not None:
+            return refusal
         if served is None:
             return _unknown(request)
         is_ready = self._startup().ok and served.breaker.state is not BreakerState.OPEN
@@ -80,6 +88,8 @@ class OpenInference:
 
     async def _infer(self, request: web.Request) -> web.Response:
         served = self._served(request)
+        if (refusal := _refusal(request, served, is_look=False)) is not None:
+            return refusal
         if served is None:
             return _unknown(request)
         if not (startup := self._startup()).ok:
@@ -87,7 +97,7 @@ class OpenInference:
         tensors = TensorRequest(served)
         try:
             status, body = await self._predictor.predict(
-                request.read, request.headers, model=served.ref.name, request_format=tensors
+                request.read, request.headers, model=served.ref.name, request_format=tensors, caller=caller_of(request)
             )
         except NotReady as error:
             return _error(503, error.message)
@@ -107,6 +117,21 @@ class OpenInference:
             if ref.name == name and number in (None, "", str(ref.version)):
                 return self._models[ref]
         return None
+
+
+def _refusal(request: web.Request, served: ServedModel | None, *, is_look: bool) -> web.Response | None:
+    """Return the response to a caller who may not use the model of the path, whether it is served or not.
+
+    is_look: whether the role `look` suffices.
+    """
+    caller, name, number = caller_of(request), request.match_info["name"], request.match_info.get("version", "")
+    if is_look and Role.LOOK in caller.roles:
+        return None
+    if served is None:
+        ref = ModelRef(name, int(number) if number.isascii() and number.isdigit() and len(number) < 19 else 0)
+    else:
+        ref = served.ref
+    return None if caller.may_use(ref) else _error(403, MESSAGES[Denial.RULE])
 
 
 def _unknown(request: web.Request) -> web.Response:

@@ -46,7 +46,8 @@ async function refresh() {
   } catch {
     return showOutage("no answer");
   }
-  if (answer.status === 401) return askToken();
+  if (answer.status === 401) return askToken("The worker does not accept this token.");
+  if (answer.status === 403) return askToken("This token does not have the role look.");
   if (!answer.ok) return showOutage(`status ${answer.status}`);
   const status = await answer.json();
   if (worker !== status.worker) { // another worker listens here now: its samples do not continue the old ones
@@ -70,14 +71,14 @@ function showOutage(reason) {
   showBanner(`The worker does not answer${since} (${reason}). This page shows its last answer.`, true);
 }
 
-function askToken() {
+function askToken(reason) {
   if ($("ask-token").hidden) {
     $("ask-token").hidden = false;
     $("board").hidden = true;
     showPill("warn", "token needed");
     $("token").focus();
   }
-  text("token-error", token ? "The worker does not accept this token." : "");
+  text("token-error", token ? reason : "");
 }
 
 function show(status) {
@@ -128,7 +129,8 @@ $("hold").addEventListener("click", async () => {
   const to = $("hold").dataset.to;
   if (to === "pause" && !confirm("Pause reading until you resume it? The worker keeps its partitions.")) return;
   try {
-    await request(to, { method: "POST" });
+    const answer = await request(to, { method: "POST" });
+    if (answer.status === 403) alert("Your token does not have the role operate.");
   } catch { /* the next refresh shows the result */ }
   await refresh();
 });

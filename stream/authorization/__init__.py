@@ -1,0 +1,1 @@
+"""Reads keys, rules and roles, and keeps the policies of access current while a process runs."""
