@@ -35,7 +35,7 @@ def is_open(path: str) -> bool:
 
 
 def roles_for(method: str, path: str) -> Set[Role]:
-    """Return the roles of which a principal needs one; none if no role opens the path. path: decoded."""
+    """Return the roles that open a path to a principal, who needs one of them; none if no role does. path: decoded."""
     path = _OF_A_PROCESS.sub("/", path)
     for methods, pattern, roles in _ROLES:
         if method in methods and pattern.fullmatch(path):

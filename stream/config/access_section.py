@@ -117,7 +117,7 @@ class AccessSection(Section):
     )
     admin_audience: Text | None = Field(
         default=None,
-        description="The same for bearer tokens of the admin API. It must differ from audience, because whoever reads an input "
+        description="The same for bearer tokens of the admin API. It must differ from audience, because a reader of an input "
         "topic reads the tokens of its events.",
     )
     algorithms: AlgorithmNames = Field(

@@ -42,7 +42,7 @@ class AccessFilter:
 
 
 def deny_all(chunk: Chunk, denial: Denial) -> Chunk:
-    """Return a chunk of which all events are denied for the same reason."""
+    """Return the chunk with all of its events denied for the same reason."""
     rejections = [_denied(rejection, denial) for rejection in chunk.rejections]
     return reject_rows(
         replace(chunk, rejections=rejections),
