@@ -42,6 +42,7 @@ _READ_ONLY: Final = frozenset(
         "models rollout",
         "models show",
         "models validate",
+        "privacy report",
         "schemas",
         "status",
         "tail",

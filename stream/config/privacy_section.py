@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.section import Section
-from forebay.stream.config.values import Allowed, Path
+from forebay.stream.config.values import Allowed, Mistake, Mistakes, Path, Text
 from forebay.stream.privacy.detectors import NAMES
 from forebay.stream.privacy.national import COUNTRIES
 from forebay.stream.privacy.policy import Action, Place, Policy
+
+MAX_DAYS: Final = 36_500
 
 ActionName = Literal["detect", "mask", "hash", "drop"]
 
@@ -48,7 +51,36 @@ def parse_override(text: str) -> tuple[tuple[str, Place | None], Action]:
     return (detector, Place(place) if dot else None), Action(action)
 
 
+def _read_days(value: object) -> dict[str, float]:
+    """Check privacy.topic_retention_days. Raises ValueError, or Mistakes with each entry."""
+    if isinstance(value, str):
+        try:
+            value = parse_json(value) if value.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a table")
+    mistakes = [
+        Mistake(f".{str(topic)[:80]}", f"topic {str(topic)[:80]!r}", "must have a number of days above 0")
+        for topic, days in value.items()
+        if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS
+    ]
+    if mistakes:
+        raise Mistakes(mistakes)
+    return {str(topic): float(days) for topic, days in value.items()}
+
+
 _Split = BeforeValidator(_split)
+Texts = Annotated[
+    tuple[str, ...],
+    _Split,
+    Allowed("a list of names (separated by commas in the environment)"),
+]
+Days = Annotated[
+    dict[str, float],
+    BeforeValidator(_read_days),
+    Allowed("a table from topics to days (JSON in the environment)"),
+]
 Detectors = Annotated[
     tuple[str, ...],
     _Split,
@@ -115,6 +147,44 @@ class PrivacySection(Section):
         default="keep",
         description="drop: remove features that no served model uses from the events in dead letters, if dead_letters is not "
         "keep.",
+    )
+
+    quasi_identifiers: Texts = Field(
+        default=(),
+        description="Fields of events that together could identify a person, such as zip and birth_year. "
+        "`forebay privacy report` judges the anonymisation of events by them.",
+    )
+    sensitive_fields: Texts = Field(
+        default=(), description="Fields of events that must not become known about a person, for the same judgement."
+    )
+    subject: Text = Field(
+        default="key",
+        description="The field that says whom an event is about, for the same judgement. key: the record's key.",
+    )
+    min_k: int = Field(
+        default=5, ge=1, le=1_000_000, description="The report requires this k-anonymity over the quasi-identifiers."
+    )
+    min_l: int = Field(
+        default=2, ge=1, le=1_000_000, description="The report requires this l-diversity of each sensitive field."
+    )
+    max_retention_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_DAYS,
+        description="The longest time for which topics may keep records. The report compares it with retention.ms.",
+    )
+    topic_retention_days: Days = Field(
+        default_factory=dict,
+        description="The same for single topics, without the prefix: <topic> = <days>.",
+    )
+    accepted_findings: Texts = Field(
+        default=(),
+        description='Findings in topics, without the prefix, for which the report does not fail: "<topic>" or '
+        '"<topic>:<detector>".',
+    )
+    needed_fields: Texts = Field(
+        default=(),
+        description="Fields of events that no model uses and that others need, for which the report does not fail.",
     )
 
     def policy(self) -> Policy:

@@ -14,7 +14,8 @@ SEPARATOR: Final = "\n"
 CONTEXT_CHARS: Final = 40
 UNDECODABLE: Final = "surrogateescape"
 
-_LETTERS: Final = re.compile("[g-zG-Z]")
+_WORDS: Final = re.compile(r"[g-zG-Z]|(?<![0-9a-zA-Z])[cC][cfCF](?![a-zA-Z])")
+"""A letter that is not a hexadecimal digit, or one of the words that have none: cc (card) and cf (codice fiscale)."""
 _GROUPS: Final = re.compile(r"(?<![\w.,+/-])\d{1,4}[ .-]\d{2,6}[ .-]\d{3}")
 _TOKEN: Final = re.compile(r"(?<![\w.+/-])(?=[A-Za-z]{0,6}\d)[0-9A-Za-z]{8,19}+(?:-[A-Z])?(?![\w-]|\.\d)")
 
@@ -78,8 +79,8 @@ class Column:
 
     @cached_property
     def has_words(self) -> bool:
-        """Whether there may be a word that says what a number is: a letter that is not a hexadecimal digit, or a hint."""
-        return any(self._hints) or _LETTERS.search(self.joined) is not None
+        """Whether there may be a word that says what a number is, in the texts or as a hint."""
+        return any(self._hints) or _WORDS.search(self.joined) is not None
 
     def row_of(self, position: int) -> int:
         """Return the index of the string at a position of the joined text."""

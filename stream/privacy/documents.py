@@ -80,7 +80,7 @@ class DocumentProtector:
         found = list(strings_of(document))
         texts, hints = [text for _, _, text in found], [hint for _, hint, _ in found]
         # A name of a field can be personal data as well: {"anna@example.org": 1}.
-        if self._protector.texts([name for name in _names_of(document)], place, now_ms=now_ms):
+        if self._protector.texts(list(names_of(document)), place, now_ms=now_ms):
             return None
         changed = self._protector.texts(texts, place, now_ms=now_ms, hints=hints)
         if not changed and not unused:
@@ -103,14 +103,15 @@ def is_text(value: bytes) -> bool:
     )
 
 
-def _names_of(document: object) -> Iterator[str]:
+def names_of(document: object) -> Iterator[str]:
+    """Yield the names of all fields of a JSON document."""
     if isinstance(document, dict):
         for name, value in document.items():
             yield name
-            yield from _names_of(value)
+            yield from names_of(value)
     elif isinstance(document, list):
         for value in document:
-            yield from _names_of(value)
+            yield from names_of(value)
 
 
 def _replace(document: Any, path: Path, text: str | None) -> None:
