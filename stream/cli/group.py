@@ -59,7 +59,9 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "errors": CommandEntry("forebay.stream.cli.errors", "Show the errors of all workers, with examples."),
         "drift": CommandEntry("forebay.stream.cli.drift", "Show which features and scores have drifted."),
         "audit": CommandEntry("forebay.stream.cli.audit", "Verify and show what became of each record."),
-        "privacy": CommandEntry("forebay.stream.cli.privacy", "Report on personal data in the topics."),
+        "privacy": CommandEntry(
+            "forebay.stream.cli.privacy", "Report on personal data in the topics, and forget a key."
+        ),
         "quality": CommandEntry("forebay.stream.cli.quality", "Show the quality of models by their labels."),
         "status": CommandEntry("forebay.stream.cli.status", "Show the workers, their partitions, lag and health."),
         "bench": CommandEntry("forebay.stream.cli.bench", "Measure throughput, latency and memory."),

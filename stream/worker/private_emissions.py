@@ -62,6 +62,11 @@ class PrivateEmissions:
             results.append(self._result(result, now_ms))
             yield
         emission = yield from self._emitter.build(results, delta_headers=delta_headers)
+        for original, protected in zip(batches, results, strict=True):
+            if protected.failures is not original.failures:
+                # Failures that the emitter finds, such as a prediction that is too large, also count for the observers.
+                added = protected.failures.keys() - original.failures.keys()
+                original.failures.update((row, protected.failures[row]) for row in added)
         for partition, outgoing in emission.outgoing.items():
             if partition.topic in self._letters:
                 self._protect_letters(outgoing, now_ms)

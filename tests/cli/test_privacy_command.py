@@ -12,7 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from forebay.stream.cli import main
-from tests.brokers.clients import create_topic, producer, send_batch
+from tests.brokers.clients import create_topic, producer, read_committed, send_batch
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 
@@ -91,3 +91,35 @@ def test_help_has_examples_and_errors_are_reported(capsys: pytest.CaptureFixture
     assert "forebay privacy report --limit 50000" in capsys.readouterr().out
     assert main(["privacy", "report", "--set", 'privacy.topic_retention_days={"features": 0}']) == 2
     assert "must have a number of days above 0" in capsys.readouterr().err
+
+
+def test_forget_writes_tombstones_where_it_can(forebay: Command, embedded_broker: Broker, names: Names) -> None:
+    async def prepare() -> None:
+        await create_topic(embedded_broker.bootstrap, names("profiles"), 2, configs={"cleanup.policy": "compact"})
+        async with producer(embedded_broker.bootstrap) as writer:
+            place = TopicPartition(names("profiles"), 1)
+            await send_batch(writer, place, [b"1", b"2"], keys=[b"anna@example.org", b"other"])
+
+    asyncio.run(prepare())
+    key = f"forget anna@example.org --topic {names('profiles')}"
+    status, _, err = forebay(key)
+    assert status == 2 and "add --yes" in err
+    status, out, err = forebay(f"{key} --dry-run")
+    assert status == 0, err
+    assert "retention only" in out and "the topic is not compacted" in out
+    status, out, _ = forebay(f"{key} --yes --json")
+    document = json.loads(out)
+    assert (status, document["records"], document["tombstones_written"]) == (0, 2, 1)
+    states = {one["topic"]: one["erasure"] for one in document["topics"]}
+    assert states == {names("predictions"): "retention", names("profiles"): "tombstone"}
+    (last,) = [one for one in asyncio.run(records(embedded_broker, names("profiles"))) if one[1] is None]
+    assert last == (b"anna@example.org", None, 1)
+    status, out, _ = forebay(f"{key} --yes --json")
+    assert json.loads(out)["tombstones_written"] == 0
+    assert "no topic holds a record" in forebay("forget carl --yes")[1]
+    status, _, err = forebay("forget carl --yes --topic missing")
+    assert status == 1 and "there is no such topic" in err
+
+
+async def records(broker: Broker, topic: str) -> list[tuple[bytes | None, bytes | None, int]]:
+    return [(record.key, record.value, record.partition) for record in await read_committed(broker.bootstrap, topic, 2)]

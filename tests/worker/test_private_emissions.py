@@ -26,18 +26,18 @@ TOPICS = OutputTopics(
 )
 
 
-def build(results: list[BatchResult], **settings: Any) -> Emission:
+def build(results: list[BatchResult], *, topics: OutputTopics = TOPICS, **settings: Any) -> Emission:
     emitter = Emitter(
         PredictionEncoder(model="m", version=1, labels=("no", "yes"), num_classes=2),
         model="m",
         version=1,
-        topics=TOPICS,
+        topics=topics,
         placer=Placer({"features": 2}, len),
         worker="w",
         clock=ManualClock(),
     )
     section = PrivacySection(enabled=True, **settings)
-    private = private_emissions(section, emitter, outputs=TOPICS, used_features=(), clock=ManualClock())
+    private = private_emissions(section, emitter, outputs=topics, used_features=(), clock=ManualClock())
     steps = private.build(results)
     while True:
         try:
@@ -139,3 +139,14 @@ def test_hashed_keys_are_the_same_for_the_same_text() -> None:
     keys = {key for partition, out in emission.outgoing.items() if partition.topic == "predictions" for key in out.keys}
     assert len(keys) == 1
     assert keys.pop().startswith(b"key [email:")
+
+
+def test_failures_of_the_emitter_reach_the_observers_of_the_original() -> None:
+    result = result_with(["anna@example.org"])
+    emission = build([result], topics=replace(TOPICS, predictions=OutputTopic("predictions", 2, 10)))
+    assert {row: failure.kind for row, failure in result.failures.items()} == {
+        0: FailureKind.PREDICTION_TOO_LARGE,
+        1: FailureKind.MODEL_ERROR,
+        2: FailureKind.PREDICTION_TOO_LARGE,
+    }
+    assert len(letters(emission)) == 4

@@ -52,8 +52,8 @@ class PlainProducer:
             remedy="check that the broker runs there (`forebay check` reports more)",
         )
 
-    async def send(self, topic: str, key: bytes, value: bytes, *, partition: int) -> int:
-        """Write a record and return its offset once the brokers have confirmed it.
+    async def send(self, topic: str, key: bytes, value: bytes | None, *, partition: int) -> int:
+        """Write a record, without a value a tombstone, and return its offset once the brokers have confirmed it.
 
         Raises BrokerError; unless the user lacks the permission, it is then unknown whether the record was written.
         """
