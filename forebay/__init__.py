@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.signature import Feature, Signature
     from forebay.models.artefacts.text_codes import encode_texts
     from forebay.models.artefacts.window_input import Aggregate, WindowInput
+    from forebay.models.backends.python.declared import model
     from forebay.models.backends.torch.architectures import build_net
     from forebay.models.backends.torch.save import save_artefact
     from forebay.models.registration.register import register
@@ -60,6 +61,7 @@ __all__ = [
     "fit_preprocessing",
     "infer_signature",
     "load",
+    "model",
     "move_alias",
     "prepare",
     "prepared_shape",
@@ -86,6 +88,7 @@ _MODULES = {
     "fit_preprocessing": "forebay.models.training.fit",
     "infer_signature": "forebay.models.registration.signature_inference",
     "load": "forebay.stream.offline.model",
+    "model": "forebay.models.backends.python.declared",
     "move_alias": "forebay.models.artefacts.alias_moves",
     "prepare": "forebay.models.artefacts.preparation",
     "prepared_shape": "forebay.models.artefacts.preparation",

@@ -27,8 +27,8 @@ class BackendFiles:
     """The files of a backend.
 
     max_bytes: every file that a version must have for the backend, and how large it may be.
-    runs_code: whether a file contains code that runs when the model is loaded. Such a model is loaded only where the
-        worker's trust policy allows it.
+    runs_code: whether code of the user runs when the model is loaded, from a file or from a module that the manifest names.
+        Such a model is loaded only where the worker's trust policy allows it.
     """
 
     max_bytes: Mapping[str, int]
@@ -41,6 +41,7 @@ BACKENDS: Final[Mapping[str, BackendFiles]] = MappingProxyType(
         "torch-module": BackendFiles({MODULE_FILE: MAX_SOURCE_BYTES, WEIGHTS_FILE: MAX_WEIGHTS_BYTES}, runs_code=True),
         "torch-export": BackendFiles({PROGRAM_FILE: MAX_WEIGHTS_BYTES}, runs_code=True),
         "python": BackendFiles({FUNCTION_FILE: MAX_SOURCE_BYTES}, runs_code=True),
+        "python-module": BackendFiles({}, runs_code=True),
         "trees": BackendFiles({TREES_FILE: MAX_TREES_BYTES}),
         "onnx": BackendFiles({ONNX_FILE: MAX_ONNX_BYTES}),
     }

@@ -9,6 +9,7 @@ from typing import Final
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.manifest import Manifest
 from forebay.models.artefacts.signature import Feature, Signature
+from forebay.models.artefacts.user_module import MODULE_BACKEND
 
 CARD_FILE: Final = "README.md"
 
@@ -136,7 +137,12 @@ def _serving(manifest: Manifest) -> list[str]:
     assert manifest.tolerance is not None, "format 1 has no card"
     command = f"forebay run --set model.name={manifest.name} --set model.version={manifest.version}"
     blocks = ["In the folder that holds the model repository `models`:", f"```sh\n{command}\n```"]
-    if BACKENDS[manifest.backend].runs_code:
+    if manifest.backend == MODULE_BACKEND:
+        blocks.append(
+            f"**This version is `{manifest.params.get('object')}` in the Python module `{manifest.params.get('module')}`.** "
+            "A worker loads it only where the module is installed, and its `[trust]` settings list it under `modules`."
+        )
+    elif BACKENDS[manifest.backend].runs_code:
         blocks.append(
             "**This version contains code that runs when it is loaded.** A worker loads it only if its `[trust]` settings "
             "name the repository or the digest of `manifest.json`."

@@ -11,6 +11,7 @@ from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.location import normalise_repository as normalise_repository
 from forebay.models.artefacts.signed_bundle import signed_files
 from forebay.models.artefacts.signing_policy import Policy, SignatureState, SignatureVerdict, SigningPolicy, refusal
+from forebay.models.artefacts.user_module import MODULE_BACKEND, read_user_module
 from forebay.schemas.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,11 +35,14 @@ class TrustPolicy:
     manifests: SHA-256 digests, in hexadecimal digits, of the manifests of trusted versions. A manifest states the digest
         of every other file. The prefix "sha256:" is optional.
     signing: which models must be signed, and by whom.
+    modules: names of modules, and of packages with all of their modules, that versions may name instead of holding code.
+        Neither a repository, nor a digest, nor a signature replaces an entry here: the code is not part of the version.
     """
 
     repositories: frozenset[str] = frozenset()
     manifests: frozenset[str] = frozenset()
     signing: SigningPolicy = field(default_factory=SigningPolicy)
+    modules: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "repositories", frozenset(map(normalise_repository, self.repositories)))
@@ -63,7 +67,9 @@ class TrustPolicy:
             raise refusal(verdict, place)
         if verdict.state not in (SignatureState.VALID, SignatureState.NOT_CHECKED):
             log.warning("%s: %s; the policy in trust.signatures is warn", place, verdict.reason)
-        if not verdict.allows_code:
+        if manifest.backend == MODULE_BACKEND:
+            self._check_module(manifest, place)
+        elif not verdict.allows_code:
             self.check(manifest.backend, repository=repository, manifest_sha256=manifest_sha256, place=place)
         return verdict
 
@@ -74,6 +80,17 @@ class TrustPolicy:
         rule = self.signing.rule_of(repository, manifest.name)
         bundle = None if rule.policy is Policy.OFF else read_signature()
         return self.signing.check(rule, bundle, signed_files(manifest, manifest_sha256))
+
+    def _check_module(self, manifest: Manifest, place: str) -> None:
+        """Raise ModelError(kind="untrusted") if the version names a module that is not listed. Imports nothing."""
+        named = read_user_module(manifest.params, place)
+        if named.is_in(self.modules):
+            return
+        raise ModelError(
+            f"{place}: the model is {named.name} in the module {named.module}, which the trust policy does not list",
+            kind="untrusted",
+            remedy=f'if workers may import this module, add "{named.module}" to trust.modules',
+        )
 
     def check(self, backend: str, *, repository: str, manifest_sha256: str, place: str) -> None:
         """Raise ModelError(kind="untrusted") if the backend runs code from the model and the policy does not allow it.

@@ -14,6 +14,7 @@ _CLASSES: Final = MappingProxyType(
         "torch-module": ("forebay.models.backends.torch.own_module", "TorchModuleBackend"),
         "torch-export": ("forebay.models.backends.torch.program", "TorchExportBackend"),
         "python": ("forebay.models.backends.python.backend", "PythonBackend"),
+        "python-module": ("forebay.models.backends.python.module_backend", "PythonModuleBackend"),
         "trees": ("forebay.models.backends.trees.backend", "TreesBackend"),
         "onnx": ("forebay.models.backends.onnx.backend", "OnnxBackend"),
     }

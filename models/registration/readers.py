@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FunctionType, MappingProxyType
 from typing import Final, cast
 
+from forebay.models.backends.python.declared import declaration_of, is_reference, resolve_reference
 from forebay.models.registration.hints import Reader
 from forebay.schemas.errors import ModelError
 
@@ -60,6 +61,8 @@ FILE_READERS: Final[Mapping[str, ReaderEntry]] = MappingProxyType(
 )
 """By suffix, in lower case."""
 
+DECLARED: Final = ReaderEntry("declared_reader", "read_declared")
+
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024 * 1024
 
 _PICKLED: Final = frozenset(
@@ -71,10 +74,19 @@ _SAVE_INSTEAD: Final = (
 )
 
 
+def imported(model: object) -> object:
+    """Return what a text such as `shop.scoring:risk` names in a module; anything else as it is. Raises ModelError."""
+    if not isinstance(model, str | Path) or not is_reference(str(model)) or Path(model).exists():
+        return model
+    return resolve_reference(str(model))
+
+
 def find_reader(model: object) -> tuple[str, ReaderEntry]:
     """Return a name of the model for messages, and its reader. Raises ModelError that names what can be read instead."""
     if isinstance(model, str | Path):
         return str(model), _file_reader(Path(model))
+    if declaration_of(model) is not None:
+        return f"{getattr(model, '__module__', '')}:{getattr(model, '__qualname__', '')}", DECLARED
     cls = type(model)
     what = f"an object of {cls.__module__}.{cls.__qualname__}"
     for base in cls.__mro__:
@@ -83,7 +95,8 @@ def find_reader(model: object) -> tuple[str, ReaderEntry]:
             return what, entry
     if isinstance(model, FunctionType):
         raise _refusal(
-            f"{model.__qualname__} is a function", "write it to a file as `predict`, and give the path of the file"
+            f"{model.__qualname__} is a function",
+            "declare it with @forebay.model, or write it to a file as `predict`, and give the path of the file",
         )
     raise _refusal(
         f"{what} cannot be read: it comes from no known library",

@@ -26,11 +26,12 @@ from forebay.models.artefacts.preprocessing import Preprocessing
 from forebay.models.artefacts.progress import OnProgress
 from forebay.models.artefacts.repository import MANIFEST_FILE, check_name
 from forebay.models.artefacts.signature import TASKS, Feature, Signature, Task
+from forebay.models.artefacts.user_module import MODULE_BACKEND
 from forebay.models.registration.candidate import Candidate, ConversionNote, conversion_table
 from forebay.models.registration.hints import Hints
 from forebay.models.registration.mlflow_registry import SCHEME, fetch_mlflow_model
 from forebay.models.registration.publish import publish_candidate
-from forebay.models.registration.readers import find_reader, missing_library
+from forebay.models.registration.readers import find_reader, imported, missing_library
 from forebay.models.registration.sample import Sample, read_sample
 from forebay.models.registration.signature_file import SUFFIX, read_signature_file
 from forebay.models.registration.user_name import user_name
@@ -49,6 +50,7 @@ class Registration:
     notes: what became of each part of the original model.
     compared: whether the model was compared with the original library, rather than stored as it is.
     golden_rows_given: whether the golden rows are rows of the data, rather than made from the preprocessing.
+    module: the module that the version names instead of holding code; empty for none.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Registration:
     notes: tuple[ConversionNote, ...]
     compared: bool
     golden_rows_given: bool
+    module: str = ""
 
     def report(self) -> str:
         """Return what was published and what became of each part of the model, as text for people."""
@@ -69,7 +72,7 @@ class Registration:
 
     @property
     def runs_code(self) -> bool:
-        """Whether the version contains code, so that a worker loads it only if its trust policy allows it."""
+        """Whether the version contains or names code, so that a worker loads it only if its trust policy allows it."""
         return BACKENDS[self.backend].runs_code
 
 
@@ -104,8 +107,8 @@ def register(
         forebay.register(RandomForestClassifier().fit(x, y), name="wine", signature=x)
 
     repository: a folder, or a URL such as s3://bucket/models.
-    model: a fitted object of a supported library, the path of a file in a format that is safe to read (not a pickle), or a
-        model in an MLflow registry: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+    model: a fitted object of a supported library, what `forebay.model` declares (or its name, `shop.scoring:risk`), the path of
+        a file that is safe to read (not a pickle), or one of an MLflow registry: `models:/NAME@ALIAS`, `models:/NAME/VERSION`.
     signature: a Signature or a JSON file with one; or a sample: a CSV file with a header, or a pandas.DataFrame [N, F]. Numbers
         are float32 features, texts categories, columns with empty cells nullable. None if the model knows it.
     target: the sample's column with the labels, which is not a feature.
@@ -173,6 +176,7 @@ def _register(
     repository: Path | str,
     provenance: Provenance,
 ) -> Registration:
+    model = imported(model)
     what, entry = find_reader(model)
     if hints.output is not None and not entry.chooses_output:
         raise ModelError(
@@ -215,6 +219,7 @@ def _register(
         notes=candidate.notes,
         compared=candidate.expected is not None,
         golden_rows_given=rows is not None,
+        module=str(candidate.params["module"]) if candidate.backend == MODULE_BACKEND else "",
     )
 
 

@@ -47,6 +47,7 @@ class RegisterOptions(TypedDict):
     epilog=examples(
         ("forebay models register churn.ubj --name churn --signature churn.csv --target left", "XGBoost"),
         ("forebay models register churn.txt --name churn --labels stays,leaves --metric auc=0.91", "LightGBM"),
+        ("forebay models register shop.scoring:risk --name risk", "a function that @forebay.model declares"),
         (
             "forebay models register net.onnx --name churn --output probabilities --tolerance 1e-4",
             "one of several outputs",
@@ -112,6 +113,7 @@ def command(
 
     PATH is a file of ONNX (.onnx), XGBoost (.json, .ubj) or LightGBM (.txt), an exported program of torch (.pt2), or a Python
     file with a function `predict` (.py); or a model in an MLflow registry: models:/NAME@ALIAS or models:/NAME/VERSION.
+    It may also name what @forebay.model declares in a module that can be imported: MODULE:OBJECT.
     The model is published only if it gives the outputs of the original library for golden rows. Fitted objects, such as a
     forest of scikit-learn, are registered from Python: `forebay.register`.
     """
@@ -239,6 +241,9 @@ def _print(done: Registration, repository: str, *, is_stated: bool) -> None:
     where = f" --set model.repository={repository}" if is_stated else ""
     chosen = f"{where} --set model.name={done.name} --set model.version={done.version}"
     console.print(Text(f"next: forebay check{visible(chosen)}"))
-    if done.runs_code:
+    if done.module:
+        console.print(Text("The version names a module. Where workers may import it, add to their configuration:"))
+        console.print(Text(f'\n[trust]\nmodules = ["{done.module}"]'))
+    elif done.runs_code:
         console.print(Text("The version runs code of its own. If you trust it, add to the worker's configuration:"))
         console.print(Text(f'\n[trust]\nmanifests = ["sha256:{done.manifest_sha256}"]'))

@@ -96,7 +96,9 @@ def version_text(shown: Version) -> Table:
         "note": about.note,
         "backend": ", ".join(filter(None, (manifest.backend, manifest.architecture))),
         "signature": shown.signed.text,
-        "code of its own": "yes: workers need it in trust.manifests, or the repository in trust.repositories"
+        "code of its own": "a module that workers need in trust.modules"
+        if manifest.backend == "python-module"
+        else "yes: workers need it in trust.manifests, or the repository in trust.repositories"
         if shown.runs_code
         else "",
         "parameters": ", ".join(f"{key} = {value}" for key, value in manifest.params.items()),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from forebay.stream.config.section import Section
 from forebay.stream.config.table_list import Table, table_reader
-from forebay.stream.config.values import Allowed, Digests, Moment, Path, Repositories, Text
+from forebay.stream.config.values import Allowed, Digests, Modules, Moment, Path, Repositories, Text
 
 _MAX_TABLES = 256
 
@@ -109,6 +109,11 @@ class TrustSection(Section):
         default=(),
         description="Digests of the manifests of single versions that may run code of their own; "
         "`forebay models show` prints them.",
+    )
+    modules: Modules = Field(
+        default=(),
+        description="Modules of the environment, or packages with all their modules, with models that @forebay.model declares. "
+        "A version only names its module; without an entry here, nothing is imported.",
     )
     signatures: SignatureRules = Field(
         default=(),

@@ -192,6 +192,15 @@ def _check_levels(text: str) -> str:
 
 
 _QUOTED_LEVELS: Final = [f'"{level}"' for level in LEVELS]
+
+
+def _check_modules(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not all(part.isidentifier() for part in value.split(".")):
+            raise ValueError(f"{value[:80]!r} is not the name of a module")
+    return values
+
+
 _NAME_WORDS: Final = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'"
 
 Text = Annotated[str, AfterValidator(_check_not_empty), Allowed("a non-empty string")]
@@ -256,6 +265,12 @@ Digests = Annotated[
         "a list of SHA-256 digests (separated by commas in the environment), each 64 hexadecimal digits, with or without "
         "sha256: before them"
     ),
+]
+Modules = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split),
+    AfterValidator(_check_modules),
+    Allowed("a list of names of modules (separated by commas in the environment), such as shop.scoring"),
 ]
 _CHECKED_URL: Final = (
     _matching(_WEB_URL),

@@ -62,4 +62,9 @@ def trust_policy(section: TrustSection) -> TrustPolicy:
         )
         for key in section.keys
     ]
-    return TrustPolicy(frozenset(section.repositories), frozenset(section.manifests), SigningPolicy(rules, keys))
+    return TrustPolicy(
+        frozenset(section.repositories),
+        frozenset(section.manifests),
+        SigningPolicy(rules, keys),
+        modules=frozenset(section.modules),
+    )

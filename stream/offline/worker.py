@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from forebay.models.backends.protocol import Model
+from forebay.models.backends.python.declared import declaration_of
+from forebay.models.registration.register import register
 from forebay.schemas.errors import ConfigError, ModelError
 from forebay.schemas.topics import topic_name
 from forebay.stream.admin.predict_requests import AnsweredPart, PredictRequest, RequestRecord, build_response
@@ -104,6 +107,24 @@ class OfflineWorker:
         variables = os.environ if environ is None else environ
         loaded = load_settings(None if path is None else Path(path), variables, settings)
         return cls(loaded.settings, clock=clock)
+
+    @classmethod
+    def from_model(
+        cls, model: Any, *, settings: Mapping[str, object] = MappingProxyType({}), clock: Clock | None = None
+    ) -> OfflineWorker:
+        """Return a worker of what `forebay.model` declares, or of a trained model, as if it had been registered.
+
+        The model is registered in a temporary folder, with every check, and loaded from there. A declared model is trusted.
+
+        model: as `forebay.register` takes it. settings: values by `"section.key"`; files and the environment do not count.
+        """
+        declaration = declaration_of(model)
+        with TemporaryDirectory() as folder:
+            done = register(model, name="model" if declaration is None else declaration.name, repository=folder)
+            chosen: dict[str, object] = {"model.repository": folder, "model.name": done.name}
+            if done.module:
+                chosen["trust.modules"] = [done.module]
+            return cls.from_config(settings={**settings, **chosen}, environ={}, clock=clock)
 
     @property
     def models(self) -> Sequence[Model]:

@@ -51,3 +51,17 @@ def test_a_torch_module_and_an_exported_program(validated: Path) -> None:
     (validated / "net.py").write_text(module)
     run("\n".join(["import torch", *signature, registration, program]), validated)
     assert sorted(path.name for path in (validated / "models" / "churn").iterdir()) == ["1", "2"]
+
+
+def test_a_function_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (module,) = snippets("A function or class of a package")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "scoring.py").write_text(module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["models", "register", "shop.scoring:risk", "--name", "risk"]) == 0
+    assert 'modules = ["shop.scoring"]' in capsys.readouterr().out
+    assert main(["models", "validate"]) == 1
+    assert main(["models", "validate", "--set", "trust.modules=shop"]) == 0

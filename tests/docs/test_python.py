@@ -39,14 +39,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def script(folder: Path) -> str:
+    """Return the blocks of Python as one script, after writing those that are modules to their files."""
+    parts = []
+    for block in blocks_of(PAGE):
+        if block.language != "python":
+            continue
+        first, _, _ = block.text.partition("\n")
+        if first.startswith("# ") and first.endswith(".py"):
+            (folder / first[2:]).write_text(block.text, encoding="utf-8")
+        else:
+            parts.append(block.text)
+    return "\n".join(parts)
+
+
 def test_the_blocks_run_and_print_what_is_shown(folder: Path) -> None:
-    blocks = blocks_of(PAGE)
-    load, shown, testing = (block.text for block in blocks)
     done = subprocess.run(
-        [sys.executable, "-c", load + testing], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script(folder)], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    expected, printed = shown.splitlines(), done.stdout.splitlines()
-    assert len(printed) == len(expected) and printed[0] == expected[0] and printed[3] == expected[3]
+    expected = [line for block in blocks_of(PAGE) if block.language == "text" for line in block.text.splitlines()]
+    printed = done.stdout.splitlines()
+    assert len(printed) == len(expected) and printed[0] == expected[0] and printed[3:] == expected[3:]
     # The labels are those of the trained model.
     assert [line.split()[:2] for line in printed] == [line.split()[:2] for line in expected]

@@ -31,6 +31,8 @@ def test_commands_that_it_names_exist() -> None:
 
 def test_its_links_lead_somewhere() -> None:
     for target, anchor in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", PAGE):
+        if target.startswith("https://"):
+            continue
         text = (DOCS / target).read_text()
         headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
         anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
