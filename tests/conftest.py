@@ -302,6 +302,11 @@ on_embedded = pytest.mark.parametrize(
 )
 """For tests with `broker` of what does not depend on it: a second run on a real one would take long and show nothing new."""
 
+on_apache = pytest.mark.parametrize(
+    "broker", [pytest.param("kafka", id="apache", marks=pytest.mark.kafka)], indirect=True
+)
+"""For tests with `broker` of what a real Kafka decides, and which take long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Names:

@@ -60,7 +60,7 @@ async def test_closed_buckets_are_removed_and_later_deltas_count_as_late(
     for _ in range(2):
         process = aggregator_group.start(**options)
         await process.says("aggregator ready")
-        await feed.run(3.0)
+        await feed.run(1.5)
         process.kill()
     last = aggregator_group.start(**options)
     await last.says("aggregator ready")

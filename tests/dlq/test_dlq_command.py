@@ -71,6 +71,12 @@ def dead_letter_records(topic: str) -> list[list[object]]:
 
 
 @pytest.fixture
+def broker(embedded_broker: Broker) -> Broker:
+    """The embedded broker suffices: test_reader.py and test_replay.py read and write on a real one, too."""
+    return embedded_broker
+
+
+@pytest.fixture
 def place(broker: Broker, names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Create this test's topics with dead letters; return the options that name them."""
     monkeypatch.chdir(tmp_path)

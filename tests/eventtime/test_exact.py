@@ -67,7 +67,7 @@ async def test_workers_killed_at_every_step_of_a_commit_lose_and_repeat_no_windo
     assert seen["late"] > 20 and seen["rejected"] > 20 and seen["windows"] > 500
 
 
-@pytest.mark.slow
+@pytest.mark.exactness
 async def test_workers_killed_between_slices_lose_and_repeat_no_window(worker_group: WorkerGroup) -> None:
     await worker_group.create_for_windows()
     spec = WindowSpec(WindowKind.TUMBLING, size_ms=2000, hop_ms=2000, gap_ms=0, out_of_orderness_ms=500, lateness_ms=0)

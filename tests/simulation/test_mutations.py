@@ -21,7 +21,13 @@ MACHINES = {
 }
 
 
-@pytest.mark.parametrize("protection", MUTATIONS)
+LONG = {"require-stable"}
+"""Found only after many examples; `make test-mutations` finds it on a real Kafka."""
+
+
+@pytest.mark.parametrize(
+    "protection", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in MUTATIONS]
+)
 def test_a_missing_protection_is_found(protection: str) -> None:
     with without(protection), pytest.raises(Violation):
         hunt(MACHINES[protection], 2, examples=MAX_EXAMPLES, shrink=False)

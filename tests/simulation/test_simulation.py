@@ -9,8 +9,8 @@ from tests.simulation.hunt import hunt
 from tests.simulation.machine import MACHINES
 from tests.simulation.simulation import NAMES, Simulation
 
-EXAMPLES = 20
-FEWER_EXAMPLES = {"schemas": 8, "priorities": 8}
+EXAMPLES = 12
+FEWER_EXAMPLES = {"schemas": 6, "priorities": 6}
 """Of machines that add little to others."""
 
 

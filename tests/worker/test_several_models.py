@@ -103,6 +103,7 @@ async def test_a_model_that_fails_on_rows_does_not_affect_the_others(worker_grou
     assert kinds(await worker_group.outputs("dead-letters")) == {"model_error": 5}
 
 
+@on_embedded
 async def test_a_model_whose_breaker_is_open_blocks_only_its_own_topic(
     worker_group: WorkerGroup, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ async def test_a_model_that_is_slow_does_not_starve_another_topic(worker_group: 
     await events.check()
 
 
+@on_embedded
 async def test_a_worker_that_restarts_with_other_models_continues(worker_group: WorkerGroup) -> None:
     events = SeveralModels(worker_group, of_topic={"features": "alpha"})
     await events.create()

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from forebay.schemas import headers as names
 from forebay.stream.telemetry.log_setup import CLIENT_LINES_EVERY_S
 from tests.brokers.clients import producer, send_batch
-from tests.conftest import on_embedded
+from tests.conftest import on_apache, on_embedded
 from tests.worker.echo import NUM_FEATURES, POISON
 from tests.worker.harness import WorkerGroup, kinds, total
 from tests.worker.structured_log import check_client_lines, repetitions, starting
@@ -175,6 +175,7 @@ async def test_a_late_model_call_loses_nothing(worker_group: WorkerGroup, tmp_pa
     worker_group.check_predictions(await worker_group.outputs("predictions"), exactly_once=True)
 
 
+@on_embedded
 @pytest.mark.slow
 async def test_a_temporarily_broken_model_loses_nothing(worker_group: WorkerGroup, tmp_path: Path) -> None:
     """The model fails for every input, so the data is not the cause: no dead letters, and the source waits."""
@@ -247,6 +248,7 @@ async def test_a_topic_of_random_bytes(worker_group: WorkerGroup) -> None:
     assert total(await worker_group.outputs("outcome-deltas"), outcome="rejected") == 2000
 
 
+@on_apache
 @pytest.mark.slow
 async def test_a_slow_model_pauses_the_source_and_keeps_the_membership(worker_group: WorkerGroup) -> None:
     await worker_group.create()

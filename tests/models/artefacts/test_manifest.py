@@ -77,18 +77,15 @@ def test_a_hostile_manifest_is_refused_with_a_short_message(good: str, kind: str
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_twice_the_size_takes_about_twice_the_time(good: str, kind: str) -> None:
     # Processor time, the minimum of several runs, and sizes at which quadratic time would take seconds: independent of load.
-    def cost_s(n: int) -> float:
-        data = HOSTILE[kind](good, n)
-        costs_s = []
-        for _ in range(3):
-            begun_s = time.process_time()
-            read(data)
-            costs_s.append(time.process_time() - begun_s)
-        return min(costs_s)
+    def cost_s(data: str) -> float:
+        begun_s = time.process_time()
+        read(data)
+        return time.process_time() - begun_s
 
-    small_s, large_s = cost_s(10_000), cost_s(40_000)
+    small, large = HOSTILE[kind](good, 10_000), HOSTILE[kind](good, 40_000)
     # Quadratic time would turn a factor of 4 into 16; very short times may be noise.
-    assert large_s < max(8 * small_s, 0.2)
+    most_s = max(8 * min(cost_s(small), cost_s(small)), 0.2)
+    assert any(cost_s(large) < most_s for _ in range(3))
 
 
 def test_the_unchanged_manifest_is_valid(good: str) -> None:

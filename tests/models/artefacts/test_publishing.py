@@ -62,7 +62,7 @@ def _publish_some(repository: Path, seed: int) -> None:
         publish(repository, net=make_net(seed=seed))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_that_publish_at_once_get_different_versions(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_publish_some, args=(tmp_path, seed)) for seed in range(2)]

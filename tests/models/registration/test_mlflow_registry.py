@@ -31,8 +31,10 @@ y = (x[:, 0] > 0).astype(int)
 booster = xgboost.XGBClassifier(n_estimators=3, max_depth=2).fit(x, y)
 trees = lightgbm.train({"objective": "binary", "verbose": -1, "num_leaves": 4}, lightgbm.Dataset(x, y), num_boost_round=3)
 with mlflow.start_run() as run:
-    mlflow.xgboost.log_model(booster, name="model", registered_model_name="boosted")
-    mlflow.lightgbm.log_model(trees, name="light", registered_model_name="light")
+    # Else MLflow starts a process for each model, which loads it to see what it imports.
+    needs = {"pip_requirements": ["xgboost"]}
+    mlflow.xgboost.log_model(booster, name="model", registered_model_name="boosted", **needs)
+    mlflow.lightgbm.log_model(trees, name="light", registered_model_name="light", **needs)
 client = mlflow.MlflowClient()
 client.set_registered_model_alias("boosted", "champion", 1)
 for name, flavour, data in (("pickled", "sklearn", "model.pkl"), ("outside", "xgboost", "../../../secret"),
