@@ -51,6 +51,7 @@ IMPORTED_ONLY_BY = {
         "stream/access/key_set.py",
         "stream/audit/signing.py",
         "stream/encryption/live_keys.py",
+        "stream/schema_registry/field_keys.py",
     ),
     "fastavro": ("stream/decode/formats", "stream/publish/avro_values.py"),
     "jsonschema_rs": ("stream/decode/formats/json_schema.py",),

@@ -11,17 +11,27 @@ from forebay.stream.core.field_path import parse_field_path
 
 _SOURCES = ("encryption.keys_file", "encryption.keys_variable", "encryption.keys_command")
 
+_SECRETS = tuple(f"encryption.local_kms_secret_{source}" for source in ("file", "variable", "command"))
+
 
 def encryption_conflicts(settings: Settings) -> Iterator[Conflict]:
     """Yield every broken rule of [encryption]."""
     section = settings.encryption
     num_sources = sum(source is not None for source in (section.keys_file, section.keys_variable, section.keys_command))
     if section.is_used and num_sources != 1:
-        named = "encryption.input_fields" if section.input_fields else "encryption.prediction_fields"
+        named = (
+            "encryption.input_fields"
+            if section.input_fields
+            else "encryption.prediction_fields"
+            if section.prediction_fields
+            else "encryption.local_kms_secret_file"
+        )
         yield Conflict(
             (named, *_SOURCES),
             f"needs one source of keys: one of {', '.join(_SOURCES)} ({num_sources} are set)",
         )
+    if section.decrypts_avro:
+        yield from _avro_conflicts(settings)
     if section.input_fields and section.input_fields != WHOLE:
         yield from _field_conflicts(settings)
     if not section.prediction_fields:
@@ -41,6 +51,20 @@ def encryption_conflicts(settings: Settings) -> Iterator[Conflict]:
             ("encryption.prediction_fields", "rollouts.enabled"),
             "must be empty with rollouts.enabled: the topic shadow-predictions is not encrypted",
         )
+
+
+def _avro_conflicts(settings: Settings) -> Iterator[Conflict]:
+    section = settings.encryption
+    secrets = (section.local_kms_secret_file, section.local_kms_secret_variable, section.local_kms_secret_command)
+    if sum(secret is not None for secret in secrets) > 1:
+        yield Conflict(_SECRETS, f"only one of {', '.join(_SECRETS)} can be set")
+    if not settings.schema_registry.urls:
+        yield Conflict(
+            (_SECRETS[0], "schema_registry.urls"),
+            "needs schema_registry.urls: the registry has the rules and the data keys",
+        )
+    if section.input_fields == WHOLE:
+        yield Conflict((_SECRETS[0], "encryption.input_fields"), 'cannot be used with encryption.input_fields = ["*"]')
 
 
 def _field_conflicts(settings: Settings) -> Iterator[Conflict]:

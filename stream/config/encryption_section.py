@@ -105,7 +105,27 @@ class EncryptionSection(Section):
         "every second, if a token names a key that is unknown.",
     )
 
+    local_kms_secret_file: Path | None = Field(
+        default=None,
+        description="File with the secret of Confluent's local-kms. With a secret, fields of events in Avro that an ENCRYPT "
+        "rule of their schema encrypts are decrypted.",
+    )
+    local_kms_secret_variable: Text | None = Field(
+        default=None, description="Name of the environment variable with this secret."
+    )
+    local_kms_secret_command: Command | None = Field(
+        default=None,
+        repr=False,
+        description="A command that prints this secret. It is run like keys_command, with the same time limit, at the start "
+        "only.",
+    )
+
+    @property
+    def decrypts_avro(self) -> bool:
+        """Whether fields that rules of schemas encrypt are decrypted."""
+        return any((self.local_kms_secret_file, self.local_kms_secret_variable, self.local_kms_secret_command))
+
     @property
     def is_used(self) -> bool:
         """Whether anything is encrypted."""
-        return bool(self.input_fields or self.prediction_fields)
+        return bool(self.input_fields or self.prediction_fields or self.decrypts_avro)

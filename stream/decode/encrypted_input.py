@@ -20,7 +20,8 @@ from forebay.stream.core.record_columns import PlainRecord, RecordColumns
 from forebay.stream.core.record_sizes import record_bytes, records_bytes
 from forebay.stream.core.records import Chunk, Epoch, Record, RowFailure, TopicPartition, Unreadable
 from forebay.stream.core.rows import RowRecord, RowRecords, distinct_records
-from forebay.stream.encryption.documents import DocumentOpener, has_only_tokens
+from forebay.stream.decode.encrypted_avro import EncryptedAvro
+from forebay.stream.encryption.documents import DocumentOpener, Opened, has_only_tokens
 from forebay.stream.encryption.jwe import CannotDecrypt, Cipher, Reason, TokenOpener, TokenSealer, is_token
 from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending, record_scope_id
 
@@ -49,12 +50,21 @@ class EncryptedInput:
     """Decrypts the events of some topics.
 
     topics: full names.
-    fields: the declared fields, or ("*",) for the whole value.
+    fields: the declared fields, or ("*",) for the whole value; none if only `avro` decrypts.
+    avro: decrypts fields of records in Avro; None if none are encrypted.
     """
 
     def __init__(
-        self, topics: Collection[str], fields: Sequence[str], keys: Keys, *, id_field: str, accepts_plain: bool
+        self,
+        topics: Collection[str],
+        fields: Sequence[str],
+        keys: Keys,
+        *,
+        id_field: str,
+        accepts_plain: bool,
+        avro: EncryptedAvro | None = None,
     ) -> None:
+        self._avro = avro
         self.topics = frozenset(topics)
         self._fields = tuple(fields)
         self._keys = keys
@@ -72,7 +82,7 @@ class EncryptedInput:
         topic = partition.topic
         seal = partial(self._seal_row, topic)
         plain: Sequence[Any]
-        if self._fields != (WHOLE_VALUE,) and not isinstance(records, RowRecords):
+        if self._fields not in ((), (WHOLE_VALUE,)) and not isinstance(records, RowRecords):
             plain, originals = self._open_all(topic, records)
         else:
             sources = distinct_records(records)
@@ -153,7 +163,8 @@ class EncryptedInput:
         try:
             opened, has_plain = self._open_with_new_keys(topic, record, value)
         except CannotDecrypt as fault:
-            is_safe = is_token(value) or has_only_tokens(value, self._fields)
+            # Without declared fields, only values under rules of their schema are encrypted, and stay as they came.
+            is_safe = not self._fields or is_token(value) or has_only_tokens(value, self._fields)
             original: Record = record if is_safe else self._sealed_record(topic, record, value)
             return _undecryptable(record, str(fault)), original
         original = self._sealed_record(topic, record, value) if has_plain else record
@@ -181,7 +192,9 @@ class EncryptedInput:
             if not self._accepts_plain:
                 raise CannotDecrypt(Reason.NOT_ENCRYPTED, "the value is not a token")
             return value, True
-        return documents.open(value)
+        if self._avro is not None and (decrypted := self._avro.open(topic, record)) is not None:
+            return decrypted, False
+        return documents.open(value) if self._fields else Opened(value, has_plain=False)
 
     def _document_opener(self, topic: str) -> DocumentOpener:
         """Return what opens documents with the keys in force."""

@@ -87,12 +87,15 @@ def plain_formats() -> EventFormats:
     return EventFormats(FormatChoice(FormatSettings(), None))
 
 
-def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | None = None) -> EventFormats:
+def event_formats(
+    section: InputSection, *, prefix: str, schemas: SchemaStore | None = None, decrypts: bool = False
+) -> EventFormats:
     """Return the configured formats. Raises ConfigError if one needs a library that is not installed, or for schema files.
 
     All that records with schemas of a registry may need is imported here, so that none has to wait for it.
 
     prefix: of the names of all topics. schemas: the known schemas of the registry, if one is configured.
+    decrypts: whether records with encrypted fields are decrypted before (see `encrypted_avro`).
     """
     has_avro_files = bool(section.avro_schemas or section.reader_schemas)
     check_libraries(
@@ -108,5 +111,8 @@ def event_formats(section: InputSection, *, prefix: str, schemas: SchemaStore | 
     # A buffer that decompresses to more than the events of a record may take is refused.
     arrow = ArrowLimits(section.max_rows_per_record, max(ArrowLimits().max_bytes, 8 * section.max_event_bytes))
     by_topic = {**by_topic, REQUEST_TOPIC: "json"}
-    settings = FormatSettings(section.format, by_topic, mapped, images=images, avro=avro, arrow=arrow)
+    decrypted = frozenset(f"{prefix}{topic}" for topic in section.topics) if decrypts else frozenset()
+    settings = FormatSettings(
+        section.format, by_topic, mapped, images=images, avro=avro, arrow=arrow, decrypted=decrypted
+    )
     return EventFormats(FormatChoice(settings, schemas), mappings, section.mapping)

@@ -61,7 +61,33 @@ def _read_variable(name: str, environment: Mapping[str, str]) -> Keyring:
     return _parse(text.encode(), f"the environment variable {name}")
 
 
-def run_key_command(arguments: list[str], *, timeout_s: float) -> bytes:
+def read_local_kms_secret(section: EncryptionSection, environment: Mapping[str, str] = os.environ) -> bytes:
+    """Return the secret of Confluent's local-kms, without space around it. Blocks. Raises ConfigError."""
+    remedy = "it is the secret of the producers, local.secret or LOCAL_SECRET there"
+    if section.local_kms_secret_file is not None:
+        place = section.local_kms_secret_file
+        try:
+            secret = Path(place).read_bytes()[:MAX_BYTES]
+        except OSError as error:
+            raise ConfigError(
+                f"the secret of local-kms cannot be read from {place}: {error.strerror}",
+                kind="keys_unreadable",
+                remedy=remedy,
+            ) from None
+    elif section.local_kms_secret_command is not None:
+        arguments = shlex.split(section.local_kms_secret_command)
+        place = f"the command {arguments[0]}"
+        timeout_s = section.keys_timeout_ms / 1000
+        secret = run_key_command(arguments, timeout_s=timeout_s, setting="local_kms_secret_command")
+    else:
+        name = section.local_kms_secret_variable or ""
+        place, secret = f"the environment variable {name}", environment.get(name, "").encode()
+    if not secret.strip():
+        raise ConfigError(f"{place} has no secret of local-kms", kind="keys_unreadable", remedy=remedy)
+    return secret.strip()
+
+
+def run_key_command(arguments: list[str], *, timeout_s: float, setting: str = "keys_command") -> bytes:
     """Return what a command prints. Its output and its arguments are in no message. Raises ConfigError.
 
     Blocks: for a thread. The command is run without a shell, in a session of its own, so that its children end with it.
@@ -77,7 +103,9 @@ def run_key_command(arguments: list[str], *, timeout_s: float) -> bytes:
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "invalid arguments"
-        raise _command_error(program, f"cannot be run: {reason}", "check that it is installed and on PATH") from None
+        raise _command_error(
+            program, f"cannot be run: {reason}", "check that it is installed and on PATH", setting
+        ) from None
     with process:
         try:
             output, _ = process.communicate(timeout=timeout_s)
@@ -85,16 +113,21 @@ def run_key_command(arguments: list[str], *, timeout_s: float) -> bytes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise _command_error(
-                program, f"printed no keys within {timeout_s:g} s", "find out why, or raise encryption.keys_timeout_ms"
+                program,
+                f"printed no keys within {timeout_s:g} s",
+                "find out why, or raise encryption.keys_timeout_ms",
+                setting,
             ) from None
     if process.returncode != 0:
-        raise _command_error(program, f"ended with status {process.returncode}", "run it by hand, as the same user")
+        raise _command_error(
+            program, f"ended with status {process.returncode}", "run it by hand, as the same user", setting
+        )
     return output
 
 
-def _command_error(program: str, what: str, remedy: str) -> ConfigError:
+def _command_error(program: str, what: str, remedy: str, setting: str) -> ConfigError:
     return ConfigError(
-        f"the command of encryption.keys_command ({program} ...) {what}", kind="keys_unreadable", remedy=remedy
+        f"the command of encryption.{setting} ({program} ...) {what}", kind="keys_unreadable", remedy=remedy
     )
 
 

@@ -22,6 +22,11 @@ MIN_WAIT_S: Final = 1.0
 """Time between two readings because of an unknown key: an attacker must not make a worker read the file all the time."""
 
 
+def new_cipher(key: bytes) -> Cipher:
+    """Return AES-GCM with a key."""
+    return AESGCM(key)
+
+
 class LiveKeys:
     """Keys that are read again: regularly, on a thread; and, from a file, at once if a token names a key that is unknown.
 

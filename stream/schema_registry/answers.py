@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from forebay.stream.schema_registry.encrypt_rules import EncryptRule, read_encrypt_rule
 from forebay.stream.schema_registry.errors import SchemaInvalid
 from forebay.stream.schema_registry.schema import SchemaType
 
 SCHEMA_TYPES: Final[tuple[SchemaType, ...]] = ("AVRO", "PROTOBUF", "JSON")
 MAX_DIRECT_REFERENCES: Final = 1_000
-_RULE_LISTS: Final = ("migrationRules", "domainRules", "encodingRules")
+_DOMAIN_RULES: Final = "domainRules"
+_RULE_LISTS: Final = ("migrationRules", _DOMAIN_RULES, "encodingRules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class SchemaAnswer:
     id: int | None
     subject: str | None
     version: int | None
+    encrypt_rules: tuple[EncryptRule, ...] = ()
 
 
 def read_schema(answer: Any, *, about: str) -> SchemaAnswer:
@@ -47,11 +50,15 @@ def read_schema(answer: Any, *, about: str) -> SchemaAnswer:
         raise SchemaInvalid(
             f"{about} has the type {str(schema_type)[:40]!r}; supported types are {', '.join(SCHEMA_TYPES)}"
         )
+    rules, encrypt_rules = _rules(answer.get("ruleSet"), about)
+    if encrypt_rules and (schema_type != "AVRO" or _has_tags_by_path(answer.get("metadata"))):
+        rules, encrypt_rules = rules + tuple(rule.label for rule in encrypt_rules), ()
     return SchemaAnswer(
         type=cast(SchemaType, schema_type),
         text=answer["schema"],
         references=_references(answer.get("references"), about),
-        rules=_rules(answer.get("ruleSet"), about),
+        rules=rules,
+        encrypt_rules=encrypt_rules,
         id=_whole(answer.get("id")),
         subject=answer["subject"] if isinstance(answer.get("subject"), str) else None,
         version=_whole(answer.get("version")),
@@ -109,13 +116,19 @@ def _references(value: Any, about: str) -> tuple[Reference, ...]:
     return tuple(found)
 
 
-def _rules(value: Any, about: str) -> tuple[str, ...]:
-    """Return the rules that are not disabled, by name."""
+def _has_tags_by_path(metadata: Any) -> bool:
+    """Return whether fields have tags that are not in the schema itself."""
+    return isinstance(metadata, dict) and bool(metadata.get("tags"))
+
+
+def _rules(value: Any, about: str) -> tuple[tuple[str, ...], tuple[EncryptRule, ...]]:
+    """Return the rules that are not disabled, in words, and apart from them those that encrypt fields and can be executed."""
     if value is None:
-        return ()
+        return (), ()
     if not isinstance(value, dict):
         raise SchemaInvalid(f"{about} has a ruleSet that is not an object")
-    found = []
+    found: list[str] = []
+    encrypt_rules: list[EncryptRule] = []
     for key, rules in value.items():
         if not isinstance(rules, list):
             # Only lists of rules can be read; anything else that is set might be a rule of a later version.
@@ -127,8 +140,14 @@ def _rules(value: Any, about: str) -> tuple[str, ...]:
                 raise SchemaInvalid(f"{about} has a rule in {key} that is not an object")
             if rule.get("disabled") is not True:
                 words = [str(rule.get(part)) for part in ("kind", "name") if rule.get(part)]
-                found.append(f"{' '.join(words) or 'rule'} ({rule.get('type') or 'no type'}, in {key})"[:200])
-    return tuple(found)
+                label = f"{' '.join(words) or 'rule'} ({rule.get('type') or 'no type'}, in {key})"[:200]
+                encrypt_rule = read_encrypt_rule(rule, label) if key == _DOMAIN_RULES else None
+                # Of two rules for one tag, others execute one only.
+                if encrypt_rule is None or any(encrypt_rule.tags & other.tags for other in encrypt_rules):
+                    found.append(label)
+                else:
+                    encrypt_rules.append(encrypt_rule)
+    return tuple(found), tuple(encrypt_rules)
 
 
 def _whole(value: Any) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from forebay.stream.core.clock import Clock, SystemClock
@@ -23,8 +23,11 @@ from forebay.stream.schema_registry.answers import (
 )
 from forebay.stream.schema_registry.errors import RegistryUnavailable, SchemaInvalid, SchemaNotFound
 from forebay.stream.schema_registry.http import RegistryHttp
-from forebay.stream.schema_registry.schema import ReferencedSchema, RegisteredSchema, SchemaRef, SchemaType
+from forebay.stream.schema_registry.schema import FieldKeys, ReferencedSchema, RegisteredSchema, SchemaRef, SchemaType
 from forebay.stream.schema_registry.store import SchemaStore
+
+if TYPE_CHECKING:
+    from forebay.stream.schema_registry.field_keys import LocalKms
 
 MAX_REFERENCES: Final = 1_000
 MAX_REFERENCE_DEPTH: Final = 32
@@ -37,6 +40,7 @@ class SchemaRegistryClient:
 
     store: receives every schema that is looked up by id or GUID.
     missing_ttl_s: how long an answer that a schema does not exist is used.
+    kms: decrypts the keys of encrypted fields; None if rules that encrypt are not executed.
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class SchemaRegistryClient:
         store: SchemaStore | None = None,
         clock: Clock | None = None,
         missing_ttl_s: float = DEFAULT_MISSING_TTL_S,
+        kms: LocalKms | None = None,
     ) -> None:
         self._http = http
         self.store = SchemaStore() if store is None else store
         self._clock = clock or SystemClock()
         self._missing_ttl_s = missing_ttl_s
+        self._kms = kms
         self._missing: dict[SchemaRef, tuple[SchemaNotFound, float]] = {}
         self._in_flight: dict[SchemaRef, asyncio.Task[RegisteredSchema]] = {}
 
@@ -196,6 +202,11 @@ class SchemaRegistryClient:
         found: dict[Reference, ReferencedSchema] = {}
         rules = list(answer.rules)
         await self._resolve(answer.references, found, rules, (about,))
+        field_keys: tuple[FieldKeys, ...] = ()
+        if answer.encrypt_rules and (self._kms is None or ref.id is None):
+            rules += [rule.label for rule in answer.encrypt_rules]
+        elif answer.encrypt_rules and not rules and self._kms is not None and ref.id is not None:
+            field_keys = await self._kms.field_keys(self._http, ref.id, answer.encrypt_rules, about=about)
         return RegisteredSchema(
             ref,
             type=answer.type,
@@ -204,6 +215,7 @@ class SchemaRegistryClient:
             rules=tuple(dict.fromkeys(rules)),
             subject=answer.subject,
             version=answer.version,
+            field_keys=field_keys,
         )
 
     async def _resolve(
@@ -230,7 +242,7 @@ class SchemaRegistryClient:
                 ),
                 about=about,
             )
-            rules += answer.rules
+            rules += [*answer.rules, *(rule.label for rule in answer.encrypt_rules)]
             await self._resolve(answer.references, found, rules, (*path, about))
             found[reference] = ReferencedSchema(reference.name, reference.subject, reference.version, answer.text)
             if len(found) > MAX_REFERENCES:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -16,6 +17,9 @@ from forebay.stream.core.clock import Clock
 from forebay.stream.schema_registry.client import SchemaRegistryClient
 from forebay.stream.schema_registry.http import RegistryHttp
 from forebay.stream.schema_registry.store import SchemaStore
+
+if TYPE_CHECKING:
+    from forebay.stream.schema_registry.field_keys import LocalKms
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,16 @@ class RegistryConnection:
 
 
 def connect_registry(
-    section: SchemaRegistrySection, *, store: SchemaStore | None = None, clock: Clock | None = None
+    section: SchemaRegistrySection,
+    *,
+    store: SchemaStore | None = None,
+    clock: Clock | None = None,
+    kms: LocalKms | None = None,
 ) -> RegistryConnection:
     """Return a connection, which sends nothing yet. Call it in a running event loop, and close it.
 
     store: receives the schemas. Default: a new one.
+    kms: decrypts the keys of encrypted fields.
 
     Raises ConfigError if no registry or an unusable file is configured.
     """
@@ -63,16 +72,21 @@ def connect_registry(
         store=SchemaStore(section.max_schemas) if store is None else store,
         clock=clock,
         missing_ttl_s=section.retry_backoff_ms / 2000,
+        kms=kms,
     )
     return RegistryConnection(client, session)
 
 
 @asynccontextmanager
 async def open_registry(
-    section: SchemaRegistrySection, *, store: SchemaStore | None = None, clock: Clock | None = None
+    section: SchemaRegistrySection,
+    *,
+    store: SchemaStore | None = None,
+    clock: Clock | None = None,
+    kms: LocalKms | None = None,
 ) -> AsyncIterator[SchemaRegistryClient]:
     """Yield a client of the registry, as `connect_registry` returns it."""
-    connection = connect_registry(section, store=store, clock=clock)
+    connection = connect_registry(section, store=store, clock=clock, kms=kms)
     try:
         yield connection.client
     finally:

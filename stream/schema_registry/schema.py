@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
@@ -38,12 +39,21 @@ class ReferencedSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldKeys:
+    """The keys of a rule that encrypts fields. tags: of these fields. keys: by subject."""
+
+    tags: frozenset[str]
+    keys: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredSchema:
     """A schema of the registry.
 
     references: everything that it refers to, directly or not, each after those that it refers to itself.
     rules: the rules that change or check data and that Forebay cannot execute, as `kind name (type)`.
     subject, version: under which it was looked up, if it was not looked up by its id or GUID alone.
+    field_keys: of the rules that Forebay executes, in order.
     """
 
     ref: SchemaRef
@@ -53,3 +63,4 @@ class RegisteredSchema:
     rules: tuple[str, ...] = ()
     subject: str | None = None
     version: int | None = None
+    field_keys: tuple[FieldKeys, ...] = ()

@@ -113,7 +113,10 @@ class WorkerAssembly:
         self._schemas = SchemaStore(settings.schema_registry.max_schemas)
         has_registry = bool(settings.schema_registry.urls)
         self._formats = event_formats(
-            settings.input, prefix=settings.topics.prefix, schemas=self._schemas if has_registry else None
+            settings.input,
+            prefix=settings.topics.prefix,
+            schemas=self._schemas if has_registry else None,
+            decrypts=settings.encryption.decrypts_avro,
         )
         self._default = self._lanes[0]
         self._breakers = Breakers(
@@ -136,7 +139,7 @@ class WorkerAssembly:
         producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
         reports = self._reports(windows, telemetry, status_observer, timestamp_warning, objective=objective)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
-        encryption = await stop.unless_requested(open_encryption(self._settings, clock=self._clock))
+        encryption = await stop.unless_requested(self._open_encryption())
         access = await stop.unless_requested(open_access(self._settings, clock=self._clock))
         decoder, factory = self._decoder(encryption), self._lane_factory(layout, predictions, encryption)
         rollouts = self._rollouts(pipeline, windows, factory, decoder, reports=reports, observer=observer)
@@ -149,7 +152,7 @@ class WorkerAssembly:
         committer = build_committer(
             self._settings, emissions, producer=producer, source=source, observer=observer, clock=self._clock
         )
-        schemas = self._build_schemas(source)
+        schemas = self._build_schemas(source, encryption)
         pipeline.connect(
             Stages(
                 source=source,
@@ -201,10 +204,13 @@ class WorkerAssembly:
             socket_path=None if self._supervision is None else self._supervision.admin_socket,
         )
 
-    def _build_schemas(self, source: Source) -> SchemaParts | None:
+    async def _open_encryption(self) -> Encryption | None:
+        return await open_encryption(self._settings, self._formats.choice, self._schemas, clock=self._clock)
+
+    def _build_schemas(self, source: Source, encryption: Encryption | None) -> SchemaParts | None:
         section = self._settings.schema_registry
-        ref_of = self._formats.choice.schema_ref
-        return build_schemas(section, self._schemas, source.held, ref_of=ref_of, clock=self._clock)
+        ref_of, kms = self._formats.choice.schema_ref, None if encryption is None else encryption.kms
+        return build_schemas(section, self._schemas, source.held, ref_of=ref_of, kms=kms, clock=self._clock)
 
     def _reports(
         self,

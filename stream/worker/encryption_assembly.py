@@ -12,22 +12,27 @@ from forebay.schemas.topics import topic_name
 from forebay.stream.config.sections import EncryptionSection, Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.extras import install_hint
+from forebay.stream.decode.encrypted_avro import EncryptedAvro
 from forebay.stream.decode.encrypted_input import EncryptedInput
+from forebay.stream.decode.formats.choice import FormatChoice
 from forebay.stream.encryption.jwe import TokenSealer
 from forebay.stream.output.encoder import Encoder
 from forebay.stream.output.encrypted import EncryptedPredictions
+from forebay.stream.schema_registry.store import SchemaStore
 
 if TYPE_CHECKING:
     from forebay.stream.encryption.live_keys import LiveKeys
+    from forebay.stream.schema_registry.field_keys import LocalKms
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """What a worker encrypts and decrypts. input: None if events are not encrypted."""
+    """What a worker encrypts and decrypts. input: None if events are not encrypted. kms: for fields in Avro; None for none."""
 
     keys: LiveKeys
     prediction_fields: Sequence[str]
     input: EncryptedInput | None
+    kms: LocalKms | None = None
 
     def encoder(self, encoder: Encoder, topics: Sequence[str]) -> Encoder:
         """Return an encoder that encrypts what another one encodes. topics: by decision code."""
@@ -45,22 +50,40 @@ class Encryption:
         return current
 
 
-async def open_encryption(settings: Settings, *, clock: Clock) -> Encryption | None:
-    """Read the keys, off the event loop; None if nothing is encrypted. Raises ConfigError."""
+async def open_encryption(
+    settings: Settings, choice: FormatChoice, schemas: SchemaStore, *, clock: Clock
+) -> Encryption | None:
+    """Read the keys, off the event loop; None if nothing is encrypted. Raises ConfigError.
+
+    choice, schemas: with which records are decoded.
+    """
     section = settings.encryption
     if not section.is_used:
         return None
     keys = await asyncio.to_thread(open_keys, section, clock=clock)
-    encrypted = None
-    if section.input_fields:
+    encrypted = kms = avro = None
+    if section.decrypts_avro:
+        kms = await asyncio.to_thread(_open_kms, section)
+        from forebay.stream.encryption.live_keys import new_cipher  # `open_keys` found its library
+
+        avro = EncryptedAvro(choice, schemas, new_cipher)
+    if section.input_fields or avro is not None:
         encrypted = EncryptedInput(
             [topic_name(settings.topics.prefix, topic) for topic in settings.input.topics],
             section.input_fields,
             keys,
             id_field=section.id_field,
             accepts_plain=section.on_plain == "accept",
+            avro=avro,
         )
-    return Encryption(keys, section.prediction_fields, encrypted)
+    return Encryption(keys, section.prediction_fields, encrypted, kms)
+
+
+def _open_kms(section: EncryptionSection) -> LocalKms:
+    from forebay.stream.encryption.key_sources import read_local_kms_secret
+    from forebay.stream.schema_registry.field_keys import LocalKms
+
+    return LocalKms(read_local_kms_secret(section))
 
 
 def open_keys(section: EncryptionSection, *, clock: Clock) -> LiveKeys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from forebay.stream.config.sections import SchemaRegistrySection
 from forebay.stream.core.clock import Clock
@@ -12,6 +13,9 @@ from forebay.stream.schema_registry.connection import RegistryConnection, connec
 from forebay.stream.schema_registry.resolver import SchemaResolver, build_resolver
 from forebay.stream.schema_registry.store import SchemaStore
 from forebay.stream.schema_registry.subjects import load_subjects
+
+if TYPE_CHECKING:
+    from forebay.stream.schema_registry.field_keys import LocalKms
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,22 @@ class SchemaParts:
 
 
 def build_schemas(
-    section: SchemaRegistrySection, store: SchemaStore, holds: PartitionHolds, *, ref_of: RefOf, clock: Clock
+    section: SchemaRegistrySection,
+    store: SchemaStore,
+    holds: PartitionHolds,
+    *,
+    ref_of: RefOf,
+    kms: LocalKms | None,
+    clock: Clock,
 ) -> SchemaParts | None:
     """Build the parts; None if no registry is configured. Raises ConfigError.
 
     store: the one from which records are decoded.
+    kms: decrypts the keys of encrypted fields; None if there are none.
     """
     if not section.urls:
         return None
-    connection = connect_registry(section, store=store, clock=clock)
+    connection = connect_registry(section, store=store, clock=clock, kms=kms)
     resolver = build_resolver(section, connection.client, clock=clock)
     admission = SchemaAdmission(holds, resolver, ref_of=ref_of, clock=clock)
     return SchemaParts(connection, resolver, admission, section.subjects)

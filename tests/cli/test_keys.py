@@ -11,7 +11,14 @@ import pytest
 from forebay.stream.cli import main
 from forebay.stream.cli.check_encryption import check_encryption
 from forebay.stream.config.encryption_checks import encryption_conflicts
-from forebay.stream.config.sections import EncryptionSection, EvaluateSection, OutputSection, RolloutsSection, Settings
+from forebay.stream.config.sections import (
+    EncryptionSection,
+    EvaluateSection,
+    OutputSection,
+    RolloutsSection,
+    SchemaRegistrySection,
+    Settings,
+)
 from forebay.stream.publish.encrypted import EventEncryption
 from forebay.stream.publish.event_builder import Message
 from forebay.stream.publish.row_fault import RowFault
@@ -35,6 +42,12 @@ def test_keys_are_added_and_used(
     assert main(["keys", "list", "--file", "other.json"]) == 2
     check = check_encryption(EncryptionSection(input_fields=("features.age",), keys_file=str(path)))
     assert check is not None and check.status == "ok" and "2 keys, two encrypts" in check.detail
+    section = EncryptionSection(local_kms_secret_file=str(tmp_path / "secret"), keys_file=str(path))
+    unread = check_encryption(section)
+    assert unread is not None and unread.status == "failed" and "secret of local-kms" in unread.detail
+    (tmp_path / "secret").write_text("words\n")
+    check = check_encryption(section)
+    assert check is not None and check.status == "ok" and "ENCRYPT" in check.detail and "words" not in check.detail
     missing = check_encryption(EncryptionSection(input_fields=("features.age",), keys_file="other.json"))
     assert missing is not None and missing.status == "failed" and missing.remedy
 
@@ -74,6 +87,26 @@ def test_keys_are_added_and_used(
                 evaluate=EvaluateSection(enabled=True, slices=("age",)),
             ),
             "evaluate.slices",
+        ),
+        (
+            Settings(encryption=EncryptionSection(local_kms_secret_variable="SECRET", keys_file="k")),
+            "encryption.local_kms_secret_file",
+        ),
+        (
+            Settings(
+                encryption=EncryptionSection(
+                    local_kms_secret_variable="SECRET", local_kms_secret_file="s", keys_file="k"
+                ),
+                schema_registry=SchemaRegistrySection(urls=("http://localhost:1",)),
+            ),
+            "encryption.local_kms_secret_file",
+        ),
+        (
+            Settings(
+                encryption=EncryptionSection(local_kms_secret_variable="SECRET"),
+                schema_registry=SchemaRegistrySection(urls=("http://localhost:1",)),
+            ),
+            "encryption.local_kms_secret_file",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from forebay.schemas.errors import ConfigError
 from forebay.stream.config.sections import EncryptionSection
-from forebay.stream.encryption.key_sources import key_reader
+from forebay.stream.encryption.key_sources import key_reader, read_local_kms_secret
 from forebay.stream.encryption.keyring import Keyring, format_keyring
 from forebay.stream.encryption.live_keys import LiveKeys
 from tests.core.build import ManualClock
@@ -89,3 +89,22 @@ def test_a_source_that_fails_is_named_without_what_it_printed(section: Encryptio
 def test_a_variable(tmp_path: Path) -> None:
     section = EncryptionSection(keys_variable="KEYS")
     assert key_reader(section, {"KEYS": format_keyring(ONE).decode()})() == ONE
+
+
+def test_the_secret_of_local_kms_has_three_sources(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("words \n")
+    print_it = f"{sys.executable} -c 'print(\"words\")'"
+    for section in (
+        EncryptionSection(local_kms_secret_file=str(path)),
+        EncryptionSection(local_kms_secret_variable="SECRET"),
+        EncryptionSection(local_kms_secret_command=print_it),
+    ):
+        assert read_local_kms_secret(section, {"SECRET": "words"}) == b"words"
+    for section, place in (
+        (EncryptionSection(local_kms_secret_file=str(tmp_path / "no")), "cannot be read"),
+        (EncryptionSection(local_kms_secret_variable="OTHER"), "OTHER has no secret"),
+        (EncryptionSection(local_kms_secret_command=f"{sys.executable} -c 'exit(1)'"), "local_kms_secret_command"),
+    ):
+        with pytest.raises(ConfigError, match=place):
+            read_local_kms_secret(section, {})

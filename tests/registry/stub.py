@@ -46,6 +46,7 @@ class StubRegistry:
     delay_s: time before each answer.
     incompatible: what the compatibility check reports for every schema, if not empty.
     body: the text of all answers with status 200, if not None.
+    keks: keys that encrypt data keys, by name. deks: data keys by KEK, subject and version.
     requests: how often each request was received, as "GET /path".
     last_headers: of the last request.
     """
@@ -58,6 +59,8 @@ class StubRegistry:
     requests: Counter[str] = field(default_factory=Counter)
     last_headers: Mapping[str, str] = field(default_factory=dict)
     subjects: dict[str, list[StubSchema]] = field(default_factory=dict)
+    keks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deks: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     url: str = ""
 
     def add(self, subject: str, schema: str, schema_type: str = "AVRO", **more: Any) -> StubSchema:
@@ -106,6 +109,16 @@ class StubRegistry:
                 return _json(sorted(self.subjects))
             case "GET", ["schemas", "ids", text]:
                 return _schema(self.find(lambda known: str(known.id) == text))
+            case "GET", ["schemas", "ids", text, "versions"]:
+                found = [
+                    {"subject": subject, "version": number}
+                    for subject, versions in self.subjects.items()
+                    for number, known in enumerate(versions, 1)
+                    if str(known.id) == text
+                ]
+                return _json(found) if found else _no(40403)
+            case _, ["dek-registry", "v1", "keks", *rest]:
+                return self._keys(method, rest, body)
             case "GET", ["schemas", "guids", text]:
                 return _schema(self.find(lambda known: str(known.guid) == text))
             case "GET", ["subjects", subject, "versions"]:
@@ -126,6 +139,20 @@ class StubRegistry:
                     return _no(40401)
                 return _json({"is_compatible": not self.incompatible, "messages": self.incompatible})
         return _error(404, 404, "HTTP 404 Not Found")
+
+    def _keys(self, method: str, parts: list[str], body: Any) -> web.Response:
+        match method, parts:
+            case "POST", []:
+                return _json(self.keks.setdefault(body["name"], body))
+            case "GET", [kek]:
+                return _json(self.keks[kek]) if kek in self.keks else _no(40470)
+            case "POST", [kek, "deks", *_]:
+                place = (kek, body["subject"], str(body["version"]))
+                return _json(self.deks.setdefault(place, {"kekName": kek, **body}))
+            case "GET", [kek, "deks", subject, "versions", version]:
+                place = (kek, subject, version)
+                return _json(self.deks[place]) if place in self.deks else _no(40470)
+        return _no(40470)
 
     def _version(self, subject: str, version: str) -> web.Response:
         versions = self.subjects.get(subject)
@@ -153,7 +180,8 @@ def _error(status: int, code: int, message: str) -> web.Response:
 
 
 def _no(code: int) -> web.Response:
-    return _error(404, code, {40401: "Subject not found", 40402: "Version not found", 40403: "Schema not found"}[code])
+    words = {40401: "Subject not found", 40402: "Version not found", 40403: "Schema not found", 40470: "Key not found"}
+    return _error(404, code, words[code])
 
 
 def _schema(known: StubSchema | None) -> web.Response:

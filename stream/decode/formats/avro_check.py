@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from forebay.stream.decode.formats.avro_schema import AvroType
+from forebay.stream.decode.formats.avro_schema import AvroField, AvroType
 from forebay.stream.decode.formats.payload import MAX_DEPTH, invalid_payload
 
 FREE_VALUES: Final = 65_536
@@ -113,7 +113,7 @@ class AvroChecker:
                 if width:
                     fields.append(_check_width(width))
                     width = 0
-                fields.append(self._check(member.type))
+                fields.append(self._check_member(member))
             if width:
                 fields.append(_check_width(width))
 
@@ -126,6 +126,9 @@ class AvroChecker:
             return position
 
         return check
+
+    def _check_member(self, member: AvroField) -> _Check:
+        return self._check(member.type)
 
     def _check_blocks(self, kind: AvroType) -> _Check:
         is_map = kind.kind == "map"

@@ -61,6 +61,7 @@ class AvroField:
     """A field of a record.
 
     has_default: whether `default`, as in the schema's JSON, applies where the writer has no such field.
+    tags: those that Confluent's rules refer to.
     """
 
     name: str
@@ -69,6 +70,7 @@ class AvroField:
     has_default: bool
     default: object
     properties: Mapping[str, object]
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False, slots=True)
@@ -276,7 +278,12 @@ class _Builder:
             has_default="default" in parsed,
             default=parsed.get("default"),
             properties={key: value for key, value in parsed.items() if key.startswith("forebay.")},
+            tags=_tags(parsed.get("confluent:tags")),
         )
+
+
+def _tags(value: object) -> frozenset[str]:
+    return frozenset(tag for tag in value if isinstance(tag, str)) if isinstance(value, list) else frozenset()
 
 
 def named_fields(root: AvroType) -> Iterator[tuple[tuple[str, ...], AvroField]]:

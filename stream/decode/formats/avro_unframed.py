@@ -105,6 +105,8 @@ class UnframedAvroFormat:
             return known
         with self._lock:  # another thread may be building the format of this very schema
             for schema in self._store:
+                if schema.field_keys:
+                    continue  # only records that begin with the schema's id are decrypted
                 if schema.type == "AVRO" and schema.ref not in self._seen:
                     self._seen.add(schema.ref)
                     try:

@@ -79,6 +79,7 @@ class FormatSettings:
     mapped: the topics whose JSON events have a mapping, or None for all. images: how images become rows.
     avro: schemas from files.
     arrow: limits of records in Arrow IPC.
+    decrypted: the topics whose records in Avro are decrypted before they are read.
     """
 
     default: str = "auto"
@@ -87,6 +88,7 @@ class FormatSettings:
     images: ImageOptions = field(default_factory=ImageOptions)
     avro: AvroOptions = field(default_factory=AvroOptions)
     arrow: ArrowLimits = field(default_factory=ArrowLimits)
+    decrypted: frozenset[str] = frozenset()
 
     def of(self, topic: str) -> str:
         """Return the configured format of a topic."""
@@ -175,6 +177,8 @@ class FormatChoice:
             framing = self._framing(record, is_forced=is_forced)
             if framing is not None:
                 framed, start = self._schema_format(framing, value, settings.avro.readers.get(topic))
+                if topic not in settings.decrypted:
+                    _refuse_encrypted(framed)
                 return Choice(framed, start, is_ce_binary=is_ce_binary)
         if name is None:
             name = "json" if configured in ("auto", _CLOUDEVENTS) and is_ce_binary else configured
@@ -288,11 +292,21 @@ class FormatChoice:
         if name in FRAMED_FORMATS and len(data) >= ID_PREFIX_BYTES and data[0] == ID_MAGIC:
             framing = read_framing(data, ())
             assert framing is not None
-            return self._schema_format(framing, data)
+            framed, start = self._schema_format(framing, data)
+            _refuse_encrypted(framed)
+            return framed, start
         if name in ("unknown", _CLOUDEVENTS):
             shown = media_type[:80].decode("utf-8", "replace")
             raise InvalidPayload(FailureKind.UNSUPPORTED_CONTENT_TYPE, f"datacontenttype {shown!r}")
         return self._unframed_format(name), 0
+
+
+def _refuse_encrypted(payload_format: Format) -> None:
+    if getattr(payload_format, "has_encrypted_fields", False):
+        raise InvalidPayload(
+            FailureKind.UNSUPPORTED_SCHEMA,
+            "the schema has encrypted fields, which are decrypted only in records of input topics that begin with its id",
+        )
 
 
 def _type_ref_hint(value: bytes, start: int) -> str:
