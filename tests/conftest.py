@@ -49,6 +49,13 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 EXAMPLES = int(os.environ.get("FOREBAY_EXAMPLES", "40"))
 """The number of examples of properties that state none. Each run has others; use 1000 or more for a thorough run."""
+
+
+def examples(count: int) -> int:
+    """Return the number of examples of a property that needs `count` by default, in proportion to `EXAMPLES`."""
+    return max(1, count * EXAMPLES // 40)
+
+
 _REPORT = pytest.StashKey[BrokerReport]()
 _SHARED = pytest.StashKey[str | None]()
 

@@ -18,6 +18,7 @@ from forebay.schemas.aggregates import LATE
 from forebay.stream.aggregate.delta import CellKey, Delta
 from forebay.stream.aggregate.state import PartitionState, Rows, merge_changelog
 from tests.aggregate.build import MODEL_ERROR, NOT_JSON, PREDICTED, TIMING, at, delta
+from tests.conftest import examples
 
 Source = list[tuple[int, Delta | None]]
 
@@ -153,7 +154,7 @@ def now_of(state: PartitionState, minutes: int) -> int:
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 @given(sources(), STEPS)
 def test_the_published_sums_equal_the_sums_of_the_deltas(
     source: Source, steps: list[tuple[str, int, int, int]]
@@ -180,7 +181,7 @@ def test_the_published_sums_equal_the_sums_of_the_deltas(
                 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(50))
 @given(sources(), STEPS)
 def test_late_writes_of_a_dead_member_change_nothing(source: Source, steps: list[tuple[str, int, int, int]]) -> None:
     without_closing = [step for step in steps if step[0] != "close"]

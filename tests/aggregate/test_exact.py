@@ -49,7 +49,7 @@ async def test_counts_are_exact_when_an_aggregator_is_killed_and_another_joins(
     assert "Traceback" not in second.log + third.log
 
 
-@pytest.mark.slow
+@pytest.mark.exactness
 async def test_closed_buckets_are_removed_and_later_deltas_count_as_late(
     aggregator_group: AggregatorGroup,
 ) -> None:

@@ -142,6 +142,7 @@ def test_the_example_is_printed(run: Run) -> None:
     assert parse_recipe(run("--init")[0]).registration.name == "my-model"
 
 
+@pytest.mark.long
 async def test_an_interrupt_keeps_the_best_epoch_so_far(folder: Path) -> None:
     (folder / "recipe.toml").write_text(RECIPE.replace("epochs = 3", "epochs = 1000000\npatience = 1000000"))
     with (folder / "progress.txt").open("w") as progress:

@@ -181,7 +181,8 @@ def test_the_suggested_next_steps_work(kept: str, environ: Mapping[str, str], tm
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_nothing_behind(
     cache: Path, environ: Mapping[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -16,6 +16,7 @@ from forebay.stream.eventtime.combined_state import separate
 from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.conftest import examples
 from tests.core.build import EPOCH, P0, ManualClock
 from tests.eventtime.build import plan, routed_poll
 from tests.eventtime.test_partition_windows import described, specs
@@ -173,7 +174,7 @@ def events_of(commits: Sequence[Commit], model: ModelRef) -> int:
     return sum(commit.num_events.get(model, 0) for commit in commits)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(plans(), plots(), st.lists(st.integers(0, 12), min_size=1, max_size=4), st.integers(0, 4), st.booleans())
 def test_a_worker_that_takes_over_after_any_commit_commits_each_outcome_once(
     of: list[WindowPlan], plot: Plot, deaths: list[int], ahead: int, same_worker: bool

@@ -17,6 +17,7 @@ from forebay.stream.eventtime.lane_windows import LaneWindows
 from forebay.stream.eventtime.plan import WindowPlan
 from forebay.stream.eventtime.spec import WindowSpec
 from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.conftest import examples
 from tests.core.build import EPOCH, JULY, P0, P1, ManualClock
 from tests.eventtime.build import TUMBLING, plan, poll, routed_poll, spans, stage
 from tests.eventtime.test_lane_crashes import DAILY, HOURLY, PLAIN
@@ -102,7 +103,7 @@ def test_several_partitions_of_a_poll_are_taken_together() -> None:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     specs(),
     st.lists(st.tuples(st.sampled_from([A, B, None]), st.integers(0, 60)), min_size=2, max_size=20),

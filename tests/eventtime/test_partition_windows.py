@@ -14,6 +14,7 @@ from forebay.stream.eventtime.partition_windows import Checkpoint, PartitionWind
 from forebay.stream.eventtime.row_buffer import RowKeeper
 from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.types import NO_WATERMARK, Events, Window, columns_of
+from tests.conftest import examples
 from tests.eventtime import reference
 from tests.eventtime.reference import Event
 
@@ -122,7 +123,7 @@ def cut(events: list[Event], indices: list[int]) -> list[list[Event]]:
     return [events[bounds[at] : bounds[at + 1]] for at in range(len(bounds) - 1)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(150))
 @given(specs(), logs(), st.lists(st.integers(0, 60), max_size=4))
 def test_windows_agree_with_the_reference_however_polls_split_the_events(
     spec: WindowSpec, events: list[Event], indices: list[int]
@@ -154,7 +155,7 @@ def test_windows_agree_with_the_reference_however_polls_split_the_events(
     assert windows.checkpoint().replay_from == windows.head
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(150))
 @given(specs(), logs(), st.integers(0, 60), st.integers(0, 3))
 def test_a_replay_continues_as_if_nothing_had_happened(
     spec: WindowSpec, events: list[Event], index: int, keep_last: int
@@ -176,7 +177,7 @@ def test_a_replay_continues_as_if_nothing_had_happened(
     assert list(map(described, again.close_all())) == list(map(described, unbroken.close_all()))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(100))
 @given(specs(), logs(), st.integers(0, 60))
 def test_windows_closed_early_are_never_emitted_again(spec: WindowSpec, events: list[Event], index: int) -> None:
     """After all windows were closed early, no emitted window is emitted again, whatever follows."""
@@ -192,7 +193,7 @@ def test_windows_closed_early_are_never_emitted_again(spec: WindowSpec, events: 
     assert len(emitted) == len(set(emitted))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(100))
 @given(specs(), logs(), st.integers(1, 5))
 def test_a_sequence_keeps_at_least_its_last_events_and_not_many_more(
     spec: WindowSpec, events: list[Event], keep_last: int

@@ -16,6 +16,7 @@ from forebay.stream.core.records import Committed
 from forebay.stream.eventtime.spec import WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.conftest import examples
 from tests.core.build import EPOCH, P0, ManualClock
 from tests.eventtime.build import TUMBLING, plan, poll, stage
 from tests.eventtime.test_partition_windows import described, specs
@@ -83,7 +84,7 @@ def commits(parts: list[WindowChunk], cut: Cut) -> Iterator[Commit]:
             yield Commit(Committed(piece.next_offset, piece.metadata), list(map(described, piece.windows)), outcomes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     specs(),
     logs(),

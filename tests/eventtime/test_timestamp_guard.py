@@ -17,6 +17,7 @@ from forebay.stream.eventtime.spec import WindowKind, WindowSpec
 from forebay.stream.eventtime.stage import WindowStage
 from forebay.stream.eventtime.timestamp_guard import MAX_LISTED, TimestampBounds
 from forebay.stream.eventtime.window_chunk import WindowChunk
+from tests.conftest import examples
 from tests.core.build import EPOCH, JULY, MODEL, P0, FakeRecord, FakeSource, ManualClock
 from tests.eventtime.build import plan, spans
 
@@ -161,7 +162,7 @@ def test_more_than_a_checkpoint_can_list_closes_all_windows() -> None:
     assert spans(full.windows) == [(A, 0, 2 * HOUR, 2)] and len(full.metadata.split(" ")) == 5
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(150))
 @given(
     st.lists(
         # How far the clock advances before the event, how far the event is ahead of it, and whether a poll ends after it.

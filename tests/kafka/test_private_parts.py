@@ -140,7 +140,10 @@ def private_accesses(source: str) -> Iterator[str]:
     own = {
         node.attr
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):

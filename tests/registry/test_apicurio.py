@@ -28,7 +28,7 @@ from tests.registry.apicurio import Apicurio
 from tests.worker.echo import NUM_FEATURES, feature_hash
 from tests.worker.harness import WorkerGroup
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.registry
 
 
 def avro(*fields: str, default: bool = True) -> str:

@@ -259,6 +259,8 @@ def test_the_former_names_are_those_of_modules_in_one_package() -> None:
 
 def logger_names(source: str) -> list[str]:
     """Return the arguments of `getLogger` calls: names of loggers, or the source of other expressions."""
+    if "getLogger" not in source:
+        return []
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args]
     arguments = [call.args[0] for call in calls if ast.unparse(call.func).split(".")[-1] == "getLogger"]
     return [

@@ -16,7 +16,7 @@ from tests.eventually import eventually
 from tests.worker.quality_rollouts import EQUAL, WORSE, quality_group
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_canaries_and_shadows_are_judged_by_labels(embedded_broker: Broker, names: Names, tmp_path: Path) -> None:
     async with quality_group(embedded_broker.bootstrap, names.prefix, tmp_path) as judged:
         ended = await judged.canary(WORSE)

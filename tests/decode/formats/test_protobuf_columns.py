@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from forebay.stream.decode.formats.payload import Column, InvalidPayload, Path
 from forebay.stream.decode.formats.protobuf import ProtobufFormat
 from forebay.stream.decode.formats.protobuf_columns import MAX_ROUNDS
+from tests.conftest import examples
 from tests.decode.formats.protobuf_texts import OLD_ORDER, ORDER, class_of, protobuf_format, schema
 
 FORMAT, ORDER_CLASS = protobuf_format(ORDER), class_of(ORDER)
@@ -171,7 +172,7 @@ def check(order_format: ProtobufFormat, values: Sequence[bytes], paths: Sequence
     return int(parsed.suspects_B.sum())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(payloads(), min_size=1, max_size=6),
     st.sets(st.sampled_from(PATHS), min_size=1, max_size=8),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from forebay.schemas.failures import FailureKind
 from forebay.stream.decode.formats.payload import InvalidPayload
 from forebay.stream.decode.formats.protobuf_documents import MAX_VALUES
+from tests.conftest import examples
 from tests.decode.formats.protobuf_texts import OLD_ORDER, ORDER, class_of, protobuf_format
 
 FORMAT, ORDER_CLASS = protobuf_format(ORDER), class_of(ORDER)
@@ -154,7 +155,7 @@ def test_long_strings_are_not_many_values() -> None:
     assert len(FORMAT.document(ORDER_CLASS(id="x" * 5_000_000).SerializeToString())["id"]) == 5_000_000  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_document_or_an_invalid_payload(payload: bytes) -> None:
     for order_format in (FORMAT, OLD_FORMAT):

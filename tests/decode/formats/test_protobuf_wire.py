@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.stream.decode.formats.protobuf_wire import TOO_LONG, WireBuffer, as_numbers
+from tests.conftest import examples
 
 
 def encode(number: int, padding: int = 0) -> bytes:
@@ -19,7 +20,7 @@ def encode(number: int, padding: int = 0) -> bytes:
     return bytes((*written, number))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(
         st.tuples(st.one_of(st.integers(0, 300), st.integers(0, 2**64 - 1)), st.integers(0, 8)), min_size=1, max_size=9

@@ -23,6 +23,7 @@ def test_the_reason_has_the_size_and_the_times() -> None:
     assert reason == "strategy auto: ring; a gradient of 2.50 MB takes all_reduce 10.00 ms, ring 4.00 ms"
 
 
+@pytest.mark.long
 def test_two_processes_learn_what_one_process_learns(tmp_path: Path) -> None:
     """Two ranks in a ring on gloo; `make test-training` compares the other strategies, and kills ranks."""
     distributed = {"strategy": "ring", "checkpoint_interval": 5}

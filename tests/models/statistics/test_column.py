@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from forebay.models.statistics.column import ColumnStatistics
 from forebay.models.statistics.number_distribution import histogram_of
 from forebay.models.statistics.table import describe
+from tests.conftest import examples
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -63,7 +64,7 @@ splits = st.lists(st.integers(0, 40), max_size=4).map(tuple)
 
 
 @given(st.lists(st.none() | floats, max_size=40), splits)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_floats_agree_with_pandas(values: list[float | None], splits: tuple[int, ...]) -> None:
     found = column_of(values, pa.float64(), splits)
     assert (found.rows, found.nulls) == (len(values), sum(value is None for value in values))
@@ -91,7 +92,7 @@ def test_floats_agree_with_pandas(values: list[float | None], splits: tuple[int,
 
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), max_size=40), splits)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_whole_numbers_are_exact(values: list[int | None], splits: tuple[int, ...]) -> None:
     found = column_of(values, pa.int64(), splits)
     numbers = [value for value in values if value is not None]
@@ -119,7 +120,7 @@ def test_whole_numbers_are_exact(values: list[int | None], splits: tuple[int, ..
     ),
     splits,
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_texts_are_exact(values: list[str | None], splits: tuple[int, ...]) -> None:
     found = column_of(values, pa.string(), splits)
     texts = [value for value in values if value is not None]
@@ -140,7 +141,7 @@ def test_texts_are_exact(values: list[str | None], splits: tuple[int, ...]) -> N
     st.sampled_from([3, 100_000]),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_merged_parts_equal_one_pass(values: list[float | None], split: int, max_exact: int, swap: bool) -> None:
     parts = [column_of(part, pa.float64(), max_exact=max_exact) for part in (values[:split], values[split:])]
     merged, added = reversed(parts) if swap else parts

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from forebay.models.statistics.table import TableStatistics, describe
 from forebay.schemas.errors import DataError
+from tests.conftest import examples
 
 TABLE = pa.table(
     {"age": [1, 2, None], "city": ["a", "b", "b"], "late": [True, False, True], "city_code": [1.5, 2.5, 0.5]}
@@ -61,7 +62,7 @@ numbers = (
     ),
     st.integers(0, 30),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_correlations_agree_with_pandas(rows: list[tuple[float | None, ...]], split: int) -> None:
     names, types = ["a", "b", "c", "d"], [pa.float64(), pa.float64(), pa.int8(), pa.bool_()]
     arrays = [pa.array(list(values), one) for values, one in zip(zip(*rows, strict=True), types, strict=True)]

@@ -24,7 +24,7 @@ from tests.models.artefacts.test_old_format import OLD
 from tests.models.build import load_artefact, make_net, publish, serve_artefact
 
 # `FUZZ_EXAMPLES=5000 pytest tests/models/artefacts/test_fuzzing.py` looks for longer.
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 FILES = ["golden.safetensors", "weights.safetensors"]
 
 JSON: Any = st.recursive(
