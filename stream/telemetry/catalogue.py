@@ -19,6 +19,7 @@ from forebay.stream.telemetry.metric_types import Gauge as Gauge
 from forebay.stream.telemetry.metric_types import Histogram as Histogram
 from forebay.stream.telemetry.metric_types import Metric as Metric
 from forebay.stream.telemetry.objective_catalogue import OBJECTIVE_METRICS
+from forebay.stream.telemetry.privacy_catalogue import PRIVACY_METRICS
 from forebay.stream.telemetry.supervisor_metrics import SUPERVISOR_METRICS
 
 _MODEL: Final = ("model", "version")
@@ -385,6 +386,6 @@ def _all() -> tuple[Metric, ...]:
 
 METRICS: Final = (
     *(*_all(), *LANE_METRICS, *device_catalogue.METRICS),
-    *(*OBJECTIVE_METRICS, *SUPERVISOR_METRICS, *ACCESS_METRICS),
+    *(*OBJECTIVE_METRICS, *SUPERVISOR_METRICS, *ACCESS_METRICS, *PRIVACY_METRICS),
 )
-"""Every metric, in the order of this file, then those of lanes, CUDA devices, an objective and a supervisor."""
+"""Every metric, in the order of this file, then those of lanes, CUDA devices, an objective, a supervisor and privacy."""

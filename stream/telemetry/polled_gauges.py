@@ -18,7 +18,7 @@ from forebay.stream.pipeline.schema_admission import SchemaWait
 from forebay.stream.rollouts.rollout_status import RolloutStatus
 from forebay.stream.telemetry import access_catalogue as a
 from forebay.stream.telemetry import catalogue as c
-from forebay.stream.telemetry import lane_metrics
+from forebay.stream.telemetry import lane_metrics, privacy_catalogue
 from forebay.stream.telemetry import objective_catalogue as o
 from forebay.stream.telemetry.lag import LagMeter
 from forebay.stream.telemetry.metric_store import Labels, MetricStore
@@ -60,6 +60,7 @@ class PolledComponents:
     schemas: None if no schema registry is configured.
     objective: returns the state of the objective on latency; None if there is none.
     access: the state of the policies of access; None if nothing needs a token.
+    findings: returns the number of findings of personal data by place and detector; none without [privacy].
     """
 
     source: GaugeSource
@@ -72,6 +73,7 @@ class PolledComponents:
     schemas: PolledSchemas | None = None
     objective: Callable[[], ObjectiveReport] | None = None
     access: AccessStatus | None = None
+    findings: Callable[[], Mapping[tuple[str, str], int]] = dict
 
 
 class GaugePoller:
@@ -120,6 +122,8 @@ class GaugePoller:
             self._record_objective(components.objective())
         if components.access is not None:
             self._record_access(components.access)
+        for labels, number in components.findings().items():
+            store.set_total(privacy_catalogue.FINDINGS, number, labels)
         now_ms = self._clock.wall_ms()
         windows = {_labels(partition): status for partition, status in self.windows.items()}
         store.replace(c.OPEN_WINDOWS, {labels: status.open_windows for labels, status in windows.items()})

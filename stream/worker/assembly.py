@@ -178,7 +178,7 @@ class WorkerAssembly:
             **optional_components(rollouts, schemas, objective, access.keeper),
         )
         admin = self._admin(components, decoder, telemetry)
-        telemetry.attach(polled_components(components, schemas, is_ready=admin.is_ready, source=source))
+        telemetry.attach(polled_components(components, schemas, emissions, is_ready=admin.is_ready, source=source))
         parts = WorkerParts(
             lanes=self._lanes if rollouts is None else rollouts.versions,
             pipeline=pipeline,

@@ -7,6 +7,7 @@ key, so that the order per key is preserved.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -22,6 +23,7 @@ from forebay.stream.privacy.detector import UNDECODABLE
 from forebay.stream.privacy.documents import DocumentProtector
 from forebay.stream.privacy.policy import Place
 from forebay.stream.privacy.protector import Protector
+from forebay.stream.worker.findings_log import Findings, FindingsLog
 
 MASKED: Final = b"%d masked"
 """The value of `forebay.error.truncated` if the value was changed: the size of the original value. Without a digest, from which
@@ -53,6 +55,14 @@ class PrivateEmissions:
         self._letters = letters
         self._unchanged = unchanged
         self._clock = clock
+        self._log = FindingsLog(clock)
+
+    def findings(self) -> Findings:
+        """Return the number of findings by place and detector since the start."""
+        found: Counter[tuple[str, str]] = Counter()
+        for (detector, place, _), number in self._protector.counts.items():
+            found[place.value, detector] += number
+        return found
 
     def build(self, batches: Sequence[BatchResult], *, delta_headers: Headers = NO_HEADERS) -> EmissionSteps:
         """Build the emission of these micro-batches. Never raises for data."""
@@ -74,6 +84,7 @@ class PrivateEmissions:
                 self._protect_keys(outgoing, Place.KEYS, now_ms)
                 self._protect_headers(outgoing, Place.HEADERS, now_ms)
             yield
+        self._log.report(self.findings())
         return emission
 
     # ---- before the encoding

@@ -9,9 +9,11 @@ from forebay.stream.admin.view import WorkerComponents
 from forebay.stream.authorization.policy_keeper import PolicyKeeper
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.source import Source
+from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.pipeline.objective_control import ObjectiveControl
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker.private_emissions import PrivateEmissions
 from forebay.stream.worker.rollout_assembly import RolloutParts
 from forebay.stream.worker.schema_assembly import SchemaParts
 
@@ -47,7 +49,12 @@ def optional_components(
 
 
 def polled_components(
-    components: WorkerComponents, schemas: SchemaParts | None, *, is_ready: Callable[[], bool], source: Source
+    components: WorkerComponents,
+    schemas: SchemaParts | None,
+    emissions: EmissionBuilder,
+    *,
+    is_ready: Callable[[], bool],
+    source: Source,
 ) -> PolledComponents:
     """Return the parts whose state is polled for metrics."""
     pipeline = components.pipeline
@@ -62,4 +69,5 @@ def polled_components(
         schemas=schemas,
         objective=components.objective,
         access=None if components.access is None else components.access.status,
+        **({"findings": emissions.findings} if isinstance(emissions, PrivateEmissions) else {}),
     )

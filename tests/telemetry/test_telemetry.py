@@ -96,6 +96,7 @@ def telemetry(
             is_ready=is_ready,
             schemas=Schemas(),
             access=AccessStatus("r2", 0, num_changes=1, num_failures=2, error="not TOML"),
+            findings=lambda: {("ids", "email"): 3},
         )
     )
     return worker_telemetry
@@ -128,6 +129,7 @@ async def test_the_page_has_the_current_values() -> None:
         'forebay_access_reloads_total{result="replaced"} 1.0',
         'forebay_access_reloads_total{result="refused"} 2.0',
         'forebay_schema_lookups_total{result="schema_not_found"} 1.0',
+        'forebay_privacy_findings_total{detector="email",place="ids"} 3.0',
         "forebay_assigned_partitions 1.0",
         'forebay_consumer_lag_records{partition="0",topic="features"} 7.0',
         'forebay_model_info{device="cpu",model="m",version="7"} 1.0',

@@ -11,6 +11,7 @@ so does a row that another model was given.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import time
@@ -37,6 +38,7 @@ from forebay.stream.telemetry.load_meter import load_meter
 from forebay.stream.telemetry.log_setup import set_up_logging
 from forebay.stream.worker.assembly import run_worker
 from forebay.stream.worker.supervision import Supervision
+from tests.privacy.planted import planted
 from tests.worker import failpoints
 
 ALONE = "echo"
@@ -56,10 +58,21 @@ def feature_hash(row: FloatMatrix, model: str = ALONE) -> float:
     return float(zlib.crc32(np.ascontiguousarray(row, dtype="<f4").tobytes(), seed) & 0xFFFFFF)
 
 
+@functools.cache
+def _personal_texts() -> list[str]:
+    return [text for _, text in planted(10_000, seed=9)]
+
+
+def personal_text(number: int) -> str:
+    """Return one of ten thousand strings of personal data."""
+    return _personal_texts()[number]
+
+
 class HashModel:
     """Predicts a hash of the features.
 
-    mode: echo; quote: raises on poisoned rows and quotes them; raise, nan, reject or hang on poisoned rows; slow: 50 ms per
+    mode: echo; quote: raises on poisoned rows and quotes them; personal: raises with the planted personal data whose number is
+        the second feature; raise, nan, reject or hang on poisoned rows; slow: 50 ms per
         call; broken: raises on every row while the file `flag` exists.
     flag: with a flag, the mode hang also applies only while the file exists.
     width: number of features.
@@ -104,6 +117,8 @@ class HashModel:
             time.sleep(0.05)
         if poisoned.any() and self._mode == "quote":
             raise ValueError(f"cannot use {x_BG.tolist()} {x_BG[0].tolist()[1]!r}")
+        if poisoned.any() and self._mode == "personal":
+            raise ValueError(f"no answer for {personal_text(int(x_BG[poisoned][0, 1]))}, sorry")
         if poisoned.any() and self._mode == "raise":
             raise RuntimeError("the model chokes on this row")
         while poisoned.any() and self._mode == "hang" and self._flagged():
