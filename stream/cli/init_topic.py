@@ -192,7 +192,7 @@ def _has_ce_headers(sample: TopicSample) -> bool:
 def _match_model(inspection: TopicInspection, settings: Settings) -> None:
     """Use the features of the configured model, or of the only one in the repository, if there is one."""
     from forebay.models.artefacts.repository import list_models, read_signature
-    from forebay.stream.tables.model_match import match_features, with_model
+    from forebay.stream.tables.model_match import list_length, match_features, with_model
 
     model = settings.models_to_serve()[0].model
     name, version = model.name, model.version
@@ -216,10 +216,14 @@ def _match_model(inspection: TopicInspection, settings: Settings) -> None:
     if not signature.features:
         inspection.notes.append(f"The model {name} has features without names, which cannot be compared with fields.")
         return
-    inspection.model = name
+    inspection.model, inspection.signature = name, signature
+    length = list_length(inspection.proposal)
+    if length not in (None, len(signature.features)):
+        inspection.notes.append(f"The events hold lists of {length} values; the model takes {len(signature.features)}.")
+    if inspection.proposal.array is not None:
+        return
     inspection.matches = match_features(signature, inspection.proposal)
     inspection.proposal = with_model(inspection.proposal, inspection.matches)
-    inspection.signature = signature
 
 
 def _notes(inspection: TopicInspection) -> list[str]:

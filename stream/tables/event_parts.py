@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from forebay.stream.core.field_path import format_field_path
+from forebay.stream.core.quantities import quantity
 from forebay.stream.decode.formats.payload import Path
 from forebay.stream.tables.field_profiles import FieldProfile, SampleProfile
 
@@ -174,7 +175,7 @@ def choose_key(
         and not sample.missing(field)
         and 1 < len(field.distinct) < sample.count
     ]
-    lacking = "no record has a key" if not num_keys else f"{sample.count - num_keys:,} records have no key"
+    lacking = "no record has a key" if not num_keys else f"{quantity(sample.count - num_keys, 'record')} without a key"
     if not candidates:
         return PartChoice("key", "", f"{lacking}: predictions keep the order of partitions only", is_sure=False)
     best = max(candidates, key=lambda field: len(field.distinct))

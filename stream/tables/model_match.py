@@ -40,6 +40,13 @@ class FeatureMatch:
 
 def match_features(signature: Signature, proposal: TopicProposal) -> list[FeatureMatch]:
     """Return the field of each feature. A field is proposed once only, for the feature with its name where there is one."""
+    if proposal.values:
+        return [
+            FeatureMatch(
+                feature, profile, True, "by its place in the list", problem=_problem(feature, profile, proposal.sample)
+            )
+            for feature, profile in zip(signature.features, proposal.values, strict=False)
+        ]
     taken = {part.path for part in proposal.parts if part.path is not None}
     profiles = {field.profile.path: field.profile for field in proposal.fields if field.profile.path not in taken}
     fields = {path: SchemaField(path, profile.type) for path, profile in profiles.items() if profile.is_scalar}
@@ -51,6 +58,13 @@ def match_features(signature: Signature, proposal: TopicProposal) -> list[Featur
                 found[feature.name] = (proposed.field.path, proposed.basis)
                 del fields[proposed.field.path]
     return [_match(feature, found.get(feature.name), profiles, proposal.sample) for feature in signature.features]
+
+
+def list_length(proposal: TopicProposal) -> int | None:
+    """Return the number of values of events that hold their features as a list; None if the features have names."""
+    if proposal.array is not None:
+        return next(iter(proposal.array.lengths))
+    return len(proposal.values) or None
 
 
 def _match(

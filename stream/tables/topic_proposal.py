@@ -56,6 +56,7 @@ class TopicProposal:
     sample: of the events that have features. num_other: of other events, which have no features.
     base: the object with the features. parts: id, timestamp and key. fields: all others, in their order.
     array: the field with all features, if they are one array of numbers.
+    values: the fields of a list that has texts or nulls as well, in its order; empty if the features have names.
     """
 
     envelope: Envelope
@@ -65,6 +66,7 @@ class TopicProposal:
     parts: tuple[PartChoice, ...]
     fields: tuple[FieldChoice, ...]
     array: FieldProfile | None = None
+    values: tuple[FieldProfile, ...] = ()
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -111,8 +113,10 @@ def propose(
     parts = _parts(envelope, sample, inside, keys)
     used = {part.path: part for part in parts if part.path is not None}
     base, fields = _fields(sample, [field for field in inside if field.path not in used], envelope)
+    values: tuple[FieldProfile, ...] = ()
     if any(isinstance(value_at(document, envelope.base), list) for document, _ in chosen):
         fields = list(map(_in_list, fields))
+        values = tuple(field.profile for field in fields if field.profile.name.startswith("feature_"))
     array = None
     if not any(field.feature for field in fields):
         array = next((field.profile for field in fields if _is_row(field.profile, sample)), None)
@@ -125,7 +129,14 @@ def propose(
             for field in fields
         ]
     return TopicProposal(
-        envelope, sample, len(documents) - len(chosen), base, parts=parts, fields=tuple(fields), array=array
+        envelope,
+        sample,
+        len(documents) - len(chosen),
+        base,
+        parts=parts,
+        fields=tuple(fields),
+        array=array,
+        values=values,
     )
 
 

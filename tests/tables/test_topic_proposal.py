@@ -12,7 +12,7 @@ import pytest
 
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.errors import DataError
-from forebay.stream.tables.model_match import match_features, with_model
+from forebay.stream.tables.model_match import list_length, match_features, with_model
 from forebay.stream.tables.topic_proposal import FieldChoice, TopicProposal, propose
 
 NOW_MS = 1_795_801_199_000
@@ -243,3 +243,13 @@ def test_the_features_of_a_model_are_matched_by_name_and_what_is_wrong_is_said()
     assert matches["amount_of_items"].is_missing and not matches["visits"].is_missing
     changed = with_model(proposal, list(matches.values()))
     assert [field.feature.name for field in changed.fields if field.feature] == ["Total", "customer_age", "country"]
+
+
+def test_a_list_is_matched_by_the_order_of_its_values() -> None:
+    signature = Signature((Feature("size"), Feature("kind", "category", ("x",))), (2,), "binary", 1)
+    proposal = proposal_of(lambda number: {"id": str(number), "timestamp": 1, "features": [number, "xy"[number % 2]]})
+    size, kind = match_features(signature, proposal)
+    assert list_length(proposal) == 2 and size.is_sure and not size.problem
+    assert kind.field is not None and kind.field.name == "feature_1" and "does not know: 'y'" in kind.problem
+    assert list_length(proposal_of(lambda number: {"id": "a", "timestamp": 1, "features": [1.5, 2]})) == 2
+    assert list_length(proposal_of(order)) is None
