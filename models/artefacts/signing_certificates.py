@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_CERTIFICATES: Final = 8
 _MAX_FILE_BYTES: Final = 1 << 20
 _MAX_INTERMEDIATES: Final = 4
+_FOR_CODE: Final = frozenset({"1.3.6.1.5.5.7.3.3", "2.5.29.37.0"})
+"""Object identifiers of codeSigning and anyExtendedKeyUsage."""
 
 
 class ChainError(Exception):
@@ -44,7 +46,7 @@ class CertifiedKey(NamedTuple):
 
 def read_certificates(file: str) -> list[Certificate]:
     """Return the certificates in a PEM file, in their order. Raises ModelError(kind="signing_key")."""
-    from cryptography.x509 import load_pem_x509_certificates
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
     try:
         with Path(file).open("rb") as stream:
@@ -53,7 +55,7 @@ def read_certificates(file: str) -> list[Certificate]:
         raise _error(
             f"{file}: cannot be read: {error.strerror or error}", "check the path and its permissions"
         ) from None
-    except ValueError:
+    except (ValueError, InvalidVersion):
         raise _error(f"{file}: these are not certificates in PEM", "openssl x509 -in FILE -outform PEM") from None
     if not 0 < len(found) <= MAX_CERTIFICATES:
         raise _error(
@@ -111,21 +113,21 @@ def certified_key(chain: Sequence[bytes], authorities: Sequence[Certificate], no
         .build_client_verifier()
     )
     try:
-        verifier.verify(leaf, between)
+        verified = verifier.verify(leaf, between).chain
     except VerificationError as error:
         raise ChainError(f"its certificate does not lead to the authority: {error}") from None
-    _require_signing(leaf)
+    _require_signing(verified)
     return CertifiedKey(_public_key(leaf), leaf.subject.rfc4514_string(), leaf.not_valid_after_utc)
 
 
 def _decode(chain: Sequence[bytes]) -> list[Certificate]:
-    from cryptography.x509 import load_der_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
     if not 0 < len(chain) <= MAX_CERTIFICATES:
         raise ChainError(f"it has {len(chain)} certificates; allowed are 1 to {MAX_CERTIFICATES}")
     try:
         return [load_der_x509_certificate(data) for data in chain]
-    except ValueError:
+    except (ValueError, InvalidVersion):
         raise ChainError("a certificate cannot be read") from None
 
 
@@ -143,23 +145,48 @@ def _require_cert_sign(_policy: ChainPolicy, _certificate: Certificate, usage: K
         raise ValueError("keyUsage of an authority must allow it to sign certificates")
 
 
-def _require_signing(leaf: Certificate) -> None:
-    """Raise ChainError unless the certificate is for signatures, as OpenSSF Model Signing decides it."""
-    from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound
+def _require_signing(chain: Sequence[Certificate]) -> None:
+    """Raise ChainError unless a chain is for signatures of code.
+
+    chain: from the signer to the authority, which may be for anything.
+
+    OpenSSF Model Signing accepts each certificate with the key usage digitalSignature. Those of TLS servers have it, too; so a
+    certificate that states purposes must have this one among them.
+    """
+    leaf, between = chain[0], chain[1:-1]
+    usage, purposes = _key_usage(leaf), _purposes(leaf)
+    if usage is None and purposes is None:
+        raise ChainError(
+            "its certificate is not for signatures: it needs the key usage digitalSignature, or codeSigning"
+        )
+    if usage is not None and not usage.digital_signature:
+        raise ChainError("its certificate is not for signatures: its key usage lacks digitalSignature")
+    for certificate, stated in ((leaf, purposes), *((each, _purposes(each)) for each in between)):
+        if stated is not None and not stated & _FOR_CODE:
+            raise ChainError(
+                f"the certificate of {certificate.subject.rfc4514_string()} is for other purposes than codeSigning"
+            )
+
+
+def _key_usage(certificate: Certificate) -> KeyUsage | None:
+    from cryptography.x509 import ExtensionNotFound
     from cryptography.x509 import KeyUsage as Usage
-    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     try:
-        if leaf.extensions.get_extension_for_class(Usage).value.digital_signature:
-            return
+        return certificate.extensions.get_extension_for_class(Usage).value
     except ExtensionNotFound:
-        pass
+        return None
+
+
+def _purposes(certificate: Certificate) -> set[str] | None:
+    """Return the object identifiers in extendedKeyUsage; None if there is none, which allows everything."""
+    from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound
+
     try:
-        if ExtendedKeyUsageOID.CODE_SIGNING in leaf.extensions.get_extension_for_class(ExtendedKeyUsage).value:
-            return
+        found = certificate.extensions.get_extension_for_class(ExtendedKeyUsage).value
     except ExtensionNotFound:
-        pass
-    raise ChainError("its certificate is not for signatures: it needs the key usage digitalSignature, or codeSigning")
+        return None
+    return {purpose.dotted_string for purpose in found}
 
 
 def _error(problem: str, remedy: str) -> ModelError:

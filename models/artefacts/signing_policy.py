@@ -136,7 +136,8 @@ class SigningPolicy:
         self, rule: SignatureRule, signed: SignedBundle, files: Mapping[str, str]
     ) -> tuple[SignatureState, str, str]:
         now = self.now()
-        known = [signer for key in self.keys if (signer := _signer(key, signed, now)) is not None]
+        signers = [_signer(key, signed, now) for key in self.keys]
+        known = [signer for signer in signers if isinstance(signer, _Signer)]
         # A revocation counts wherever it stands, also beside an entry of the same key that is not revoked.
         for key, _ in known:
             if key.revoked:
@@ -145,7 +146,8 @@ class SigningPolicy:
         if not counting:
             other = f", which is {known[0].key.name} and does not count for this model" if known else ""
             shown = f"sha256:{signed.fingerprint[:64]}"
-            return SignatureState.UNKNOWN_KEY, "", f"the version is signed by an unknown key {shown}{other}"
+            why = "".join(f"; {reason}" for reason in signers if isinstance(reason, str))
+            return SignatureState.UNKNOWN_KEY, "", f"the version is signed by an unknown key {shown}{other}{why}"
         key, certified = counting[0]
         verify_bundle(signed, read_public_key(key.file) if certified is None else certified.public, files)
         for end, whose in ((key.not_after, "key"), (certified and certified.not_after, "certificate of")):
@@ -161,8 +163,8 @@ class _Signer(NamedTuple):
     certified: CertifiedKey | None
 
 
-def _signer(key: SigningKey, signed: SignedBundle, now: datetime) -> _Signer | None:
-    """Return an entry of the policy if a signature claims to be by it; None if not."""
+def _signer(key: SigningKey, signed: SignedBundle, now: datetime) -> _Signer | str | None:
+    """Return an entry of the policy if a signature claims to be by it; else why its certificate does not count, or None."""
     if not key.authority:
         is_it = _fingerprint(key) == normalise_fingerprint(signed.fingerprint)
         return _Signer(key, None) if is_it else None
@@ -171,9 +173,11 @@ def _signer(key: SigningKey, signed: SignedBundle, now: datetime) -> _Signer | N
         return None
     try:
         certified = certified_key(signed.certificates, authorities, now)
-    except ChainError:
-        return None
-    return _Signer(key, certified) if key.subject in ("", certified.subject) else None
+    except ChainError as error:
+        return f"for {key.name}, {error}"
+    if key.subject not in ("", certified.subject):
+        return f"for {key.name}, its subject is {certified.subject}"
+    return _Signer(key, certified)
 
 
 def _fingerprint(key: SigningKey) -> str:

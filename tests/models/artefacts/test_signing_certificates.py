@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -144,7 +145,10 @@ def test_chains_that_lead_elsewhere_do_not_count(
     folder: Path, trusted: SigningKey, root: Party, between: Party
 ) -> None:
     other_root = certified("root", is_authority=True)
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    signing = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+    certifying = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    of_servers = certified("servers", root, is_authority=True, extensions=(certifying, servers))
     no_signing = x509.KeyUsage(False, True, False, False, False, False, False, False, False)
     no_authority = certified("leaf", root)
     cannot_certify = certified("almost", root, is_authority=True, extensions=(no_signing,))
@@ -156,13 +160,18 @@ def test_chains_that_lead_elsewhere_do_not_count(
         "issued by a certificate for signatures": (certified("release", no_authority), no_authority),
         "issued by what may not certify": (certified("release", cannot_certify), cannot_certify),
         "issued by an authority that has expired": (certified("release", expired), expired),
-        "for servers": (certified("release", root, extensions=(usage,)),),
+        "for servers": (certified("release", root, extensions=(servers,)),),
+        "for signatures of servers": (certified("release", root, extensions=(signing, servers)),),
+        "issued by an authority for servers": (certified("release", of_servers), of_servers),
+        "for nothing that is stated": (certified("release", root, extensions=()),),
         "for encryption": (certified("release", root, extensions=(no_signing,)),),
         "the authority itself": (root,),
     }
     for reason, chain in chains.items():
         sign(folder, *chain)
-        assert state(folder, trusted)[0] is SignatureState.UNKNOWN_KEY, reason
+        found, text = state(folder, trusted)
+        assert found is SignatureState.UNKNOWN_KEY, reason
+        assert "; for company, " in text
 
 
 def test_a_key_of_a_file_counts_with_and_without_a_certificate(folder: Path, root: Party) -> None:
@@ -189,6 +198,10 @@ def test_what_is_no_chain_is_not_a_signature(folder: Path, trusted: SigningKey, 
     signed = file.read_text()
     start = signed.index('"rawBytes": "') + len('"rawBytes": "')
     file.write_text(signed[:start] + "AAAA" + signed[start:])
+    assert "a certificate cannot be read" in state(folder, trusted)[1]
+    der = leaf.certificate.public_bytes(Encoding.DER)
+    unknown_version = base64.b64encode(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)).decode()
+    file.write_text(signed.replace(base64.b64encode(der).decode(), unknown_version))
     assert "a certificate cannot be read" in state(folder, trusted)[1]
     rsa_key = rsa.generate_private_key(65537, 2048)
     with pytest.raises(ModelError, match="has no elliptic curve key"):
