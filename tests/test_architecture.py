@@ -43,6 +43,7 @@ IMPORTED_ONLY_BY = {
         "stream/supervisor/group_admin.py",
         "stream/schema_registry/connection.py",
         "stream/schema_registry/http.py",
+        "stream/authorization/key_fetcher.py",
     ),
     "cryptography": (
         "models/artefacts/signed_bundle.py",

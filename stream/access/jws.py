@@ -56,6 +56,8 @@ class JwsVerifier:
         self._max_cached = max_cached
         self._verified: OrderedDict[bytes, Token] = OrderedDict()
         self._refused: OrderedDict[bytes, Denial] = OrderedDict()
+        self.num_unknown_keys = 0
+        """How many distinct tokens, of those that are remembered, named an unknown key."""
 
     def verify(self, token: bytes) -> Token | Denial:
         """Return the claims of a token, or why it is refused. Never raises for what a token contains."""
@@ -91,6 +93,7 @@ class JwsVerifier:
             return Denial.ALGORITHM
         key = self._keys.get(kid) if isinstance(kid, str) else None
         if key is None:
+            self.num_unknown_keys += 1
             return Denial.UNKNOWN_KEY
         if key.algorithm != algorithm:
             return Denial.ALGORITHM

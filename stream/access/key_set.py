@@ -54,8 +54,12 @@ class VerificationKey(NamedTuple):
         return True
 
 
-def read_key_set(text: bytes) -> Mapping[str, VerificationKey]:
-    """Return the keys of a JWK set by their `kid`. Raises KeyProblem."""
+def read_key_set(text: bytes, *, is_published: bool = False) -> Mapping[str, VerificationKey]:
+    """Return the keys of a JWK set by their `kid`. Raises KeyProblem.
+
+    is_published: whether it comes from the issuer, whose other keys, such as those for encryption, are left out, as RFC 7517
+        says. In a file of the user they are an error.
+    """
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -66,11 +70,20 @@ def read_key_set(text: bytes) -> Mapping[str, VerificationKey]:
     if len(entries) > MAX_KEYS:
         raise KeyProblem(f"it has {len(entries)} keys, more than {MAX_KEYS}")
     keys: dict[str, VerificationKey] = {}
+    problem: KeyProblem | None = None
     for index, entry in enumerate(entries):
-        kid, key = _read_key(entry, f"keys[{index}]")
-        if kid in keys:
-            raise KeyProblem(f"keys[{index}] has the same kid as an earlier key")
-        keys[kid] = key
+        try:
+            kid, key = _read_key(entry, f"keys[{index}]")
+            if kid in keys:
+                raise KeyProblem(f"keys[{index}] has the same kid as an earlier key")
+        except KeyProblem as error:
+            if not is_published:
+                raise
+            problem = error
+        else:
+            keys[kid] = key
+    if not keys:
+        raise KeyProblem(f"it has no key that can be used: {problem}")
     return keys
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from forebay.stream.access.admin_policy import AdminPolicy
@@ -16,6 +17,7 @@ class Policies:
     admin: None if the admin API needs no roles.
     revision: a digest of everything that decides.
     num_keys, num_rules: number of keys, and of principals with rules.
+    num_unknown_keys: returns how many tokens have named a key that is not among them.
     """
 
     events: AccessPolicy | None
@@ -23,3 +25,4 @@ class Policies:
     revision: str
     num_keys: int
     num_rules: int
+    num_unknown_keys: Callable[[], int]

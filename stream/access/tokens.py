@@ -29,7 +29,7 @@ MESSAGES: Final = MappingProxyType(
         Denial.SEVERAL_TOKENS: "the record has more than one header forebay-principal",
         Denial.MALFORMED: "the header forebay-principal is not a compact JWS, or is longer than access.max_token_bytes",
         Denial.ALGORITHM: "the token's algorithm is not one of access.algorithms, or not that of the key",
-        Denial.UNKNOWN_KEY: "the token names no key of access.keys_file",
+        Denial.UNKNOWN_KEY: "the token names no key of the issuer",
         Denial.SIGNATURE: "the token's signature is wrong",
         Denial.CLAIMS: "a claim of the token (iss, aud, sub, exp, nbf or topics) is missing or has another value than required",
         Denial.TIME: "the token was not valid at the record's timestamp",

@@ -45,10 +45,10 @@ def build_policies(section: AccessSection, texts: SourceTexts) -> Policies:
         ) from None
 
     try:
-        keys = read_key_set(texts.keys)
+        keys = read_key_set(texts.keys, is_published=section.fetches_keys)
     except KeyProblem as problem:
         raise ConfigError(
-            f"access.keys_file, {section.keys_file}: {problem}",
+            f"{keys_name(section)}: {problem}",
             kind="access_keys",
             remedy="write a JWK set (RFC 7517) with the public keys of the issuer of tokens",
         ) from None
@@ -63,16 +63,30 @@ def build_policies(section: AccessSection, texts: SourceTexts) -> Policies:
         }
     )
     events = admin = None
+    verifiers: list[JwsVerifier] = []
     if section.enabled:
         required = _requirements(section, section.audience, needs_topics=section.require_topics)
-        events = AccessPolicy(
-            JwsVerifier(keys, required, max_cached=section.max_cached_tokens), rules, revision=revision
-        )
+        verifiers.append(JwsVerifier(keys, required, max_cached=section.max_cached_tokens))
+        events = AccessPolicy(verifiers[-1], rules, revision=revision)
     if section.admin:
         required = _requirements(section, section.admin_audience, needs_topics=False)
-        verifier = JwsVerifier(keys, required, max_cached=section.max_cached_tokens)
-        admin = AdminPolicy(verifier, RoleRules(tables.roles), rules)
-    return Policies(events, admin, revision, num_keys=len(keys), num_rules=len(tables.rules))
+        verifiers.append(JwsVerifier(keys, required, max_cached=section.max_cached_tokens))
+        admin = AdminPolicy(verifiers[-1], RoleRules(tables.roles), rules)
+    return Policies(
+        events,
+        admin,
+        revision,
+        num_keys=len(keys),
+        num_rules=len(tables.rules),
+        num_unknown_keys=lambda: sum(verifier.num_unknown_keys for verifier in verifiers),
+    )
+
+
+def keys_name(section: AccessSection) -> str:
+    """Return what the keys come from, for messages."""
+    if section.keys_file is not None:
+        return f"access.keys_file, {section.keys_file}"
+    return "access.discover_keys" if section.keys_url is None else f"access.keys_url, {section.keys_url}"
 
 
 def _requirements(section: AccessSection, audience: str | None, *, needs_topics: bool) -> Requirements:

@@ -12,16 +12,19 @@ MAX_FILE_BYTES: Final = 1_048_576
 
 
 class SourceTexts(NamedTuple):
-    """What the files contain. rules: None without a file for them."""
+    """What keys and rules are read from. rules: None without a file for them."""
 
     keys: bytes
     rules: bytes | None
 
 
-def read_sources(section: AccessSection) -> SourceTexts:
-    """Read the files of a section. Blocks. Raises ConfigError if one of them cannot be read."""
+def read_sources(section: AccessSection, fetched: bytes | None = None) -> SourceTexts:
+    """Read the files of a section. Blocks. Raises ConfigError if one of them cannot be read.
+
+    fetched: the keys that were fetched; None if they are in a file.
+    """
     rules = None if section.rules_file is None else _read("rules_file", section.rules_file)
-    return SourceTexts(_read("keys_file", section.keys_file or ""), rules)
+    return SourceTexts(_read("keys_file", section.keys_file or "") if fetched is None else fetched, rules)
 
 
 def _read(name: str, path: str) -> bytes:

@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 def check_access(settings: Settings) -> Check:
     """Check that keys and rules can be used, and say what they protect and what they do not. For access that is used."""
-    from forebay.stream.authorization.assembly import build_policies
-    from forebay.stream.authorization.sources import read_sources
+    from forebay.stream.authorization.policy_keeper import open_policies
+    from forebay.stream.cli.interrupts import run_async
+    from forebay.stream.core.clock import SystemClock
     from forebay.stream.core.quantities import quantity
     from forebay.stream.preflight import Check, Status
 
     name, section = "access", settings.access
     try:
-        policies = build_policies(section, read_sources(section))
+        keeper = run_async(open_policies(section, clock=SystemClock(), attempts=1))
     except ConfigError as error:
         return Check(name, Status.FAILED, error.message, error.remedy)
+    assert keeper is not None
+    policies = keeper.policies
     if not policies.num_rules:
         what = "every event" if section.enabled else "every prediction on request"
         return Check(name, Status.WARNING, f"there are no rules: {what} is denied", "add rules to [access.rules]")

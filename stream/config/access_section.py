@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -11,7 +12,7 @@ from forebay.stream.access.roles import Role
 from forebay.stream.access.rules import model_problem, principal_problem
 from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.section import DAY_MS, Section
-from forebay.stream.config.values import Allowed, Mistake, Mistakes, Path, Text
+from forebay.stream.config.values import Allowed, Mistake, Mistakes, Path, Text, WebUrl
 
 Algorithm = Literal["ES256", "EdDSA", "RS256"]
 ALGORITHMS: Final[tuple[str, ...]] = get_args(Algorithm)
@@ -30,6 +31,14 @@ def _check_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names or any(name not in ALGORITHMS for name in names):
         raise ValueError("not a list of these algorithms")
     return names
+
+
+def is_protected_url(url: str) -> bool:
+    """Return whether keys that come from a URL cannot be replaced on the way: it is HTTPS, or on this machine."""
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
+    )
 
 
 def read_rules(value: object) -> dict[str, tuple[str, ...]]:
@@ -110,6 +119,26 @@ class AccessSection(Section):
         default=None,
         description="File with the public keys of the issuer: a JWK set. It is read again when it changes.",
     )
+    keys_url: WebUrl | None = Field(
+        default=None,
+        description="URL of the public keys instead of a file: a JWK set, over HTTPS. It is fetched at the start and again every "
+        "keys_refresh_ms; while it cannot be fetched, the last keys are used.",
+    )
+    discover_keys: bool = Field(
+        default=False,
+        description="Take the URL of the keys from the issuer's OpenID configuration, at issuer + "
+        "/.well-known/openid-configuration.",
+    )
+    keys_refresh_ms: int = Field(
+        default=300_000, ge=1_000, le=DAY_MS, description="How often keys are fetched from a URL."
+    )
+    keys_timeout_ms: int = Field(
+        default=5_000, ge=10, le=600_000, description="Time limit for fetching keys from a URL."
+    )
+    keys_ca_file: Path | None = Field(
+        default=None,
+        description="File with the CA certificates (PEM) that verify the server of the keys. Default: those of the system.",
+    )
     issuer: Text | None = Field(default=None, description="The claim iss that tokens must have.")
     audience: Text | None = Field(
         default=None,
@@ -169,3 +198,8 @@ class AccessSection(Section):
     def is_used(self) -> bool:
         """Whether anything needs a token."""
         return self.enabled or self.admin
+
+    @property
+    def fetches_keys(self) -> bool:
+        """Whether the keys come from a URL."""
+        return self.keys_url is not None or self.discover_keys
