@@ -39,5 +39,5 @@ def _keys_conflicts(section: AccessSection) -> Iterator[Conflict]:
         if url is not None and not is_protected_url(url):
             yield Conflict(
                 (f"access.{name}", "access.discover_keys"),
-                "must begin with https://, so that nobody can replace the keys",
+                "must begin with https://, so that the keys cannot be replaced on the way",
             )

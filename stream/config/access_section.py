@@ -121,7 +121,7 @@ class AccessSection(Section):
     )
     keys_url: WebUrl | None = Field(
         default=None,
-        description="URL of the public keys instead of a file: a JWK set, over HTTPS. It is fetched at the start and again every "
+        description="URL of the public keys instead of a file: a JWK set, over HTTPS. It is fetched at the start and every "
         "keys_refresh_ms; while it cannot be fetched, the last keys are used.",
     )
     discover_keys: bool = Field(
