@@ -47,7 +47,5 @@ def _gaps(settings: Settings) -> Iterator[str]:
         yield f"what is found in {', '.join(counted)} is only counted"
     if "name" in section.detectors and section.names_file is None:
         yield "names of persons are not found: privacy.names_file is not set"
-    if settings.rollouts.enabled:
-        yield "predictions of shadows hold ids and keys as they are"
     if settings.evaluate.enabled and settings.evaluate.slices:
         yield "slices of predictions hold the categories of these features as the model knows them"

@@ -28,7 +28,7 @@ from forebay.stream.shadows.job import OnOutcome, ShadowExecutor
 from forebay.stream.shadows.lane import PairSink, ShadowLane, ShadowLimits, ShadowState
 from forebay.stream.shadows.share_budget import ShareBudget
 from forebay.stream.shadows.thread import ShadowThread
-from forebay.stream.shadows.work import ShadowWork
+from forebay.stream.shadows.work import IdentifierProtection, ShadowWork
 
 log = logging.getLogger("forebay.shadows")
 
@@ -53,6 +53,7 @@ class ShadowSettings:
     deadline_s: a micro-batch that waited longer is dropped.
     max_share: the share of one core's time that all shadows together may take.
     formats: the formats and mappings of the input topics.
+    make_protection: returns what protects ids and keys, for the thread of one shadow; None if nothing does.
     """
 
     topic: OutputTopic
@@ -64,6 +65,7 @@ class ShadowSettings:
     max_event_bytes: int
     max_key_bytes: int
     formats: EventFormats | None = None
+    make_protection: Callable[[], IdentifierProtection] | None = None
 
 
 class ShadowLanes:
@@ -231,6 +233,7 @@ class ShadowLanes:
             topic=settings.topic,
             clock=self._clock,
             deadline_s=settings.deadline_s,
+            protection=None if settings.make_protection is None else settings.make_protection(),
             decision=decision_layer(
                 served.decision, model.signature, ref, served.decision_section, own_threshold=own_threshold
             ),

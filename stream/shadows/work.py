@@ -28,6 +28,10 @@ from forebay.stream.shadows.job import DropReason, ShadowJob, ShadowOutcome
 
 _Value = TypeVar("_Value", bound=np.generic)
 
+Keys = Sequence[bytes | None]
+IdentifierProtection = Callable[[Sequence[str], Keys], tuple[Sequence[str], Keys]]
+"""Returns ids and keys of events without personal data (see `worker.private_identifiers`)."""
+
 RECORD_OVERHEAD_BYTES: Final = 120
 """Upper bound of what a record takes in its batch in addition to key and value."""
 
@@ -55,6 +59,7 @@ class ShadowWork:
     topic: where the pairs are sent.
     primaries: the signatures of the versions that served, by version; it may grow.
     decision: what would become of the shadow's scores if it served; None to use them as they are.
+    protection: of ids and keys; None to send them as they are.
     """
 
     def __init__(
@@ -68,8 +73,10 @@ class ShadowWork:
         deadline_s: float,
         cpu_time: Callable[[], float] = time.thread_time,
         decision: DecisionLayer | None = None,
+        protection: IdentifierProtection | None = None,
     ) -> None:
         self._decision = decision
+        self._protection = protection
         self._model = model
         self._decoder = decoder
         self._primaries = primaries
@@ -154,9 +161,16 @@ class ShadowWork:
             events = slice(first, first + len(part.rows))
             first = events.stop
             records = chunk.records[rows]
+            ids: Sequence[str] = chunk.ids[rows]
+            keys: Keys = [
+                record.key if record.key is not None else chunk.keys.get(row)
+                for row, record in zip(part.rows, records, strict=True)
+            ]
+            if self._protection is not None:
+                ids, keys = self._protection(ids, keys)
             source = PairSource(
                 chunk.partition,
-                ids=chunk.ids[rows],
+                ids=ids,
                 offsets=[record.offset for record in records],
                 timestamps=chunk.timestamps[rows],
                 rows=list(map(row_of, records)),
@@ -166,8 +180,7 @@ class ShadowWork:
             )
             place = TopicPartition(self._topic.name, chunk.partition.partition % self._topic.num_partitions)
             part_out = outgoing.setdefault(place, Outgoing())
-            for row, record, value in zip(part.rows, records, values, strict=True):
-                key = record.key if record.key is not None else chunk.keys.get(row)
+            for key, record, value in zip(keys, records, values, strict=True):
                 size = RECORD_OVERHEAD_BYTES + len(value) + len(key or b"")
                 if size > self._topic.max_bytes:
                     continue

@@ -18,6 +18,7 @@ from forebay.stream.shadows.load import KnownLags, WorkerLoad
 from forebay.stream.worker.commit_assembly import retry_backoff
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.lane_factory import LaneFactory
+from forebay.stream.worker.private_identifiers import identifier_protection
 from forebay.stream.worker.resident_versions import ResidentVersions
 
 FLUSH_S: Final = 2.0
@@ -90,6 +91,7 @@ def build_shadows(
             max_event_bytes=settings.input.max_event_bytes,
             max_key_bytes=settings.input.max_key_bytes,
             formats=formats,
+            make_protection=identifier_protection(settings.privacy, clock=clock),
         ),
         loader=versions,
         signature_of=versions.signature,

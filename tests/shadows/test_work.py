@@ -13,12 +13,14 @@ import pytest
 
 from forebay.models.artefacts.signature import Signature
 from forebay.schemas.failures import FailureKind
+from forebay.stream.config.privacy_section import PrivacySection
 from forebay.stream.core.records import BatchResult, FloatMatrix, MicroBatch, RowFailure
 from forebay.stream.decode import DecodedModel, Decoder
 from forebay.stream.rollouts.sampling import OffsetSample
 from forebay.stream.rollouts.shadow_prediction import ShadowPair, decode_pair
 from forebay.stream.shadows.job import ShadowJob, ShadowOutcome, sampled_rows
-from forebay.stream.shadows.work import ShadowWork
+from forebay.stream.shadows.work import IdentifierProtection, ShadowWork
+from forebay.stream.worker.private_identifiers import identifier_protection
 from tests.core.build import EPOCH, JULY, MODEL, P0, P1, FakeRecord, ManualClock, chunk, event, finish
 from tests.shadows.build import ONE_FEATURE, SHADOW, TOPIC, ShadowModel
 
@@ -32,6 +34,7 @@ def run(
     primary: Signature = ONE_FEATURE,
     sample: float = 1.0,
     cpu_time: Callable[[], float] = time.thread_time,
+    protection: IdentifierProtection | None = None,
 ) -> ShadowOutcome:
     work = ShadowWork(
         model,
@@ -41,6 +44,7 @@ def run(
         clock=ManualClock(),
         deadline_s=1.0,
         cpu_time=cpu_time,
+        protection=protection,
     )
     parts = sampled_rows(result, OffsetSample(sample, 7))
     same = model.signature.shape == primary.shape
@@ -161,3 +165,17 @@ def test_a_shadow_with_another_number_of_outputs_is_compared_by_class(shadow_out
     outcome = run(finish(MicroBatch(0, (chunk([1, 2]),), "size", 0.0)), model)
     assert outcome.comparison is not None
     assert (outcome.comparison.agreed, outcome.comparison.incomparable) == (2, 2)
+
+
+def test_ids_and_keys_hold_no_personal_data() -> None:
+    part = chunk([3, 4, 5])
+    records = [FakeRecord(offset, event(), key=b"anna@example.org" if offset == 4 else None) for offset in (3, 4, 5)]
+    part = replace(part, ids=["anna@example.org", "b", "c"], records=records, keys={2: b"to anna@example.org"})
+    make = identifier_protection(PrivacySection(enabled=True), clock=ManualClock())
+    assert make is not None
+    outcome = run(finish(MicroBatch(0, (part,), "size", 0.0)), ShadowModel(shift=0.125), protection=make())
+    assert [pair.id for pair in pairs(outcome)] == ["[email]", "b", "c"]
+    assert outcome.outgoing is not None
+    (sent,) = outcome.outgoing.values()
+    assert sent.keys == [None, b"[email]", b"to [email]"]
+    assert identifier_protection(PrivacySection(), clock=ManualClock()) is None
