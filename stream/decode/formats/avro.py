@@ -35,8 +35,6 @@ class AvroFormat:
     has_schema: Final = True
 
     def __init__(self, schema: RegisteredSchema | str, reader: str | None = None) -> None:
-        self.has_encrypted_fields = isinstance(schema, RegisteredSchema) and bool(schema.field_keys)
-        """Whether payloads must be decrypted before they are read here."""
         self.writer = writer = parse_avro_schema(schema) if isinstance(schema, str) else _registered(schema)
         self.reader = None if reader is None else parse_avro_schema(reader, is_reader=True)
         if self.reader is not None:

@@ -113,6 +113,7 @@ class FormatChoice:
         self._framed: dict[tuple[SchemaRef, tuple[int, ...], str | None], Format | InvalidPayload] = {}
         self._cloudevents = CloudEventsFormat(self._data_format)
         self._mixed: set[str] = set()
+        self._encrypted: set[SchemaRef] = set()
 
     def is_plain(self, topic: str, records: Sequence[Record], *, has_headers: bool) -> bool:
         """Return whether the records of a poll are probably all read without a format. Looks at the first and the last."""
@@ -177,8 +178,8 @@ class FormatChoice:
             framing = self._framing(record, is_forced=is_forced)
             if framing is not None:
                 framed, start = self._schema_format(framing, value, settings.avro.readers.get(topic))
-                if topic not in settings.decrypted:
-                    _refuse_encrypted(framed)
+                if self._encrypted and topic not in settings.decrypted:
+                    self._refuse_encrypted(framing.ref)
                 return Choice(framed, start, is_ce_binary=is_ce_binary)
         if name is None:
             name = "json" if configured in ("auto", _CLOUDEVENTS) and is_ce_binary else configured
@@ -256,10 +257,19 @@ class FormatChoice:
             if len(self._framed) >= _MAX_CACHED:
                 self._framed.clear()  # any producer can name any message type
             self._framed[framing.ref, indexes, reader] = built
+            if schema.field_keys:
+                self._encrypted.add(framing.ref)
         if isinstance(built, InvalidPayload):
             hint = _type_ref_hint(value, framing.start) if schema.type == "PROTOBUF" else ""
             raise InvalidPayload(built.kind, f"{built.message}{hint}")
         return built, start
+
+    def _refuse_encrypted(self, ref: SchemaRef) -> None:
+        if ref in self._encrypted:
+            raise InvalidPayload(
+                FailureKind.UNSUPPORTED_SCHEMA,
+                "the schema has encrypted fields, which are decrypted only in records of input topics that begin with its id",
+            )
 
     def _schema(self, ref: SchemaRef, schemas: SchemaStore) -> RegisteredSchema:
         schema = self._known.get(ref)
@@ -293,20 +303,12 @@ class FormatChoice:
             framing = read_framing(data, ())
             assert framing is not None
             framed, start = self._schema_format(framing, data)
-            _refuse_encrypted(framed)
+            self._refuse_encrypted(framing.ref)
             return framed, start
         if name in ("unknown", _CLOUDEVENTS):
             shown = media_type[:80].decode("utf-8", "replace")
             raise InvalidPayload(FailureKind.UNSUPPORTED_CONTENT_TYPE, f"datacontenttype {shown!r}")
         return self._unframed_format(name), 0
-
-
-def _refuse_encrypted(payload_format: Format) -> None:
-    if getattr(payload_format, "has_encrypted_fields", False):
-        raise InvalidPayload(
-            FailureKind.UNSUPPORTED_SCHEMA,
-            "the schema has encrypted fields, which are decrypted only in records of input topics that begin with its id",
-        )
 
 
 def _type_ref_hint(value: bytes, start: int) -> str:
