@@ -75,6 +75,8 @@ def import_version(
     )
     if signature is not None:
         files[SIGNATURE_FILE] = signature
+    # The policy has admitted the manifest; where it is checked is another repository.
+    trusted = TrustPolicy(manifests=frozenset({sha256}), modules=trust.modules)
     try:
         with tempfile.TemporaryDirectory(prefix=".import-", dir=_scratch_parent(repository)) as scratch:
             staged = Path(scratch, inner)
@@ -82,7 +84,7 @@ def import_version(
             for file, content in {**files, MANIFEST_FILE: data}.items():
                 write_synced(staged / file, content)
             sync_directory(staged)
-            served = _load(path, Path(scratch), manifest, sha256)
+            served = _load(path, Path(scratch), manifest, trust=trusted)
             if is_url(repository):
                 from forebay.models.artefacts.remote_publication import publish_copy  # imports fsspec
 
@@ -130,12 +132,11 @@ def _read_files(source: ImportSource, manifest: Manifest, inner: str) -> dict[st
     return {file: source.read(f"{inner}/{file}", limits.get(file, MAX_OTHER_BYTES)) for file in manifest.files}
 
 
-def _load(path: Path, scratch: Path, manifest: Manifest, sha256: str) -> int:
+def _load(path: Path, scratch: Path, manifest: Manifest, *, trust: TrustPolicy) -> int:
     """Load the staged version as a worker does; return the number of its golden rows. The messages name the source."""
-    trusted = TrustPolicy(manifests=frozenset({sha256}))
     try:
         stored = read_version(scratch, manifest.name, manifest.version)
-        return load_version(stored, options=RunOptions(), trust=trusted).num_golden_rows
+        return load_version(stored, options=RunOptions(), trust=trust).num_golden_rows
     except ModelError as error:
         message = error.message.replace(f"{scratch}/", f"{path}: ").replace(f"{scratch.resolve()}/", f"{path}: ")
         raise ModelError(message, kind=error.kind, remedy=error.remedy) from None

@@ -154,6 +154,15 @@ def test_a_function_that_has_changed_is_refused_by_its_golden_rows(shop: str, tm
         load(trusting("shop_of_test"))
 
 
+def test_a_version_is_imported_where_its_module_is_listed(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    forebay.register(f"{shop}:risk", name="risk")
+    assert main(["models", "export", "risk", "risk.zip"]) == 0
+    arguments = ["models", "import", "risk.zip", "--repository", "other"]
+    assert main(arguments) == 1
+    assert "which the trust policy does not list" in capsys.readouterr().err
+    assert main([*arguments, "--set", f"trust.modules={shop}"]) == 0
+
+
 def test_a_class_is_built_once_and_its_method_is_called(shop: str) -> None:
     forebay.register(f"{shop}:Scaled", name="scaled")
     model = forebay.load("models", "scaled", settings={"trust.modules": [shop]})
