@@ -51,6 +51,7 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "acls": CommandEntry("forebay.stream.cli.acls", "Print the permissions that Forebay needs on the cluster."),
         "schemas": CommandEntry("forebay.stream.cli.schemas", "Print the formats of events and predictions."),
         "run": CommandEntry("forebay.stream.cli.run", "Run a worker."),
+        "backfill": CommandEntry("forebay.stream.cli.backfill", "Predict past events again, into topics of their own."),
         "aggregate": CommandEntry("forebay.stream.cli.aggregate", "Run the aggregator of outcome counts and alerts."),
         "evaluate": CommandEntry("forebay.stream.cli.evaluate", "Run the evaluator of models by labels."),
         "publish": CommandEntry("forebay.stream.cli.publish", "Publish events from the command line or a file."),

@@ -45,6 +45,11 @@ class StopRequest:
         """Whether a stop has been requested."""
         return self._requested.is_set()
 
+    @property
+    def number(self) -> int:
+        """The signal that requested the stop."""
+        return self._number
+
     async def wait(self) -> None:
         """Wait until a stop is requested."""
         await self._requested.wait()

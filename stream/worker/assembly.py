@@ -26,11 +26,9 @@ from forebay.stream.kafka.cluster.topic_layout import Layout
 from forebay.stream.kafka.consumer.lag_poller import LagPoller
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.output.emitter import EmissionBuilder
-from forebay.stream.output.lanes_emitter import LanesEmitter
 from forebay.stream.output.prediction_format import BinaryPredictions
 from forebay.stream.pipeline.audit_recorder import AuditRecorder
 from forebay.stream.pipeline.composite_observer import CompositeObserver
-from forebay.stream.pipeline.in_flight import Bounds, InFlight
 from forebay.stream.pipeline.objective_control import ObjectiveControl
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.pipeline.stages import Breakers, Stages
@@ -40,12 +38,14 @@ from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.access_assembly import AccessParts, open_access
 from forebay.stream.worker.audit_assembly import build_audit
+from forebay.stream.worker.backfill_assembly import Backfill
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
 from forebay.stream.worker.commit_assembly import build_committer, build_producer
 from forebay.stream.worker.drift_assembly import build_drift
-from forebay.stream.worker.emission_assembly import build_emissions
+from forebay.stream.worker.emission_assembly import build_emissions, build_emitter
 from forebay.stream.worker.encryption_assembly import Encryption, open_encryption
+from forebay.stream.worker.flow_assembly import build_in_flight, build_windows
 from forebay.stream.worker.input_assembly import build_input_stages
 from forebay.stream.worker.lane_assembly import build_lane, circuit_breaker
 from forebay.stream.worker.lane_factory import LaneFactory
@@ -53,9 +53,8 @@ from forebay.stream.worker.non_finite import NonFiniteCounter
 from forebay.stream.worker.objective_assembly import build_objective
 from forebay.stream.worker.optional_parts import optional_parts
 from forebay.stream.worker.output_format import binary_predictions
-from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.process_tuning import tune_process
-from forebay.stream.worker.report_assembly import lag_listener, optional_components, polled_components
+from forebay.stream.worker.report_assembly import lag_listener, optional_components, polled_components, process_report
 from forebay.stream.worker.resident_versions import VersionReports
 from forebay.stream.worker.rollout_assembly import RolloutParts, build_rollouts
 from forebay.stream.worker.schema_assembly import SchemaParts, build_schemas
@@ -68,20 +67,28 @@ log = logging.getLogger("forebay.worker")
 
 
 async def run_worker(
-    settings: Settings, models: list[Model], *, clock: Clock | None = None, supervision: Supervision | None = None
+    settings: Settings,
+    models: list[Model],
+    *,
+    clock: Clock | None = None,
+    supervision: Supervision | None = None,
+    backfill: Backfill | None = None,
 ) -> Pipeline:
     """Run a worker until SIGTERM or SIGINT, drain, leave the group, and return the pipeline with its totals.
 
     models: in the order of `settings.models_to_serve()`. The list is emptied: rollouts may replace the models, whose memory
         is then free.
     supervision: None for the only worker of a process that nothing supervises.
+    backfill: None if reading has no end.
 
     Raises StoppedEarly if the signal arrives before the start is complete, or the error that ended the worker.
     """
     tune_process()
     stop = StopRequest() if supervision is None else supervision.stop
     stop.listen(asyncio.get_running_loop())
-    assembly = WorkerAssembly(settings, models, clock=clock or SystemClock(), supervision=supervision)
+    assembly = WorkerAssembly(
+        settings, models, clock=clock or SystemClock(), supervision=supervision, backfill=backfill
+    )
     worker = await assembly.assemble(stop)
     models.clear()
     return await worker.run()
@@ -91,9 +98,17 @@ class WorkerAssembly:
     """Builds the parts of a worker from its settings. Use it once, in the event loop of the worker."""
 
     def __init__(
-        self, settings: Settings, models: Sequence[Model], *, clock: Clock, supervision: Supervision | None = None
+        self,
+        settings: Settings,
+        models: Sequence[Model],
+        *,
+        clock: Clock,
+        supervision: Supervision | None = None,
+        backfill: Backfill | None = None,
     ) -> None:
         self._settings = settings
+        self._backfill = backfill
+        self._outputs = None if backfill is None else backfill.outputs
         self._supervision = supervision
         self._clock = clock
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -132,11 +147,10 @@ class WorkerAssembly:
         timings = CommitTimings()
         status_observer, timestamp_warning = self._status_observer(), self._timestamp_warning()
         observer = CompositeObserver(telemetry, status_observer, timings, timestamp_warning)
-        in_flight = self._in_flight()
-        objective = build_objective(self._settings.objective, self._lanes, in_flight, clock=self._clock)
-        pipeline = self._pipeline(in_flight, observer, objective)
-        layout = await find_usable_layout(self._settings, stop, clock=self._clock)
-        producer, windows = build_producer(self._settings, layout, worker=self._instance), self._windows(layout)
+        pipeline, objective = self._pipeline(observer)
+        layout = await find_usable_layout(self._settings, stop, clock=self._clock, outputs=self._outputs)
+        producer = build_producer(self._settings, layout, worker=self._instance)
+        windows = build_windows(self._lanes, layout, clock=self._clock)
         reports = self._reports(windows, telemetry, status_observer, timestamp_warning, objective=objective)
         predictions = await stop.unless_requested(binary_predictions(self._settings, clock=self._clock))
         encryption = await stop.unless_requested(self._open_encryption())
@@ -266,13 +280,10 @@ class WorkerAssembly:
             model_names=tuple(lane.ref.name for lane in self._lanes),
             clock=self._clock,
             on_fatal=self._failure.report,
-            process_usage=self._process_report() if self._settings.reports_performance() else None,
+            process_usage=process_report(self._lanes, self._clock) if self._settings.reports_performance() else None,
             predictions=predictions,
             encryption=encryption,
         )
-
-    def _process_report(self) -> ProcessReport:
-        return ProcessReport(self._clock, gpu_memory=gpu_memory_reader([lane.device for lane in self._lanes]))
 
     def _rollouts(
         self,
@@ -300,13 +311,13 @@ class WorkerAssembly:
         observer.add(rollouts.shadows.observer)
         return rollouts
 
-    def _pipeline(
-        self, in_flight: InFlight, observer: CompositeObserver, objective: ObjectiveControl | None
-    ) -> Pipeline:
+    def _pipeline(self, observer: CompositeObserver) -> tuple[Pipeline, ObjectiveControl | None]:
+        in_flight = build_in_flight(self._settings, num_lanes=len(self._lanes))
+        objective = build_objective(self._settings.objective, self._lanes, in_flight, clock=self._clock)
         if objective is not None:
             observer.add(objective)
         max_batch_size = max(lane.max_batch_size for lane in self._lanes)
-        return Pipeline(
+        pipeline = Pipeline(
             in_flight,
             self._breakers,
             observer,
@@ -315,23 +326,7 @@ class WorkerAssembly:
             clock=self._clock,
             pacing=None if objective is None else objective.pacing,
         )
-
-    def _windows(self, layout: Layout) -> LaneWindows | None:
-        plans = [lane.windows for lane in self._lanes if lane.windows is not None]
-        if not plans:
-            return None
-        return LaneWindows(
-            plans,
-            clock=self._clock,
-            broker_time=layout.broker_time,
-            topics={lane.ref: lane.topics for lane in self._lanes},
-        )
-
-    def _in_flight(self) -> InFlight:
-        limits = self._settings.limits
-        bounds = Bounds(limits.max_in_flight_events, limits.max_in_flight_bytes, limits.max_in_flight_batches)
-        shares_lanes = len(self._lanes) > 1 or self._has_rollouts or self._settings.priorities.are_used
-        return InFlight(bounds, limit_batches=not shares_lanes)
+        return pipeline, objective
 
     def _source(
         self,
@@ -354,6 +349,7 @@ class WorkerAssembly:
             audit=audit,
             on_fatal=self._failure.report,
             clock=self._clock,
+            backfill=self._backfill,
         )
 
     def _audit(self, layout: Layout, rollouts: RolloutParts | None, access: AccessParts) -> AuditRecorder | None:
@@ -385,14 +381,14 @@ class WorkerAssembly:
         rollouts: RolloutParts | None,
         audit: AuditRecorder | None,
     ) -> EmissionBuilder:
-        emitter: EmissionBuilder
-        if rollouts is not None:
-            emitter = rollouts.emitters
-        else:
-            emitter = LanesEmitter(
-                {lane.ref: factory.emitter(lane) for lane in self._lanes},
-                combine_metadata=None if windows is None else windows.commit_metadata,
-            )
+        lanes = self._lanes
+        emitter = build_emitter(lanes, factory, windows) if rollouts is None else rollouts.emitters
         return build_emissions(
-            self._settings, emitter, audit, lanes=self._lanes, outputs=layout.outputs, clock=self._clock
+            self._settings,
+            emitter,
+            audit,
+            lanes=lanes,
+            outputs=layout.outputs,
+            clock=self._clock,
+            backfill=self._backfill,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forebay.stream.config.sections import Settings
+from forebay.stream.config.sections import Settings, TopicsSection
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.stop_request import StopRequest
 from forebay.stream.kafka.client import client_options
@@ -14,12 +14,18 @@ from forebay.stream.kafka.cluster.topic_layout import Layout, find_layout
 from forebay.stream.worker.commit_assembly import retry_backoff
 
 
-async def find_usable_layout(settings: Settings, stop: StopRequest, *, clock: Clock) -> Layout:
+async def find_usable_layout(
+    settings: Settings, stop: StopRequest, *, clock: Clock, outputs: TopicsSection | None = None
+) -> Layout:
     """Wait for the cluster, check listeners and permissions, and find the topics.
+
+    outputs: names and numbers of the output topics, if they differ from the configuration, whose permissions are then not
+        those that are needed.
 
     Raises StoppedEarly if a stop is requested meanwhile, and ForebayError if a worker cannot run.
     """
     await stop.unless_requested(wait_for_cluster(settings.kafka, clock=clock, backoff=retry_backoff(settings)))
     await stop.unless_requested(require_reachable(client_options(settings.kafka)))
-    await stop.unless_requested(require(Role.WORKER, settings))
-    return await stop.unless_requested(find_layout(settings))
+    if outputs is None:
+        await stop.unless_requested(require(Role.WORKER, settings))
+    return await stop.unless_requested(find_layout(settings, outputs))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from forebay.stream.admin.view import WorkerComponents
 from forebay.stream.authorization.policy_keeper import PolicyKeeper
+from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import PartitionLag, TopicPartition
 from forebay.stream.kafka.consumer.source import Source
 from forebay.stream.output.emitter import EmissionBuilder
 from forebay.stream.pipeline.objective_control import ObjectiveControl
 from forebay.stream.telemetry.polled_gauges import PolledComponents
 from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.private_emissions import PrivateEmissions
+from forebay.stream.worker.process_report import ProcessReport, gpu_memory_reader
 from forebay.stream.worker.rollout_assembly import RolloutParts
 from forebay.stream.worker.schema_assembly import SchemaParts
+
+
+def process_report(lanes: Sequence[ServedLane], clock: Clock) -> ProcessReport:
+    """Return what reports the resources of this process, with those on the devices of the lanes."""
+    return ProcessReport(clock, gpu_memory=gpu_memory_reader([lane.device for lane in lanes]))
 
 
 def lag_listener(

@@ -26,6 +26,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 ALL = dict(commands())
 ON_A_CLUSTER = (
     "run",
+    "backfill",
     "aggregate",
     "check",
     "topics create",

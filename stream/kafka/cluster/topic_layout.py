@@ -19,7 +19,7 @@ from forebay.schemas.topics import (
     SHADOW_PREDICTIONS,
     topic_name,
 )
-from forebay.stream.config.sections import Settings
+from forebay.stream.config.sections import Settings, TopicsSection
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
 from forebay.stream.kafka.cluster.topic_plan import BROKER_MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from forebay.stream.kafka.cluster.topic_timestamps import LOG_APPEND_TIME, TIMESTAMP_TYPE, timestamp_bounds
@@ -45,9 +45,12 @@ class Layout:
     timestamp_bounds: Mapping[str, str] = field(default_factory=dict)
 
 
-async def find_layout(settings: Settings) -> Layout:
-    """Return the layout. Raises BrokerError if a topic is missing or unusable, or the cluster cannot be reached."""
-    checked = await check_topics(settings)
+async def find_layout(settings: Settings, outputs: TopicsSection | None = None) -> Layout:
+    """Return the layout. Raises BrokerError if a topic is missing or unusable, or the cluster cannot be reached.
+
+    outputs: names and numbers of the output topics, if they differ from the configuration.
+    """
+    checked = await check_topics(settings, outputs=outputs)
     for finding in checked.findings:
         if finding.severity == "warning":
             log.warning("topic %s: %s", finding.topic, finding.message)
@@ -57,15 +60,16 @@ async def find_layout(settings: Settings) -> Layout:
             kind=checked.errors[0].kind,
             remedy=checked.errors[0].remedy,
         )
-    return layout_of(settings, checked)
+    return layout_of(settings, checked, outputs)
 
 
-def layout_of(settings: Settings, checked: TopicCheck) -> Layout:
-    """Return the layout from topics that were checked. Pure."""
+def layout_of(settings: Settings, checked: TopicCheck, outputs_section: TopicsSection | None = None) -> Layout:
+    """Return the layout from topics that were checked, with the same section as there. Pure."""
     prefix, limit = settings.topics.prefix, settings.output.max_request_size
+    output_prefix = (outputs_section or settings.topics).prefix
 
     def output(name: str, *, bounded: bool) -> OutputTopic:
-        state = checked.states[topic_name(prefix, name)]
+        state = checked.states[topic_name(output_prefix, name)]
         topic_limit = state.number(MAX_MESSAGE_BYTES) or BROKER_MAX_MESSAGE_BYTES
         return OutputTopic(state.name, state.num_partitions, min(topic_limit, limit) if bounded else topic_limit)
 

@@ -97,15 +97,19 @@ def output_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     return (*(spec for spec in CATALOGUE if spec is not FEATURES), *late, *review, *rollouts, *drift, *audit)
 
 
-def plan_topics(settings: Settings) -> tuple[WantedTopic, ...]:
-    """Return all topics of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow."""
-    specs = [(name, FEATURES) for name in settings.input.topics]
-    specs += [(spec.name, spec) for spec in output_specs(settings)]
+def plan_topics(settings: Settings, outputs: TopicsSection | None = None) -> tuple[WantedTopic, ...]:
+    """Return all topics of this configuration, inputs first. Raises ConfigError for a name that Kafka does not allow.
+
+    outputs: names and numbers of the output topics, if they differ from the configuration.
+    """
+    section = outputs or settings.topics
+    specs = [(settings.topics, name, FEATURES) for name in settings.input.topics]
+    specs += [(section, spec.name, spec) for spec in output_specs(settings)]
     # The topics of routes have the same content as predictions, and the same layout.
-    specs += [(name, PREDICTIONS) for name in settings.routed_topics()]
+    specs += [(section, name, PREDICTIONS) for name in settings.routed_topics()]
     return tuple(
-        want_topic(settings.topics, spec, name=name, configs=message_size(_max_message_bytes(spec, settings)))
-        for name, spec in specs
+        want_topic(section, spec, name=name, configs=message_size(_max_message_bytes(spec, settings)))
+        for section, name, spec in specs
     )
 
 

@@ -18,7 +18,7 @@ from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from forebay.schemas.errors import BrokerError
-from forebay.stream.config.sections import KafkaSection, Settings
+from forebay.stream.config.sections import KafkaSection, Settings, TopicsSection
 from forebay.stream.kafka.cluster.bootstrap import Broker, bootstrap_connection, connect
 from forebay.stream.kafka.cluster.topic_plan import (
     CONFIGS,
@@ -75,12 +75,16 @@ class TopicCheck:
         return TopicCheck((*self.wanted, *other.wanted), {**self.states, **other.states}, findings)
 
 
-async def check_topics(settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> TopicCheck:
+async def check_topics(
+    settings: Settings, *, timeout_s: float = DEFAULT_TIMEOUT_S, outputs: TopicsSection | None = None
+) -> TopicCheck:
     """Compare the cluster's topics with the catalogue, without changing them.
+
+    outputs: names and numbers of the output topics, if they differ from the configuration.
 
     Raises BrokerError if the cluster does not answer within `timeout_s`, ConfigError for an invalid name.
     """
-    wanted = plan_topics(settings)
+    wanted = plan_topics(settings, outputs)
     async with bootstrap_connection(settings.kafka, timeout_s=timeout_s) as broker, _bounded(settings.kafka, timeout_s):
         states, _ = await _describe(broker, [topic.name for topic in wanted])
     return TopicCheck(wanted, states, find_problems(settings, wanted, states))

@@ -21,6 +21,7 @@ from forebay.stream.kafka.protocol.membership import raise_if_refused, require_m
 from forebay.stream.kafka.protocol.offset_requests import OffsetFetch
 
 UNSTABLE_OFFSET_COMMIT = 88
+_NO_GENERATION = -1
 
 
 class OffsetsUnstable(kafka_errors.KafkaError):
@@ -36,15 +37,21 @@ class GroupOffsets:
         self._coordinator = consumer._coordinator
         self._group_id = group_id
 
-    async def fetch(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Committed | None]:
+    async def fetch(
+        self, partitions: Collection[TopicPartition], *, require_stable: bool = True
+    ) -> dict[TopicPartition, Committed | None]:
         """Return the committed offset of each partition, None where there is none.
+
+        require_stable: whether to return nothing while an open transaction includes one. Otherwise its offset is not seen.
 
         Raises OffsetsUnstable while an open transaction includes one, KafkaError for other errors (see `retriable`).
         """
         if not partitions:
             return {}
         await self._coordinator.ensure_coordinator_known()
-        response = await self._coordinator._send_req(OffsetFetch(self._group_id, partitions, require_stable=True))
+        response = await self._coordinator._send_req(
+            OffsetFetch(self._group_id, partitions, require_stable=require_stable)
+        )
         self._raise_for(response.error_code)
         offsets: dict[TopicPartition, Committed | None] = {}
         for topic, answers, _tags in response.topics:
@@ -68,13 +75,30 @@ class GroupOffsets:
         if not offsets:
             return
         require_membership(epoch)
+        await self._commit(offsets, metadata, generation=epoch.generation, member_id=epoch.member_id)
+
+    async def initialise(self, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]) -> None:
+        """Commit the first offsets of a group that has no members, all in one request.
+
+        Raises CommitRefused if it has members, CommitUnknown or KafkaError.
+        """
+        await self._commit(offsets, metadata, generation=_NO_GENERATION, member_id="")
+
+    async def _commit(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        metadata: Mapping[TopicPartition, str],
+        *,
+        generation: int,
+        member_id: str,
+    ) -> None:
         by_topic: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         for partition, offset in offsets.items():
             by_topic[partition.topic].append((partition.partition, offset, metadata.get(partition, "")))
         request = OffsetCommitRequest(
             self._group_id,
-            epoch.generation,
-            epoch.member_id,
+            generation,
+            member_id,
             OffsetCommitRequest.DEFAULT_RETENTION_TIME,
             list(by_topic.items()),
         )

@@ -32,6 +32,10 @@ class HeldPartitions:
         self._consumer.pause(client_partition)
         self._consumer.seek(client_partition, offset)
 
+    def is_held(self, partition: TopicPartition) -> bool:
+        """Return whether a partition is held."""
+        return ClientTopicPartition(*partition) in self._held
+
     def release(self, partition: TopicPartition) -> None:
         """Read a partition again. Does nothing if it is not held."""
         client_partition = ClientTopicPartition(*partition)

@@ -28,6 +28,8 @@ _POLL_RECORDS: Final = 500
 _SCAN_RECORDS: Final = 5000
 STALLED_S: Final = 30.0
 START_TIMEOUT_S: Final = 30.0
+STABLE_TIMEOUT_S: Final = 60.0
+_STABLE_POLL_S: Final = 0.05
 _NO_PARTITION: Final = TopicPartition("", -1)
 
 OffsetRanges = Mapping[TopicPartition, range]
@@ -193,6 +195,29 @@ class TopicReader:
         except KafkaError as error:
             raise self._read_error(error) from error
         return {TopicPartition(*partition): range(first[partition], ends[partition]) for partition in partitions}
+
+    async def wait_until_stable(self, timeout_s: float = STABLE_TIMEOUT_S) -> None:
+        """Wait until everything that is in the topics now can be read: until no open transaction is before it.
+
+        A transaction that has just ended may be in the committed offsets of a group before its records can be read. Raises
+        BrokerError if it takes longer than `timeout_s`.
+        """
+        latest = AIOKafkaConsumer(**self._options, group_id=None, isolation_level="read_uncommitted")
+        try:
+            await latest.start()
+            ends = await latest.end_offsets(self._partitions)
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    stable = await self._consumer.end_offsets(self._partitions)
+                    if all(stable[partition] >= end for partition, end in ends.items()):
+                        return
+                    await asyncio.sleep(_STABLE_POLL_S)
+        except KafkaError as error:
+            raise self._read_error(error) from error
+        except TimeoutError:
+            raise self._stalled(timeout_s) from None
+        finally:
+            await latest.stop()
 
     async def within(
         self,
