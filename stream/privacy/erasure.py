@@ -168,7 +168,7 @@ def _plan_topic(topic: str, found: KeyRecords, state: ErasureState) -> TopicEras
     endless = "delete" not in policy or retention_ms is None or not 0 <= retention_ms < UNBOUNDED_MS
     gone_by_ms = None if endless or found.newest_ms < 0 else found.newest_ms + (retention_ms or 0)
     reason = state.refuses_tombstones
-    if reason is None and "compact" not in policy:
+    if "compact" not in policy:
         reason = "the topic is not compacted" if state.cleanup_policy else "the cluster does not return cleanup.policy"
     if reason is None and not found.partitions:
         reason = "the key is only in values, and a tombstone removes the records of a record key"
