@@ -23,6 +23,7 @@ from forebay.stream.encryption.field_places import (
     places_of,
     raw_of,
 )
+from forebay.stream.encryption.json_text import MAX_NESTING, from_json, to_json
 from forebay.stream.encryption.jwe import CannotDecrypt, Cipher, Reason, TokenOpener, TokenSealer, is_token
 from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending
 
@@ -102,7 +103,7 @@ class DocumentOpener:
         """Return the document if it is as nearly all are; None otherwise."""
         try:
             document = self._parse(value)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return None
         id_text = raw_of(document, self._id_of)
         if not id_text or b"\\" in id_text:
@@ -134,11 +135,14 @@ class DocumentOpener:
             except CannotDecrypt as fault:
                 raise _named(fault, name) from None
             parts += (plain, rest)
-        return b"".join(parts)
+        opened = b"".join(parts)
+        if opened.count(b"[") + opened.count(b"{") > MAX_NESTING:
+            to_json(from_json(opened))  # as the exact path, which refuses what is nested too deeply
+        return opened
 
     def _open_exactly(self, value: bytes) -> Opened:
         try:
-            document = orjson.loads(value)
+            document = from_json(value)
         except ValueError:
             document = None
         if not isinstance(document, dict):
@@ -168,7 +172,7 @@ class DocumentOpener:
                 parent[last] = _check_json(self._openers[name].open(text.encode(), ending))
             except CannotDecrypt as fault:
                 raise _named(fault, name) from None
-        return Opened(orjson.dumps(document), has_plain)
+        return Opened(to_json(document), has_plain)
 
     def _plain(self, value: bytes, why: str) -> Opened:
         if not self._accepts_plain:
@@ -206,7 +210,7 @@ class DocumentSealer:
         documents = []
         targets: dict[str, list[tuple[Any, Any, bytes]]] = {}
         for value in values:
-            document = orjson.loads(value)
+            document = from_json(value)
             if not isinstance(document, dict):
                 raise CannotDecrypt(Reason.NOT_ENCRYPTED, _NO_OBJECT)
             documents.append(document)
@@ -223,11 +227,11 @@ class DocumentSealer:
                     continue
                 targets.setdefault(name, []).append((parent, last, ending))
         for name, places in targets.items():
-            texts = [orjson.dumps(parent[last]) for parent, last, _ in places]
+            texts = [to_json(parent[last]) for parent, last, _ in places]
             tokens = sealer.seal(self._topic, name, texts, [ending for _, _, ending in places])
             for (parent, last, _), token in zip(places, tokens, strict=True):
                 parent[last] = token.decode()
-        return list(map(orjson.dumps, documents))
+        return list(map(to_json, documents))
 
 
 def has_only_tokens(value: bytes, fields: Sequence[str]) -> bool:
@@ -254,7 +258,7 @@ def has_only_tokens(value: bytes, fields: Sequence[str]) -> bool:
 def _check_json(text: bytes) -> object:
     """Return the value of a plain text. Raises CannotDecrypt if it is not one JSON value."""
     try:
-        return orjson.loads(text)
+        return from_json(text)
     except ValueError:
         raise CannotDecrypt(Reason.MALFORMED, "the plain text is not a JSON value") from None
 

@@ -11,6 +11,7 @@ import pytest
 from forebay.models.artefacts.signature import Feature, Signature
 from forebay.schemas.failures import FailureKind
 from forebay.stream import native
+from forebay.stream.cli.shown_decryption import ShownDecryption
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.record_columns import PlainRecord, RecordColumns
 from forebay.stream.core.records import Chunk, Epoch, TopicPartition
@@ -19,6 +20,7 @@ from forebay.stream.decode.encrypted_input import EncryptedInput
 from forebay.stream.encryption.documents import DocumentSealer
 from forebay.stream.encryption.jwe import Cipher, TokenSealer, is_token
 from tests.core.build import columns_of
+from tests.decode.test_extra_fields import FRAGMENTS
 from tests.encryption.build import CIPHERS, foreign_token, read_by_other, sealer
 
 SIGNATURE = Signature((Feature("age"), Feature("carrier", "hashed", buckets=16), Feature("wind")), (3,), "binary", 1)
@@ -226,3 +228,83 @@ def test_other_topics_are_not_touched() -> None:
     decoder = Decoder([model], max_event_bytes=100_000, encrypted=encrypted)
     records = [PlainRecord(7, 1_000, None, json.dumps(event()).encode(), ())]
     assert decoder.decode({PLACE: records}, Epoch(1, "m", None, 0))[0].records is records
+
+
+def nested(depth: int, event_id: str = "e-0", around: str = "[]", **features: Any) -> bytes:
+    """Return an event with a field whose value has this many levels."""
+    opened, closed = (around[0], around[1]) if around == "[]" else ('{"b":', "}")
+    text = json.dumps(event(**features) | {"id": event_id, "x": 0})
+    return text.replace('"x": 0', f'"x": {opened * depth}{"1" if around == "{}" else ""}{closed * depth}').encode()
+
+
+DEPTHS = (64, 253, 254, 255, 900, 1000, 1024, 5000)
+IDS = ("e-0", "e\n")
+
+
+@pytest.mark.parametrize("around", ["[]", "{}"])
+@pytest.mark.parametrize("event_id", IDS)
+@pytest.mark.parametrize("accepts", [False, True])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_deep_events_are_decrypted_or_rejected(depth: int, accepts: bool, event_id: str, around: str) -> None:
+    tokens = json.loads(sealed(event() | {"id": event_id}))["features"]
+    values = [
+        nested(depth, event_id, around, **tokens),
+        nested(depth, event_id, around, age="48151", carrier="secret"),
+        nested(depth, event_id, around, age="48151", carrier=tokens["carrier"]),
+        nested(depth, event_id, around, age=tokens["age"], carrier="secret"),
+    ]
+    chunk = decode(*values, accepts=accepts)
+    left = [*chunk.records, *(rejection.record for rejection in chunk.rejections)]
+    assert not any(plain in (record.value or b"") for record in left for plain in (b"48151", b"secret"))
+    first = [one.message for one in chunk.rejections if one.index == 0]
+    if depth < 254:  # the event itself is one level
+        assert not first
+    else:
+        assert first == ["malformed: the value is nested too deeply: more than 254 levels"]
+        assert {one.kind for one in chunk.rejections} == {FailureKind.UNDECRYPTABLE}
+    assert chunk.num_rows == 0 or depth < 254
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("event_id", IDS)
+def test_deep_plain_texts_are_decrypted_or_rejected(depth: int, event_id: str) -> None:
+    text = b"[" * depth + b"]" * depth
+    scope = {"topic": "events", "field": "features.note", "id": event_id}
+    value = json.dumps(event(note=foreign_token(text, scope)) | {"id": event_id}).encode()
+    chunk = decode(value, value, fields=("features.note",))
+    if depth + 2 > 254:
+        assert all("is nested too deeply" in message for message in reasons(chunk))
+        assert [one.record.value for one in chunk.rejections] == [value] * 2
+    else:
+        assert [one.kind for one in chunk.rejections] == [FailureKind.WRONG_TYPE] * 2 or chunk.num_rows == 2
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("event_id", IDS)
+def test_deep_records_are_shown_decrypted_or_with_the_reason(depth: int, event_id: str) -> None:
+    tokens = json.loads(sealed(event() | {"id": event_id}))["features"]
+    shown = ShownDecryption(EncryptedInput(["events"], FIELDS, FixedKeys(), id_field="id", accepts_plain=True))
+    for value in (nested(depth, event_id, **tokens), nested(depth, event_id), nested(depth, event_id, "{}", **tokens)):
+        record = PlainRecord(7, 1_000, b"k", value, ())
+        decrypted, fault = shown.decrypt("events", record)
+        if depth < 254:
+            assert fault is None and json.loads(decrypted.value or b"")["features"] == event()["features"]
+        else:
+            assert decrypted is record and fault is not None and "nested too deeply" in fault
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+@pytest.mark.parametrize("fields", [FIELDS, ("features",), ("features.x.y", "x.x"), ("*",)])
+def test_adversarial_events_are_decoded_or_rejected_and_leave_nothing_plain(
+    fields: tuple[str, ...], accepts: bool
+) -> None:
+    document = json.dumps(event(carrier="secret")).encode()
+    starts = [document, document.replace(b"e-0", b"e\\n")]
+    if fields != ("*",):
+        starts += [DocumentSealer("events", fields, id_field="id").seal([start], sealer())[0] for start in starts[:2]]
+    values = [start[:-1] + b"," + fragment + b"}" for start in starts for fragment in FRAGMENTS]
+    values += [b"{" + fragment + b"," + start[1:] for start in starts for fragment in FRAGMENTS]
+    values += [fragment.partition(b":")[2] for fragment in FRAGMENTS] + [b"[" * 5000, b'{"x":' * 5000, b"{", b"\xff"]
+    chunk = decode(*values, fields=fields, accepts=accepts)
+    assert len(chunk.rejections) + chunk.num_rows == len(values)
+    assert not any("secret" in rejection.message for rejection in chunk.rejections)
