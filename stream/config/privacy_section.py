@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from forebay.stream.config.json_value import parse_json
 from forebay.stream.config.section import Section
 from forebay.stream.config.values import Allowed, Mistake, Mistakes, Path, Text
 from forebay.stream.privacy.detectors import NAMES
 from forebay.stream.privacy.national import COUNTRIES
-from forebay.stream.privacy.policy import Action, Place, Policy
+from forebay.stream.privacy.policy import UNDROPPABLE, Action, Place, Policy
 
 MAX_DAYS: Final = 36_500
 
@@ -48,6 +48,8 @@ def parse_override(text: str) -> tuple[tuple[str, Place | None], Action]:
             f"email.headers:drop (detectors: {', '.join(NAMES)}; places: {', '.join(places)}; "
             f"actions: {', '.join(Action)})"
         )
+    if dot and Place(place) in UNDROPPABLE and action == Action.DROP:
+        raise ValueError(f"{text[:80]!r}: {place} cannot be dropped; use mask or hash")
     return (detector, Place(place) if dot else None), Action(action)
 
 
@@ -186,6 +188,13 @@ class PrivacySection(Section):
         default=(),
         description="Fields of events that no model uses and that others need, for which the report does not fail.",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        letters = [text for text in self.overrides if parse_override(text)[0][1] is Place.DEAD_LETTERS]
+        if letters and self.dead_letters == "keep":
+            raise ValueError(f"overrides has {letters[0]!r}, but dead_letters is keep; set it to detect to search them")
+        return self
 
     def policy(self) -> Policy:
         """Return the actions by place and detector."""

@@ -28,13 +28,17 @@ class Action(StrEnum):
     DETECT: it is counted and stays.
     MASK: the name of the detector takes its place.
     HASH: a keyed hash takes its place, which is the same for the same text until the key rotates.
-    DROP: the whole text is removed: the header, the field, or the key.
+    DROP: the whole text is removed: the header, the field, or the key. Ids and messages cannot be: they are masked.
     """
 
     DETECT = "detect"
     MASK = "mask"
     HASH = "hash"
     DROP = "drop"
+
+
+UNDROPPABLE: Final = frozenset({Place.IDS, Place.ERRORS})
+"""Places whose texts every record has."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Policy:
     def action(self, detector: str, place: Place) -> Action:
         """Return the action for what a detector finds in a place."""
         by_place = self.overrides.get((detector, place))
-        return by_place or self.overrides.get((detector, None)) or self.of_place[place]
+        action = by_place or self.overrides.get((detector, None)) or self.of_place[place]
+        return Action.MASK if action is Action.DROP and place in UNDROPPABLE else action
 
 
 class Pseudonyms:

@@ -89,5 +89,6 @@ def private_emissions(
         documents=documents,
         letters=frozenset(letters),
         unchanged=frozenset(unchanged),
+        max_bytes={topic.name: topic.max_bytes for topic in outputs.all()},
         clock=clock,
     )

@@ -8,7 +8,7 @@ key, so that the order per key is preserved.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Final
@@ -19,8 +19,9 @@ from forebay.stream.core.outputs import Headers, Outgoing
 from forebay.stream.core.records import BatchPart, BatchResult, Chunk, Rejection, RowFailure
 from forebay.stream.eventtime.window_chunk import AcceptedEvents, EventOutcomes, RefusedEvent, WindowChunk
 from forebay.stream.output.emitter import NO_HEADERS, EmissionBuilder, EmissionSteps
+from forebay.stream.output.encoder import record_size
 from forebay.stream.privacy.detector import UNDECODABLE
-from forebay.stream.privacy.documents import DocumentProtector
+from forebay.stream.privacy.documents import MAX_VALUE_BYTES, DocumentProtector
 from forebay.stream.privacy.policy import Place
 from forebay.stream.privacy.protector import Protector
 from forebay.stream.worker.findings_log import Findings, FindingsLog
@@ -30,6 +31,10 @@ MASKED: Final = b"%d masked"
 a short personal text could be guessed."""
 
 
+SLICE_BYTES: Final = 65_536
+"""How much is searched before other tasks of the worker may run."""
+
+
 class PrivateEmissions:
     """An `EmissionBuilder` whose emissions hold no personal data that the policy does not allow.
 
@@ -37,6 +42,7 @@ class PrivateEmissions:
     documents: for the values of dead letters; None to keep them as they are.
     letters: full names of the topics with original events: dead letters and late events.
     unchanged: full names of the topics whose records hold protected ids and messages only: outcome deltas and the audit.
+    max_bytes: size of the largest record that may be sent, by topic. What takes the place of personal data can be longer.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class PrivateEmissions:
         documents: DocumentProtector | None,
         letters: frozenset[str],
         unchanged: frozenset[str],
+        max_bytes: Mapping[str, int],
         clock: Clock,
     ) -> None:
         self._emitter = emitter
@@ -54,6 +61,7 @@ class PrivateEmissions:
         self._documents = documents
         self._letters = letters
         self._unchanged = unchanged
+        self._max_bytes = max_bytes
         self._clock = clock
         self._log = FindingsLog(clock)
 
@@ -78,12 +86,15 @@ class PrivateEmissions:
                 added = protected.failures.keys() - original.failures.keys()
                 original.failures.update((row, protected.failures[row]) for row in added)
         for partition, outgoing in emission.outgoing.items():
-            if partition.topic in self._letters:
-                self._protect_letters(outgoing, now_ms)
-            elif partition.topic not in self._unchanged:
-                self._protect_keys(outgoing, Place.KEYS, now_ms)
-                self._protect_headers(outgoing, Place.HEADERS, now_ms)
-            yield
+            if partition.topic in self._unchanged:
+                continue
+            is_letter, max_bytes = partition.topic in self._letters, self._max_bytes[partition.topic]
+            for rows in slices_by_bytes(outgoing, with_values=is_letter):
+                if is_letter:
+                    self._protect_letters(outgoing, rows, max_bytes, now_ms)
+                else:
+                    self._protect_predictions(outgoing, rows, max_bytes, now_ms)
+                yield
         self._log.report(self.findings())
         return emission
 
@@ -101,11 +112,11 @@ class PrivateEmissions:
         if isinstance(part, WindowChunk):
             return self._window_chunk(part, now_ms)
         assert isinstance(part, Chunk)
-        ids = self._protector.texts(part.ids if type(part.ids) is list else list(part.ids), Place.IDS, now_ms=now_ms)
+        ids = self._texts(part.ids if type(part.ids) is list else list(part.ids), Place.IDS, now_ms)
         messages = self._messages([rejection.message for rejection in part.rejections], now_ms)
         if not ids and not messages:
             return part
-        new_ids = [ids.get(row) or text for row, text in enumerate(part.ids)] if ids else part.ids
+        new_ids = [ids.get(row, text) for row, text in enumerate(part.ids)] if ids else part.ids
         rejections: Sequence[Rejection] = part.rejections
         if messages:
             rejections = [
@@ -119,7 +130,7 @@ class PrivateEmissions:
         keys = self._protector.values([window.key for window in chunk.windows], Place.KEYS, now_ms=now_ms)
         refused = chunk.events.refused
         messages = self._messages([event.message for event in refused], now_ms)
-        ids = self._protector.texts([event.id or "" for event in refused], Place.IDS, now_ms=now_ms)
+        ids = self._texts([event.id or "" for event in refused], Place.IDS, now_ms)
         accepted = self._accepted(chunk.events.events, now_ms)
         if not keys and not messages and not ids and accepted is chunk.events.events:
             return chunk
@@ -128,7 +139,7 @@ class PrivateEmissions:
             windows[row] = copy(windows[row])
             windows[row].key = key or b""
         events: Sequence[RefusedEvent] = [
-            replace(event, message=messages.get(row, event.message), id=ids.get(row) or event.id)
+            replace(event, message=messages.get(row, event.message), id=ids.get(row, event.id))
             for row, event in enumerate(refused)
         ]
         return replace(chunk, windows=windows, events=EventOutcomes(chunk.events.accepted, events, accepted))
@@ -137,14 +148,18 @@ class PrivateEmissions:
         """Return accepted events with protected ids; the same ones if nothing was found."""
         if events is None:
             return None
-        ids = self._protector.texts(list(events.ids), Place.IDS, now_ms=now_ms)
+        ids = self._texts(list(events.ids), Place.IDS, now_ms)
         if not ids:
             return events
-        return events._replace(ids=[ids.get(row) or text for row, text in enumerate(events.ids)])
+        return events._replace(ids=[ids.get(row, text) for row, text in enumerate(events.ids)])
 
     def _messages(self, messages: Sequence[str], now_ms: int) -> dict[int, str]:
-        changed = self._protector.texts(messages, Place.ERRORS, now_ms=now_ms)
-        return {row: text or "" for row, text in changed.items()}
+        return self._texts(messages, Place.ERRORS, now_ms)
+
+    def _texts(self, texts: Sequence[str], place: Place, now_ms: int) -> dict[int, str]:
+        """Return the texts that change, in a place where none is dropped."""
+        changed = self._protector.texts(texts, place, now_ms=now_ms)
+        return {row: text for row, text in changed.items() if text is not None}
 
     def _failures(self, failures: Mapping[int, RowFailure], now_ms: int) -> dict[int, RowFailure]:
         rows = list(failures)
@@ -163,24 +178,38 @@ class PrivateEmissions:
 
     # ---- the finished records
 
-    def _protect_keys(self, outgoing: Outgoing, place: Place, now_ms: int) -> None:
-        keys = outgoing.keys
-        for row, key in self._protector.values([key or b"" for key in keys], place, now_ms=now_ms).items():
-            keys[row] = key
+    def _protect_predictions(self, outgoing: Outgoing, rows: range, max_bytes: int, now_ms: int) -> None:
+        changed = self._protect_keys(outgoing, rows, Place.KEYS, now_ms)
+        changed |= self._protect_headers(outgoing, rows, Place.HEADERS, now_ms)
+        for row in changed:
+            if _size(outgoing, row) > max_bytes:
+                outgoing.headers[row] = [header for header in outgoing.headers[row] if header[0] == names.CONTENT_TYPE]
+            if _size(outgoing, row) > max_bytes:
+                outgoing.keys[row] = None
 
-    def _protect_headers(self, outgoing: Outgoing, place: Place, now_ms: int) -> set[int]:
-        """Protect the headers of events, also their names, and return the records whose headers change."""
+    def _protect_keys(self, outgoing: Outgoing, rows: range, place: Place, now_ms: int) -> set[int]:
+        """Protect keys, and return the rows whose keys change."""
+        changed = self._protector.values([outgoing.keys[row] or b"" for row in rows], place, now_ms=now_ms)
+        for index, key in changed.items():
+            outgoing.keys[rows[index]] = key
+        return {rows[index] for index in changed}
+
+    def _protect_headers(self, outgoing: Outgoing, rows: range, place: Place, now_ms: int) -> set[int]:
+        """Protect the headers of events, also their names, and return the rows whose headers change."""
+        # In dead letters, the worker's own reasons have been protected before, and events have none of these names.
         places = [
             (row, index)
-            for row, headers in enumerate(outgoing.headers)
-            for index, (name, _) in enumerate(headers)
-            if not name.lower().startswith(names.ERROR_PREFIX)
+            for row in rows
+            for index, (name, _) in enumerate(outgoing.headers[row])
+            if place is not Place.DEAD_LETTERS or not name.lower().startswith(names.ERROR_PREFIX)
         ]
         if not places:
             return set()
         pairs = [outgoing.headers[row][index] for row, index in places]
         hints = [name for name, _ in pairs]
-        values = self._protector.values([value or b"" for _, value in pairs], place, now_ms=now_ms, hints=hints)
+        searched = [value if value and len(value) <= MAX_VALUE_BYTES else b"" for _, value in pairs]
+        values = self._protector.values(searched, place, now_ms=now_ms, hints=hints)
+        values |= {number: None for number, (_, value) in enumerate(pairs) if value and len(value) > MAX_VALUE_BYTES}
         new_names = self._protector.texts(hints, place, now_ms=now_ms)
         changed: dict[int, list[tuple[str, bytes] | None]] = {}
         for number in sorted(values.keys() | new_names.keys()):
@@ -192,24 +221,46 @@ class PrivateEmissions:
             outgoing.headers[row] = [header for header in new_headers if header is not None]
         return set(changed)
 
-    def _protect_letters(self, outgoing: Outgoing, now_ms: int) -> None:
+    def _protect_letters(self, outgoing: Outgoing, rows: range, max_bytes: int, now_ms: int) -> None:
         """Protect dead letters as the policy says, and mark those that no longer hold the event as it was."""
         if self._documents is None:
             return
-        originals = list(outgoing.values)
         place = Place.DEAD_LETTERS
-        rows = [row for row, value in enumerate(originals) if value]
-        changed = self._documents.values([originals[row] or b"" for row in rows], place, now_ms=now_ms)
-        old_keys = list(outgoing.keys)
-        self._protect_keys(outgoing, place, now_ms)
-        marked = self._protect_headers(outgoing, place, now_ms)
-        marked |= {row for row, key in enumerate(outgoing.keys) if key != old_keys[row]}
+        originals = {row: outgoing.values[row] for row in rows}
+        with_value = [row for row, value in originals.items() if value]
+        changed = self._documents.values([originals[row] or b"" for row in with_value], place, now_ms=now_ms)
+        marked = self._protect_keys(outgoing, rows, place, now_ms)
+        marked |= self._protect_headers(outgoing, rows, place, now_ms)
         for index, value in changed.items():
-            outgoing.values[rows[index]] = value
-            marked.add(rows[index])
+            outgoing.values[with_value[index]] = value
+            marked.add(with_value[index])
         for row in marked:
             headers = [header for header in outgoing.headers[row] if header[0] != names.ERROR_TRUNCATED]
             outgoing.headers[row] = [*headers, (names.ERROR_TRUNCATED, MASKED % len(originals[row] or b""))]
+            if _size(outgoing, row) > max_bytes:
+                outgoing.values[row] = None
+            if _size(outgoing, row) > max_bytes:
+                own = [header for header in outgoing.headers[row] if header[0].startswith(names.ERROR_PREFIX)]
+                outgoing.headers[row] = own
+            if _size(outgoing, row) > max_bytes:
+                outgoing.keys[row] = None
+
+
+def slices_by_bytes(outgoing: Outgoing, *, with_values: bool) -> Iterator[range]:
+    """Yield ranges of rows whose searched texts have about `SLICE_BYTES` together, and at least one row each."""
+    first, size = 0, 0
+    for row, headers in enumerate(outgoing.headers):
+        size += len(outgoing.keys[row] or b"") + sum(len(name) + len(value or b"") for name, value in headers)
+        size += len(outgoing.values[row] or b"") if with_values else 0
+        if size >= SLICE_BYTES:
+            yield range(first, row + 1)
+            first, size = row + 1, 0
+    if first < len(outgoing.headers):
+        yield range(first, len(outgoing.headers))
+
+
+def _size(outgoing: Outgoing, row: int) -> int:
+    return record_size(outgoing.keys[row], outgoing.values[row], outgoing.headers[row])
 
 
 def read_names(text: bytes) -> list[str]:

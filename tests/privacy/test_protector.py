@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 
 from forebay.stream.privacy.detectors import build_detectors
 from forebay.stream.privacy.documents import DocumentProtector
@@ -81,3 +82,41 @@ def test_features_that_no_model_uses_are_removed() -> None:
     documents = DocumentProtector(protector(), used_features=("a",))
     event = orjson.dumps({"id": "x", "features": {"a": 1, "b": 2}})
     assert documents.values([event], Place.DEAD_LETTERS, now_ms=0) == {0: b'{"id":"x","features":{"a":1}}'}
+
+
+@pytest.mark.parametrize("depth", [64, 254, 255, 1000, 1023, 1024, 1025, 5000])
+@pytest.mark.parametrize("inside", [b'"anna@example.org"', b"1", b"{}"])
+def test_nested_documents_never_raise_and_never_keep_what_was_found(depth: int, inside: bytes) -> None:
+    value = b"[" * depth + inside + b"]" * depth
+    changed = DocumentProtector(protector()).values([value], Place.DEAD_LETTERS, now_ms=0)
+    assert b"anna" not in (changed.get(0, value) or b"")
+    fields = b'{"a":' * depth + inside + b"}" * depth
+    changed = DocumentProtector(protector(), used_features=["a"]).values([fields], Place.DEAD_LETTERS, now_ms=0)
+    assert b"anna" not in (changed.get(0, fields) or b"")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"a":"anna@example.org","a":"x"}',
+        b'{"a":{"b":"anna@example.org"},"a":{"b":1}}',
+        b'{"anna@example.org":1,"anna@example.org":2}',
+        rb'"anna\u0040example.org"',
+        rb'{"a":"anna\u0040example.org"',
+        b'{"a": "' + b"anna@example.org " * 20_000 + b'"}',
+    ],
+)
+def test_what_cannot_be_searched_is_removed(value: bytes) -> None:
+    assert DocumentProtector(protector()).values([value], Place.DEAD_LETTERS, now_ms=0) == {0: None}
+
+
+@pytest.mark.parametrize("value", [rb'{"a\"b":"\\","c":["\"","\\\""]}', b'{"a":1,"b":[{"a":1},{"a":"x"}]}', b"[]"])
+def test_documents_without_findings_stay_byte_by_byte(value: bytes) -> None:
+    assert DocumentProtector(protector()).values([value], Place.DEAD_LETTERS, now_ms=0) == {}
+
+
+def test_ids_and_messages_are_masked_where_others_are_dropped() -> None:
+    dropping = protector(email=Action.DROP)
+    assert dropping.texts(["anna@example.org"], Place.IDS, now_ms=0) == {0: "[email]"}
+    assert dropping.texts(["anna@example.org"], Place.ERRORS, now_ms=0) == {0: "[email]"}
+    assert dropping.texts(["anna@example.org"], Place.HEADERS, now_ms=0) == {0: None}

@@ -12,9 +12,9 @@ from forebay.schemas import headers as names
 from forebay.schemas.failures import FailureKind
 from forebay.stream.config.privacy_section import PrivacySection
 from forebay.stream.core.outputs import OutputTopic, OutputTopics
-from forebay.stream.core.records import BatchResult, MicroBatch, Rejection, RowFailure
+from forebay.stream.core.records import BatchResult, Chunk, MicroBatch, Rejection, RowFailure
 from forebay.stream.output.emitter import Emission, Emitter, Placer
-from forebay.stream.output.encoder import PredictionEncoder
+from forebay.stream.output.encoder import PredictionEncoder, record_size
 from forebay.stream.worker.privacy_assembly import private_emissions
 from tests.core.build import FakeRecord, ManualClock, chunk
 from tests.privacy.planted import PERSONS, planted
@@ -72,6 +72,18 @@ def result_with(texts: list[str]) -> BatchResult:
         classes_B=np.zeros(3, dtype=np.int64),
         confidences_B=np.full(3, 0.5, dtype=np.float32),
         failures={1: failure},
+        model_s=0.0,
+    )
+
+
+def without_failures(part: Chunk, num_rows: int) -> BatchResult:
+    """Return a micro-batch of a chunk whose rows are all predicted."""
+    return BatchResult(
+        MicroBatch(0, (part,), "size", 0.0),
+        values_BO=np.full((num_rows, 2), 0.5, dtype=np.float32),
+        classes_B=np.zeros(num_rows, dtype=np.int64),
+        confidences_B=np.full(num_rows, 0.5, dtype=np.float32),
+        failures={},
         model_s=0.0,
     )
 
@@ -150,3 +162,35 @@ def test_failures_of_the_emitter_reach_the_observers_of_the_original() -> None:
         2: FailureKind.PREDICTION_TOO_LARGE,
     }
     assert len(letters(emission)) == 4
+
+
+def test_records_that_masks_make_too_large_are_cut() -> None:
+    """A record that the broker refuses for its size would be sent again for ever."""
+    note = b"a@b.cc " * 1_300  # 9,100 bytes; masked 10,400
+    record = FakeRecord(0, b'{"x": 1}', key=b"k", headers=[("note", note), ("other", b"1")])
+    long_key = FakeRecord(1, b'{"x": 1}', key=note, headers=[])
+    text = FakeRecord(2, b'"' + note + b'"', key=b"k", headers=[("other", b"1")])
+    rejections = [
+        Rejection(2, text, FailureKind.NOT_AN_OBJECT, "is not"),
+        Rejection(3, long_key, FailureKind.NOT_JSON, "no"),
+    ]
+    part = replace(chunk([0, 1, 2, 3], rejected=[2, 3]), records=[record, long_key], rejections=rejections)
+    emission = build([without_failures(part, 2)], dead_letters="mask")
+    for partition, outgoing in emission.outgoing.items():
+        if partition.topic == "outcome-deltas":
+            continue
+        for key, value, headers in zip(outgoing.keys, outgoing.values, outgoing.headers, strict=True):
+            assert record_size(key, value, headers) <= 10_000
+            assert b"a@b.cc" not in b"".join([key or b"", value or b"", *(content for _, content in headers)])
+    assert sorted((key is None, value is None) for key, value, _ in letters(emission)) == [(False, True), (True, True)]
+
+
+def test_headers_of_producers_with_names_of_errors_are_protected() -> None:
+    record = FakeRecord(0, b'{"x": 1}', key=b"k", headers=[("forebay.error.note", b"anna@example.org")])
+    emission = build([without_failures(replace(chunk([0]), records=[record]), 1)])
+    assert "anna" not in everything(emission, "predictions")
+
+
+def test_ids_are_masked_where_others_are_dropped() -> None:
+    emission = build([result_with(["anna@example.org"])], overrides=("email:drop",))
+    assert "anna@example.org" not in everything(emission, "predictions", "outcome-deltas")
