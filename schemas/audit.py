@@ -62,7 +62,11 @@ def audit() -> Schema:
         "records": count("The number of input records that the rows stand for."),
         "rows": count("The number of rows.", 1),
         "columns": _columns(),
+        "action": _action(),
     }
+    # A block has the columns of outcomes with their tables, or an action.
+    of_outcomes = ["models", "outcomes", "principals", "denials", "columns"]
+    required = [name for name in properties if name not in (*of_outcomes, "action")]
     return schema(
         "audit",
         "Audit",
@@ -70,8 +74,28 @@ def audit() -> Schema:
         "chain: each names the digest of the one before. Headers have the digest of the block itself and, at checkpoints, its "
         "signature. Written in the transaction of the predictions. Later versions may add fields: ignore fields that you do "
         "not know.",
-        {"type": "object", "required": list(properties), "properties": properties},
+        {
+            "type": "object",
+            "required": required,
+            "anyOf": [{"required": of_outcomes}, {"required": ["action"]}],
+            "properties": properties,
+        },
     )
+
+
+def _action() -> Schema:
+    return {
+        "type": "object",
+        "description": "What an operator or a process did, instead of outcomes. The chain is that of the process: topic is "
+        "actions: and the name of the process, partition is 0, and there are no records.",
+        "required": ["name", "actor", "origin", "details"],
+        "properties": {
+            "name": text("start, stop, pause, resume, rollout or replay."),
+            "actor": text("Who did it, as far as the process knows."),
+            "origin": text("The address or host that it came from; empty if unknown."),
+            "details": {"type": "object", "description": "What belongs to the action, such as the models of a start."},
+        },
+    }
 
 
 def _columns() -> Schema:

@@ -15,6 +15,7 @@ from forebay.models.artefacts.artefact import Artefact, StoredVersion, read_arte
 from forebay.models.artefacts.backend_files import BACKENDS
 from forebay.models.artefacts.files import GOLDEN_FILE
 from forebay.models.artefacts.signing import read_signature_file
+from forebay.models.artefacts.signing_policy import SignatureVerdict
 from forebay.models.artefacts.store import MANIFEST_FILE
 from forebay.models.artefacts.trust import TRUST_NOTHING, TrustPolicy
 from forebay.models.backends.catalogue import find_backend
@@ -72,7 +73,7 @@ def load_version(
     5. The model gives its golden outputs there, within their tolerance.
     6. It stays within its budget, if that has limits; for this it is warmed up.
     """
-    stored = _trusted(stored, trust)
+    stored, verdict = _trusted(stored, trust)
     backend = find_backend(stored.manifest.backend)  # imports the backend's libraries, which the budget does not count
     backend.check(stored.manifest, f"{stored.place}/{MANIFEST_FILE}")
     limits = budget if budget is not None and budget.has_limits else None
@@ -81,11 +82,12 @@ def load_version(
     if limits is not None:
         with _as_model_error(f"{stored.place} on {model.device}", "micro-batches"):
             limits.check(model, resident_bytes_before=resident_bytes)
+    model.manifest_sha256, model.signature_state = stored.manifest_sha256, verdict.state.value
     return model
 
 
-def _trusted(stored: StoredVersion, trust: TrustPolicy) -> StoredVersion:
-    """Return the version, if the trust policy allows it.
+def _trusted(stored: StoredVersion, trust: TrustPolicy) -> tuple[StoredVersion, SignatureVerdict]:
+    """Return the version and the verdict on its signature, if the trust policy allows it.
 
     A version that brings code is read again at the path without symbolic links, which the policy decides about: so no link
     can lead elsewhere once the decision is made.
@@ -93,14 +95,14 @@ def _trusted(stored: StoredVersion, trust: TrustPolicy) -> StoredVersion:
     manifest = stored.manifest
     if BACKENDS[manifest.backend].runs_code and isinstance(stored.repository, Path):
         stored = read_version(stored.repository.resolve(), manifest.name, manifest.version)
-    trust.admit(
+    verdict = trust.admit(
         stored.manifest,
         repository=str(stored.repository),
         manifest_sha256=stored.manifest_sha256,
         place=f"{stored.place}/{MANIFEST_FILE}",
         read_signature=partial(read_signature_file, stored.repository, manifest.name, manifest.version),
     )
-    return stored
+    return stored, verdict
 
 
 @contextmanager

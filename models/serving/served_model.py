@@ -69,7 +69,11 @@ class ServedModel:
     instances: this model and those that were added. Each may be used by another thread.
     num_golden_rows: how many rows `check_golden` has compared.
     threshold: for binary, the smallest score of class 1 that the version states; None for 0.5.
+    manifest_sha256, signature_state: the digest of its manifest, and the verdict on its signature; None if it was not loaded.
     """
+
+    manifest_sha256: str | None = None
+    signature_state: str | None = None
 
     def __init__(self, description: ModelDescription, runner: Runner) -> None:
         """Take the runner; no other component may use it afterwards.

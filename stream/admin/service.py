@@ -20,6 +20,7 @@ from forebay.stream.admin.member_metadata import WorkerMetadata
 from forebay.stream.admin.middleware import RequestGuard
 from forebay.stream.admin.open_inference.routes import OpenInference
 from forebay.stream.admin.predictor import NotReady, Predictor
+from forebay.stream.admin.recorded_switch import ActionRecorder, refusal_unless_recorded
 from forebay.stream.admin.response_cache import ResponseCache
 from forebay.stream.admin.responses import encode_json, error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
@@ -64,13 +65,16 @@ class WorkerAdmin:
         worker: str,
         clock: Clock,
         socket_path: Path | None = None,
+        actions: ActionRecorder | None = None,
     ) -> None:
-        """socket_path: the Unix socket at which to listen, for a worker with a supervisor."""
+        """socket_path: the Unix socket at which to listen, for a worker with a supervisor. actions: None without the audit."""
         self._components = components
         self._clock = clock
         self._worker = worker
         self._metrics = metrics
         self._socket_path = socket_path
+        self._actions = actions
+        self._has_token = settings.admin.token is not None
         self._follows_rollouts = settings.rollouts.enabled
         self._view = WorkerView(settings, components, worker=worker, clock=clock)
         self._status_cache = ResponseCache(clock)
@@ -225,6 +229,11 @@ class WorkerAdmin:
 
     def _set_paused(self, paused: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handler(request: web.Request) -> web.Response:
+            refusal = await refusal_unless_recorded(
+                self._actions, request, paused=paused, worker=self._worker, has_token=self._has_token
+            )
+            if refusal is not None:
+                return refusal
             pipeline = self._components.pipeline
             if pipeline.paused_by_operator != paused:
                 principal = caller_of(request).principal

@@ -137,12 +137,20 @@ def encode_block(head: BlockHead, rows: AuditRows) -> bytes:
 
 
 class Block(NamedTuple):
-    """A decoded block. records: number of records that its rows stand for; document: all of it."""
+    """A decoded block. records: number of records that its rows stand for; document: all of it.
+
+    The block of an action has no rows (see `action.action_of`).
+    """
 
     head: BlockHead
     records: int
     num_rows: int
     document: Mapping[str, Any]
+
+    @property
+    def is_action(self) -> bool:
+        """Whether the block has an action instead of rows."""
+        return self.head.chain.is_of_actions
 
     def rows(self) -> AuditRows:
         """Return the rows. Raises DataError."""

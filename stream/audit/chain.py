@@ -25,12 +25,21 @@ _HEAD: Final = re.compile(r"(?:(?P<inner>.*) \| )?forebay-audit(?P<format>\d+) (
 _REST: Final = re.compile(r"(\d{1,18}) ([0-9a-f]{64})")
 
 
+ACTIONS: Final = "actions:"
+"""What the name of a process follows in the place of a topic. No topic can be called so."""
+
+
 class ChainName(NamedTuple):
-    """The chain of an input partition. group: id of the workers' consumer group."""
+    """The chain of an input partition, or of the actions of a process. group: id of the workers' consumer group."""
 
     group: str
     topic: str
     partition: int
+
+    @property
+    def is_of_actions(self) -> bool:
+        """Whether the chain has the actions of a process."""
+        return self.topic.startswith(ACTIONS)
 
     def __str__(self) -> str:
         return f"{self.group}|{self.topic}|{self.partition}"

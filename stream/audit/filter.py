@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from forebay.schemas.errors import ConfigError
+from forebay.stream.audit.action import action_of
 from forebay.stream.audit.block import NO_ROW, Block
 from forebay.stream.core.records import TopicPartition
 
@@ -47,12 +48,35 @@ class AuditFilter(NamedTuple):
     since_ms: int | None = None
     until_ms: int | None = None
 
+    def is_in_time(self, block: Block) -> bool:
+        """Return whether a block was written in the time that is asked for."""
+        written_ms = block.head.written_ms
+        return (self.since_ms is None or written_ms >= self.since_ms) and (
+            self.until_ms is None or written_ms < self.until_ms
+        )
+
+    def actions(self, block: Block) -> Iterator[dict[str, Any]]:
+        """Yield the action of a block as JSON, if it has one and was written in time. Raises DataError."""
+        action = action_of(block)
+        if action is None or not self.is_in_time(block):
+            return
+        head = block.head
+        yield {
+            "at_ms": head.written_ms,
+            "action": action.name,
+            "actor": action.actor,
+            "origin": action.origin,
+            "details": action.details,
+            "process": head.worker,
+            "group": head.chain.group,
+            "block": head.sequence,
+            "key_id": head.key_id,
+        }
+
     def select(self, block: Block) -> Iterator[dict[str, Any]]:
         """Yield the rows of a block that match, as JSON. Raises DataError if its columns cannot be read."""
         head = block.head
-        if (self.since_ms is not None and head.written_ms < self.since_ms) or (
-            self.until_ms is not None and head.written_ms >= self.until_ms
-        ):
+        if block.is_action or not self.is_in_time(block):
             return
         if self.position is not None and self.position.partition != (head.chain.topic, head.chain.partition):
             return

@@ -30,6 +30,8 @@ class OutcomeTally:
 
     def add(self, block: Block) -> None:
         """Add a block. Raises DataError if its columns cannot be read."""
+        if block.is_action:
+            return
         rows, name = block.rows(), str(block.head.chain)
         is_row_N = rows.row_N >= 0
         self.records[name] += int(rows.count_N[~is_row_N].sum())

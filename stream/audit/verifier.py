@@ -220,7 +220,7 @@ class ChainVerifier:
         chain.rows_since += block.num_rows
         if is_signed:
             report.checkpoint, chain.rows_since, chain.signed_ms = head.sequence, 0, head.written_ms
-        elif self._policy is not None and head.key_id is None:
+        elif self._policy is not None and head.key_id is None and not head.chain.is_of_actions:
             ms_since = None if chain.signed_ms is None else head.written_ms - chain.signed_ms
             if ms_since is None and report.first_sequence > 0 and report.checkpoint < 0:
                 chain.signed_ms = head.written_ms  # its last checkpoint may have been removed by retention

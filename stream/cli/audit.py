@@ -77,6 +77,7 @@ def verify(
         ("forebay audit show", f"the newest {LISTED} outcomes"),
         ("forebay audit show --id UA-1545", "of one event, by its id"),
         ("forebay audit show --position features-3@88210", "of one record"),
+        ("forebay audit show --actions", "starts, stops, pauses, rollouts and replays, and who made them"),
         ("forebay audit show --principal team-a/ann --since 1h", "what someone has asked"),
         ("forebay audit show --model fraud --since 1h --json | jq -r .outcome", "for scripts"),
     )
@@ -89,6 +90,7 @@ def verify(
 @click.option("--model", metavar="NAME", help="Only this model.")
 @click.option("--version", type=click.IntRange(min=1), metavar="N", help="Only this version.")
 @click.option("--outcome", metavar="OUTCOME", help="Only this outcome: predicted, abstained, or a kind of failure.")
+@click.option("--actions", is_flag=True, help="Show actions of operators and processes instead of outcomes.")
 @click.option("--since", metavar="TIME", help="Only outcomes since TIME: 15m or 2h ago, RFC 3339, or ms since 1970.")
 @click.option("--until", metavar="TIME", help="Only outcomes before TIME, in the same formats.")
 @click.option(
@@ -107,6 +109,7 @@ def show(
     model: str | None,
     version: int | None,
     outcome: str | None,
+    actions: bool,
     since: str | None,
     until: str | None,
     limit: int | None,
@@ -114,10 +117,11 @@ def show(
 ) -> None:
     """Show the outcomes that match all of the conditions, by time of outcome within a partition.
 
+    --actions shows what operators and processes did; of the conditions only --since and --until apply then.
     With --json, each line is a JSON object with all fields. Shows what the topic has, and does not verify it.
     """
     from forebay.stream.audit.filter import AuditFilter, parse_position
-    from forebay.stream.cli.audit_show import show_audit
+    from forebay.stream.cli.audit_show import show_actions, show_audit
     from forebay.stream.config.moment import parse_moment
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.worker.audit_assembly import recorded_principals
@@ -134,7 +138,8 @@ def show(
         since_ms=None if since is None else parse_moment("--since", since, now_ms=now_ms),
         until_ms=None if until is None else parse_moment("--until", until, now_ms=now_ms),
     )
-    run_async(show_audit(settings, selection, limit=limit, as_json=as_json))
+    shown = show_actions if actions else show_audit
+    run_async(shown(settings, selection, limit=limit, as_json=as_json))
 
 
 def _load(source: ConfigSource, bootstrap_server: str | None) -> Settings:

@@ -21,7 +21,9 @@ async def compare_counts(
 
     Only the chains of the configured group are compared.
     """
-    own = [report for report in reports if report.name.group == settings.kafka.group_id]
+    own = [
+        report for report in reports if report.name.group == settings.kafka.group_id and not report.name.is_of_actions
+    ]
     comparisons = []
     for topic in sorted({report.name.topic for report in own}):
         chains = [report for report in own if report.name.topic == topic]

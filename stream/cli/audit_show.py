@@ -1,14 +1,16 @@
-"""`forebay audit show`: the outcomes that match some conditions."""
+"""`forebay audit show`: the outcomes that match some conditions, or actions."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from forebay.stream.cli.output import echo, echo_json
 from forebay.stream.core.quantities import quantity
 
 if TYPE_CHECKING:
+    from forebay.stream.audit.block import Block
     from forebay.stream.audit.filter import AuditFilter
     from forebay.stream.config.sections import Settings
 
@@ -17,6 +19,27 @@ LISTED: Final = 20
 
 async def show_audit(settings: Settings, selection: AuditFilter, *, limit: int | None, as_json: bool) -> None:
     """Read the topic and print the outcomes that match."""
+    from forebay.stream.cli.audit_rows import print_outcomes
+
+    await _show(settings, selection, selection.select, print_outcomes, limit=limit, as_json=as_json)
+
+
+async def show_actions(settings: Settings, selection: AuditFilter, *, limit: int | None, as_json: bool) -> None:
+    """Read the topic and print the actions in the time of the selection."""
+    from forebay.stream.cli.audit_rows import print_actions
+
+    await _show(settings, selection, selection.actions, print_actions, limit=limit, as_json=as_json)
+
+
+async def _show(
+    settings: Settings,
+    selection: AuditFilter,
+    select: Callable[[Block], Iterator[dict[str, Any]]],
+    print_rows: Callable[[list[dict[str, Any]]], None],
+    *,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     from forebay.schemas.errors import DataError
     from forebay.schemas.topics import AUDIT, topic_name
     from forebay.stream.audit.block import decode_block
@@ -38,7 +61,7 @@ async def show_audit(settings: Settings, selection: AuditFilter, *, limit: int |
             async for _partition, records in reader.within(ranges, on_progress=progress):
                 for record in records:
                     try:
-                        matches = list(selection.select(decode_block(record.value)))
+                        matches = list(select(decode_block(record.value)))
                     except DataError:
                         num_unreadable += 1
                         continue
@@ -58,30 +81,8 @@ async def show_audit(settings: Settings, selection: AuditFilter, *, limit: int |
             echo_json(match, indent=None)
         return
     if not num_matches:
-        echo(f"no outcome in {topic} matches")
+        echo(f"nothing in {topic} matches")
         return
-    _print(list(newest))
+    print_rows(list(newest))
     if num_matches > len(newest):
         echo(f"showing the newest {len(newest):,} of {num_matches:,}; --limit N shows more", err=True)
-
-
-def _print(rows: list[dict[str, Any]]) -> None:
-    from forebay.stream.core.time_format import local_date_time
-    from forebay.stream.terminal.console import plain_table, print_whole
-    from forebay.stream.terminal.record_format import printable, shortened
-
-    with_principal = any(row["principal"] for row in rows)
-    columns = ["outcome at", "event time", "position", "id", "model", "outcome", *["principal"] * with_principal]
-    table = plain_table(*columns)
-    for row in rows:
-        place = f"{row['topic']}-{row['partition']}@{row['offset']}"
-        cells = [
-            local_date_time(row["outcome_ms"]),
-            local_date_time(row["event_ms"]),
-            printable(place if row["row"] is None else f"{place} row {row['row']}"),
-            shortened(printable(row["id"] or "")),
-            printable(f"{row['model']} v{row['version']}"),
-            printable(row["outcome"] if row["denial"] is None else f"{row['outcome']}: {row['denial']}"),
-        ]
-        table.add_row(*cells, *[shortened(printable(row["principal"] or ""))] * with_principal)
-    print_whole(table)

@@ -111,6 +111,11 @@ def _place(finding: Finding) -> str:
     return "end" if finding.place is None else f"{finding.place.partition}:{finding.place.offset}"
 
 
+def _title(report: ChainReport) -> str:
+    name = report.name
+    return f"{name.group} {name.topic}" if name.is_of_actions else f"{name.group} {name.topic}-{name.partition}"
+
+
 def _print(
     reports: Sequence[ChainReport], findings: Sequence[Finding], comparisons: Sequence[Comparison], *, num_keys: int
 ) -> None:
@@ -124,10 +129,10 @@ def _print(
         )
         for report in reports:
             table.add_row(
-                printable(f"{report.name.group} {report.name.topic}-{report.name.partition}"),
+                printable(_title(report)),
                 f"{report.first_sequence:,} to {report.sequence:,}",
                 f"{report.rows:,}",
-                f"{report.first_offset:,} to {report.next_offset - 1:,}",
+                "" if report.name.is_of_actions else f"{report.first_offset:,} to {report.next_offset - 1:,}",
                 f"{report.checkpoint:,}" if report.checkpoint >= 0 else "none",
                 local_date_time(report.written_ms),
             )

@@ -122,6 +122,7 @@ def _replay(place: Place, plan: ReplayPlan, rate: float | None, *, quiet: bool) 
     replayer = Replayer(client_options(place.settings.kafka), clock=SystemClock(), rate=rate)
 
     async def run() -> None:
+        await _record(place, plan)
         async with place.reader() as reader:
             with bar("replaying", quiet=quiet) as progress:
                 await replayer.run(reader, plan, lambda sent: progress(sent, plan.num_dead_letters))
@@ -133,6 +134,22 @@ def _replay(place: Place, plan: ReplayPlan, rate: float | None, *, quiet: bool) 
         echo(f"interrupted: {published} published", err=True)
         raise
     return replayer.progress
+
+
+async def _record(place: Place, plan: ReplayPlan) -> None:
+    """Write the replay to the audit, if it is enabled. Raises BrokerError."""
+    import socket
+
+    from forebay.models.registration.user_name import user_name
+    from forebay.stream.audit.action import Action
+    from forebay.stream.control.action_log import action_log
+    from forebay.stream.core.clock import SystemClock
+
+    host = socket.gethostname()
+    actions = action_log(place.settings, process=host, clock=SystemClock())
+    if actions is not None:
+        details = {"from": place.topic, "planned": plan.num_dead_letters, "topics": dict(plan.topics)}
+        await actions.record(Action("replay", f"{user_name()}@{host}", host, details))
 
 
 def _print_replay(

@@ -7,11 +7,14 @@ revision before it.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Final
 
 from forebay.schemas.errors import BrokerError, ForebayError
 from forebay.schemas.topics import ROLLOUTS, topic_name
+from forebay.stream.audit.action import Action
 from forebay.stream.config.sections import Settings
+from forebay.stream.control.action_log import action_log
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.records import Record, TopicPartition, Unreadable
 from forebay.stream.core.time_format import rfc3339
@@ -50,6 +53,7 @@ class RolloutStore:
 
     def __init__(self, settings: Settings, *, clock: Clock) -> None:
         options = client_options(settings.kafka)
+        self._settings = settings
         self._topic = topic_name(settings.topics.prefix, ROLLOUTS.name)
         self._partition = TopicPartition(self._topic, 0)
         self._clock = clock
@@ -82,6 +86,8 @@ class RolloutStore:
     async def propose(self, revision: Revision) -> None:
         """Append a revision and wait until it is known to be valid.
 
+        The proposal is written to the audit before, if that is enabled.
+
         Raises RolloutConflict if another revision came first, BrokerError if the result cannot be determined, DataError if no
         reader could read the revision, before anything is written.
         """
@@ -98,6 +104,7 @@ class RolloutStore:
                 remedy="repeat the command, which then starts from the current revision",
             )
         await self._producer.start()
+        await self._record(revision)
         offset = await self._producer.send(self._topic, key, value, partition=0)
         await self._read_back(offset)
         winner = self.log.revision(revision.model, revision.number)
@@ -109,6 +116,23 @@ class RolloutStore:
             )
         if winner.id != revision.id:
             raise RolloutConflict(revision, winner)
+
+    async def _record(self, revision: Revision) -> None:
+        """Write the proposal to the audit, if it is enabled. Raises BrokerError."""
+        actions = action_log(self._settings, process=socket.gethostname(), clock=self._clock)
+        if actions is None:
+            return
+        details = {
+            "model": revision.model,
+            "revision": revision.number,
+            "id": revision.id,
+            "action": revision.action.value,
+            "automatic": revision.automatic,
+            "reason": revision.reason,
+            "stable": revision.stable,
+            "manifests": {str(version): digest for version, digest in revision.digests.items()},
+        }
+        await actions.record(Action("rollout", revision.author, socket.gethostname(), details))
 
     async def _read_back(self, offset: int) -> None:
         """Read until the record at the offset was read."""

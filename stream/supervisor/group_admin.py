@@ -14,6 +14,7 @@ from aiohttp import web
 
 from forebay.stream.admin.admin_access import AdminAccess
 from forebay.stream.admin.health import Verdict
+from forebay.stream.admin.recorded_switch import ActionRecorder, refusal_unless_recorded
 from forebay.stream.admin.responses import error_response, json_response, page_response, probe
 from forebay.stream.admin.server import AdminServer, page_routes
 from forebay.stream.admin.service import REPORT_PATH
@@ -42,7 +43,7 @@ NO_RATES: Final = (
 class GroupAdmin:
     """Serves the probes, metrics and status of the whole, and passes requests for predictions to a child that is ready.
 
-    instance: instance id of the whole.
+    instance: instance id of the whole. actions: None without the audit.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class GroupAdmin:
         *,
         instance: str,
         clock: Clock,
+        actions: ActionRecorder | None = None,
     ) -> None:
+        self._actions = actions
         self._settings = settings
         self._supervisor = supervisor
         self._client = client
@@ -131,7 +134,13 @@ class GroupAdmin:
         return json_response(await self.status(since=None if history is None else int(history)))
 
     def _set_paused(self, paused: bool) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handler(_request: web.Request) -> web.Response:
+        async def handler(request: web.Request) -> web.Response:
+            has_token = self._settings.admin.token is not None
+            refusal = await refusal_unless_recorded(
+                self._actions, request, paused=paused, worker=self._instance, has_token=has_token
+            )
+            if refusal is not None:
+                return refusal
             await self._supervisor.pause(paused)
             return json_response({"paused": paused, "worker": self._instance})
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from forebay.schemas.errors import ForebayError
 from forebay.stream.config.sections import Settings
+from forebay.stream.control.action_log import action_log
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.supervisor.child import (
     ChildJob,
@@ -134,7 +135,8 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
         on_ending=forked.ending.begin,
         clock=clock,
     )
-    admin = GroupAdmin(settings, supervisor, client, metrics, instance=instance, clock=clock)
+    actions = action_log(settings, process=instance, clock=clock)
+    admin = GroupAdmin(settings, supervisor, client, metrics, instance=instance, clock=clock, actions=actions)
     signals = _Signals(supervisor, reload)
     signals.listen(loop)
     background = _warn_in_background(forked)

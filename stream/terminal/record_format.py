@@ -170,6 +170,10 @@ def _drift(record: Record, headers: Mapping[str, bytes]) -> str:
 
 def _audit(record: Record, headers: Mapping[str, bytes]) -> str:
     value = _object(record.value)
+    if "action" in value:
+        action = value["action"]
+        origin = f" from {action['origin']}" if action["origin"] else ""
+        return f"{value['group']} {action['name']} by {action['actor']}{origin}  {orjson.dumps(action['details']).decode()}"
     chain = f"{value['group']} {value['topic']}-{value['partition']}"
     signed = "  signed" if names.AUDIT_SIGNATURE in headers else ""
     return f"{chain}  block {value['sequence']:,}  {value['rows']:,} outcomes before {value['next_offset']:,}{signed}"

@@ -38,6 +38,7 @@ from forebay.stream.telemetry.telemetry import Telemetry
 from forebay.stream.telemetry.timestamp_warning import TimestampWarning
 from forebay.stream.worker.access_assembly import AccessParts, open_access
 from forebay.stream.worker.audit_assembly import build_audit
+from forebay.stream.worker.audited_run import AuditedRun
 from forebay.stream.worker.backfill_assembly import Backfill
 from forebay.stream.worker.batch_sizes import poll_size
 from forebay.stream.worker.cluster_checks import find_usable_layout
@@ -113,6 +114,7 @@ class WorkerAssembly:
         self._clock = clock
         self._instance = settings.delivery.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._failure = FailureSlot(asyncio.get_running_loop())
+        self._audited = AuditedRun.of(settings, worker=self._instance, clock=clock)
         self._lanes = [
             build_lane(
                 model,
@@ -126,14 +128,12 @@ class WorkerAssembly:
             for model, served in zip(models, settings.models_to_serve(), strict=True)
         ]
         self._schemas = SchemaStore(settings.schema_registry.max_schemas)
-        has_registry = bool(settings.schema_registry.urls)
         self._formats = event_formats(
             settings.input,
             prefix=settings.topics.prefix,
-            schemas=self._schemas if has_registry else None,
+            schemas=self._schemas if settings.schema_registry.urls else None,
             decrypts=settings.encryption.decrypts_avro,
         )
-        self._default = self._lanes[0]
         self._breakers = Breakers(
             circuit_breaker("cluster", settings.breaker), {lane.ref: lane.lane.breaker for lane in self._lanes}
         )
@@ -203,7 +203,7 @@ class WorkerAssembly:
             admin=admin,
             telemetry=telemetry,
             drift=build_drift(self._lanes if rollouts is None else rollouts.versions, factory, observer.add),
-            **optional_parts(rollouts, schemas, access.keeper),
+            **optional_parts(rollouts, schemas, access.keeper, self._audited),
         )
         return self._worker(parts, stop)
 
@@ -216,6 +216,7 @@ class WorkerAssembly:
             worker=self._instance,
             clock=self._clock,
             socket_path=None if self._supervision is None else self._supervision.admin_socket,
+            actions=self._audited.actions,
         )
 
     async def _open_encryption(self) -> Encryption | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from forebay.stream.authorization.policy_keeper import PolicyKeeper
+from forebay.stream.worker.audited_run import AuditedRun
 from forebay.stream.worker.rollout_assembly import RolloutParts
 from forebay.stream.worker.rollout_follower import RolloutFollower
 from forebay.stream.worker.schema_assembly import SchemaParts
@@ -18,10 +19,11 @@ class OptionalParts(TypedDict):
     shadows: Shadows | None
     schemas: SchemaParts | None
     access: PolicyKeeper | None
+    audited: AuditedRun
 
 
 def optional_parts(
-    rollouts: RolloutParts | None, schemas: SchemaParts | None, access: PolicyKeeper | None
+    rollouts: RolloutParts | None, schemas: SchemaParts | None, access: PolicyKeeper | None, audited: AuditedRun
 ) -> OptionalParts:
     """Return the parts of a worker that its sections need."""
     return OptionalParts(
@@ -29,4 +31,5 @@ def optional_parts(
         shadows=None if rollouts is None else rollouts.shadows,
         schemas=schemas,
         access=access,
+        audited=audited,
     )

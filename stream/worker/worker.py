@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -24,6 +24,7 @@ from forebay.stream.kafka.producer.producer import MAX_CONNECT_S, OutputProducer
 from forebay.stream.pipeline.pipeline import Pipeline
 from forebay.stream.telemetry.commit_timings import CommitTimings
 from forebay.stream.telemetry.telemetry import Telemetry
+from forebay.stream.worker.audited_run import AuditedRun
 from forebay.stream.worker.drift_assembly import DriftParts
 from forebay.stream.worker.lane_assembly import ServedLane
 from forebay.stream.worker.process_tuning import freeze_loaded_objects
@@ -71,6 +72,7 @@ class WorkerParts:
     drift: None if drift is not enabled.
     schemas: None if no schema registry is configured.
     access: None if nothing needs a token.
+    audited: writes start and end to the audit.
     """
 
     lanes: Iterable[ServedLane]
@@ -86,6 +88,7 @@ class WorkerParts:
     drift: DriftParts | None = None
     schemas: SchemaParts | None = None
     access: PolicyKeeper | None = None
+    audited: AuditedRun = field(default=AuditedRun(None))
 
 
 class Worker:
@@ -146,6 +149,7 @@ class Worker:
         if parts.schemas is not None:
             await stop.unless_requested(parts.schemas.start())
         await stop.unless_requested(connect(parts.producer, self._bootstrap_servers, timeout_s=MAX_CONNECT_S))
+        await stop.unless_requested(parts.audited.on_started(parts.lanes))
         await stop.unless_requested(parts.source.start())
 
     async def _work(self) -> None:
@@ -175,6 +179,7 @@ class Worker:
         pipeline = self._parts.pipeline
         log.info("stopping: draining %d events", pipeline.num_in_flight)
         pipeline.stop()
+        await self._parts.audited.on_stopping(pipeline.num_in_flight)
         drained = asyncio.create_task(_finish(polling, pipeline))
         await self._failure.wait_with(drained, timeout_s=self._drain_timeout_s)
         if drained.done():

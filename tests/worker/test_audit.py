@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from forebay.schemas.headers import AUDIT_SIGNATURE
+from forebay.stream.audit.block import decode_block
 from forebay.stream.audit.filter import AuditFilter
 from forebay.stream.cli import audit_verify
-from forebay.stream.cli.audit_show import show_audit
+from forebay.stream.cli.audit_show import show_actions, show_audit
 from forebay.stream.config.sections import Settings
 from tests.audit.build import private_key
 from tests.brokers.clients import create_topic
@@ -64,6 +66,11 @@ async def test_the_audit_is_complete_after_a_kill_between_commits(
     )
     assert await killed.ended() == -9, killed.log
     successor = worker_group.start(mode="reject", audit=audit, delivery=STATIC)
+    await successor.ready()
+    async with aiohttp.ClientSession() as session:
+        for path in ("pause", "resume"):
+            async with session.post(f"{successor.url}/{path}") as response:
+                assert response.status == 200, await response.text()
     await worker_group.settled_by(successor)
 
     settings = settings_of(worker_group, audit)
@@ -74,14 +81,18 @@ async def test_the_audit_is_complete_after_a_kill_between_commits(
     assert all(chain["first_sequence"] == 0 and not chain["restarts"] for chain in document["chains"])
     assert len(document["counts"]) == 3 and all(count["actual"] is not None for count in document["counts"])
     records = await worker_group.outputs("audit")
-    checkpoints = [
-        orjson.loads(record.value)["sequence"] for record in records if AUDIT_SIGNATURE in dict(record.headers)
-    ]
+    signed = [decode_block(record.value) for record in records if AUDIT_SIGNATURE in dict(record.headers)]
+    checkpoints = [block.head.sequence for block in signed if not block.is_action]
     assert sorted(checkpoints)[:2] == [0, 0] and max(checkpoints) > 0  # the successor signs its first blocks
 
     await show_audit(settings, AuditFilter(event_id="1/000003"), limit=None, as_json=True)
     (row,) = map(orjson.loads, capsys.readouterr().out.splitlines())
     assert (row["partition"], row["offset"], row["outcome"], row["model"]) == (1, 3, "predicted", "echo")
     assert len(row["input_sha256"]) == len(row["output_sha256"]) == 64
+    await show_actions(settings, AuditFilter(), limit=None, as_json=True)
+    actions = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [action["action"] for action in actions] == ["start", "start", "pause", "resume", "stop"]
+    assert actions[0]["details"]["models"][0]["name"] == "echo" and actions[0]["process"] != actions[1]["process"]
+    assert (actions[2]["actor"], actions[2]["origin"]) == ("unauthenticated", "127.0.0.1")
     await show_audit(settings, AuditFilter(outcome="not_json"), limit=None, as_json=True)
     assert len(capsys.readouterr().out.splitlines()) == 6

@@ -125,6 +125,7 @@ def _aggregator(settings: Settings) -> Iterator[Acl]:
     if settings.rollouts.enabled:
         (rollouts,) = _names(settings, ROLLOUTS.name)
         own.append(rollouts)
+        yield from _actions(settings)
         yield Acl("topic", rollouts, "READ")
     if settings.aggregate.alerts or settings.rollouts.enabled:
         (alerts,) = _names(settings, ALERTS.name)
@@ -164,6 +165,12 @@ def _replay(settings: Settings) -> Iterator[Acl]:
     yield from (Acl("topic", name, "READ") for name in _names(settings, DEAD_LETTERS.name))
     yield from (Acl("topic", name, "WRITE") for name in inputs)
     yield from (Acl("topic", name, "DESCRIBE_CONFIGS") for name in inputs)
+    yield from _actions(settings)
+
+
+def _actions(settings: Settings) -> Iterator[Acl]:
+    if settings.audit.enabled:
+        yield from (Acl("topic", name, "WRITE") for name in _names(settings, AUDIT.name))
 
 
 def _rollouts(settings: Settings) -> Iterator[Acl]:
@@ -174,6 +181,7 @@ def _rollouts(settings: Settings) -> Iterator[Acl]:
     if settings.evaluate.enabled:
         yield from (Acl("topic", name, "READ") for name in _names(settings, QUALITY.name))
     yield Acl("topic", rollouts, "WRITE")
+    yield from _actions(settings)
     # Finds the workers, to report which of them have applied a revision.
     yield Acl("group", settings.kafka.group_id, "DESCRIBE")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -52,14 +52,23 @@ class PlainProducer:
             remedy="check that the broker runs there (`forebay check` reports more)",
         )
 
-    async def send(self, topic: str, key: bytes, value: bytes | None, *, partition: int) -> int:
+    async def send(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        *,
+        partition: int,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> int:
         """Write a record, without a value a tombstone, and return its offset once the brokers have confirmed it.
 
         Raises BrokerError; unless the user lacks the permission, it is then unknown whether the record was written.
         """
         try:
             delivery = await within(
-                DELIVERY_TIMEOUT_S, self._producer.send_and_wait(topic, value, key=key, partition=partition)
+                DELIVERY_TIMEOUT_S,
+                self._producer.send_and_wait(topic, value, key=key, partition=partition, headers=list(headers)),
             )
         except (KafkaError, TimeoutError) as error:
             if isinstance(error, KafkaError) and (refusal := explain_authorization_error(error, "WRITE", topic)):
