@@ -38,6 +38,34 @@ def audit() -> Schema:
             "description": "By model, the revision of its rollout after the commit. The topic rollout-switches has the "
             "offset from which it applies.",
         },
+        **_tables(),
+        "records": count("The number of input records that the rows stand for."),
+        "rows": count("The number of rows.", 1),
+        "columns": _columns(),
+        "action": _action(),
+    }
+    # A block has the columns of outcomes with their tables, or an action.
+    of_outcomes = [*_tables(), "columns"]
+    required = [name for name in properties if name not in (*of_outcomes, "action")]
+    return schema(
+        "audit",
+        "Audit",
+        "The outcomes that one commit of a worker has for one input partition, as columns. The blocks of a partition form a "
+        "chain: each names the digest of the one before. Headers have the digest of the block itself and, at checkpoints, its "
+        "signature. Written in the transaction of the predictions. Later versions may add fields: ignore fields that you do "
+        "not know.",
+        {
+            "type": "object",
+            "required": required,
+            "anyOf": [{"required": of_outcomes}, {"required": ["action"]}],
+            "properties": properties,
+        },
+    )
+
+
+def _tables() -> Schema:
+    """Return the lists that the columns of indices refer to."""
+    return {
         "models": {
             "type": "array",
             "items": {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 2, "maxItems": 2},
@@ -59,28 +87,7 @@ def audit() -> Schema:
             "items": {"type": "string"},
             "description": "Why rows are denied, such as no_token, time or rule; empty for rows with other outcomes.",
         },
-        "records": count("The number of input records that the rows stand for."),
-        "rows": count("The number of rows.", 1),
-        "columns": _columns(),
-        "action": _action(),
     }
-    # A block has the columns of outcomes with their tables, or an action.
-    of_outcomes = ["models", "outcomes", "principals", "denials", "columns"]
-    required = [name for name in properties if name not in (*of_outcomes, "action")]
-    return schema(
-        "audit",
-        "Audit",
-        "The outcomes that one commit of a worker has for one input partition, as columns. The blocks of a partition form a "
-        "chain: each names the digest of the one before. Headers have the digest of the block itself and, at checkpoints, its "
-        "signature. Written in the transaction of the predictions. Later versions may add fields: ignore fields that you do "
-        "not know.",
-        {
-            "type": "object",
-            "required": required,
-            "anyOf": [{"required": of_outcomes}, {"required": ["action"]}],
-            "properties": properties,
-        },
-    )
 
 
 def _action() -> Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,6 +56,9 @@ class Event(NamedTuple):
     record: ConsumerRecord
 
 
+Opened = Callable[[Mapping[str, list[ConsumerRecord]]], Mapping[str, list[ConsumerRecord]]]
+
+
 async def until_stable(worker_group: WorkerGroup, *, timeout_s: float = STABLE_TIMEOUT_S) -> None:
     """Wait until no transaction is open in any topic: it would hide later records from readers of committed records."""
     places = [
@@ -100,9 +103,13 @@ async def read_all(worker_group: WorkerGroup) -> tuple[dict[str, list[ConsumerRe
     return records, logs
 
 
-async def check(worker_group: WorkerGroup, feed: Feed) -> Counts:
-    """Wait until no transaction is open, read everything and count. Raises AssertionError with the first few violations."""
-    records, logs = await read_all(worker_group)
+async def check(worker_group: WorkerGroup, feed: Feed, *, opened: Opened = lambda records: records) -> Counts:
+    """Wait until no transaction is open, read everything and count. Raises AssertionError with the first few violations.
+
+    opened: returns the records of all topics with plain values, if some are encrypted.
+    """
+    stored, logs = await read_all(worker_group)
+    records = opened(stored)
     events = _events(records["features"])
     check_input((event.id for event in events.values()), feed)
     _check_outcomes(events, worker_group, records["predictions"], records["dead-letters"])

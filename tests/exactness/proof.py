@@ -22,6 +22,7 @@ from tests.exactness.chaos import Outage, draw, rage
 from tests.exactness.checker import Counts, check, topics_of, until_stable
 from tests.exactness.crew import REWOUND, Crew
 from tests.exactness.feed import Author, Feed, OneModelAuthor
+from tests.exactness.trusted import Trusted
 from tests.exactness.watcher import watched_offsets
 from tests.worker.harness import OUTPUTS, WorkerGroup
 
@@ -30,6 +31,8 @@ SETTLE_TIMEOUT_S: Final = 120.0
 SEED_VARIABLE: Final = "FOREBAY_EXACTNESS_SEED"
 SECONDS_VARIABLE: Final = "FOREBAY_EXACTNESS_SECONDS"
 REPORT_VARIABLE: Final = "FOREBAY_EXACTNESS_REPORT"
+TRUST_VARIABLE: Final = "FOREBAY_EXACTNESS_TRUST"
+"""If it is set, the runs with one model have access rules, encryption and the audit (see `trusted`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,8 @@ class Proof:
         self, plan: Plan, bootstrap: str, prefix: str, folder: Path, *, workload: Workload | None = None
     ) -> None:
         self.plan = plan
-        self.workload = workload or OneModel()
+        trusted = os.environ.get(TRUST_VARIABLE) and workload is None
+        self.workload = Trusted(prefix, folder) if trusted else workload or OneModel()
         self.group = WorkerGroup(bootstrap, prefix, folder, partitions=PARTITIONS)
         self.group.inputs, self.group.output_topics = self.workload.inputs, self.workload.outputs
         self.crew = Crew(

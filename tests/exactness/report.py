@@ -2,6 +2,7 @@
 
 python -m tests.exactness.report
 python -m tests.exactness.report --seed 7 --seconds 300 -- -k one_broker
+python -m tests.exactness.report --trust -- -k test_one_broker
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.exactness.proof import REPORT_VARIABLE, SECONDS_VARIABLE, SEED_VARIABLE
+from tests.exactness.proof import REPORT_VARIABLE, SECONDS_VARIABLE, SEED_VARIABLE, TRUST_VARIABLE
 
 WIDTH = 120
 
@@ -35,6 +36,11 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make test-exactness ARGS=...", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, help="seed for the actions on workers and their times; default: random")
     parser.add_argument("--seconds", type=float, help="duration of each storm; default: 60")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run with tokens and access rules, encrypted fields and the audit: the runs with one model; verify the audit",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE, one JSON object per run")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser.parse_args(words)
@@ -87,6 +93,8 @@ def main(words: Sequence[str]) -> int:
         lines = asked.json or Path(folder) / "report.jsonl"
         lines.write_text("")
         environment = os.environ | {REPORT_VARIABLE: str(lines.absolute())}
+        if asked.trust:
+            environment[TRUST_VARIABLE] = "1"
         if asked.seed is not None:
             environment[SEED_VARIABLE] = str(asked.seed)
         if asked.seconds is not None:
