@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from forebay.models.backends.protocol import Model
 from forebay.schemas.errors import BrokerError, ConfigError
@@ -33,10 +33,14 @@ from forebay.stream.kafka.cluster.topic_plan import plan_topics
 from forebay.stream.kafka.cluster.topics import create_topics, describe_topics
 from forebay.stream.kafka.consumer.backfill_group import BackfillGroup, RunProgress, open_backfill_group
 from forebay.stream.kafka.consumer.frozen_ranges import FrozenRange
+from forebay.stream.kafka.consumer.lag_guard import LagGuard
 from forebay.stream.kafka.consumer.read_bounds import ReadBound
 from forebay.stream.kafka.consumer.read_throttle import ReadThrottle
+from forebay.stream.pipeline.pipeline import Pipeline
+from forebay.stream.supervisor.run import fork_for, run_processes
 from forebay.stream.worker.assembly import run_worker
 from forebay.stream.worker.backfill_assembly import Backfill
+from forebay.stream.worker.start import load_initial_models
 from forebay.stream.worker.supervision import Supervision
 
 log = logging.getLogger("forebay.backfill")
@@ -62,7 +66,9 @@ class BackfillRequest:
     configured: of a new back-fill, besides those; the others are as in the settings.
     outputs_given: whether the user has named the prefix of the outputs, rather than leaving it to the run.
     close_windows: whether windows that are open at the end are emitted.
-    max_rate: records to read per second; None for no limit.
+    max_rate: records to read per second, of all processes together; None for no limit.
+    max_lag: the group whose lag holds the reading, and its limit in records; None if none does.
+    processes: number of processes.
     """
 
     settings: Settings
@@ -74,6 +80,8 @@ class BackfillRequest:
     outputs_given: bool = False
     close_windows: bool = False
     max_rate: float | None = None
+    max_lag: tuple[str, int] | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +93,17 @@ class BackfillPlan:
     is_new: whether it begins now rather than continues.
     """
 
-    run: RunName
+    request: BackfillRequest
     settings: Settings
     outputs: TopicsSection
     models: tuple[ModelRef, ...]
     progress: Mapping[TopicPartition, RunProgress]
     is_new: bool
-    close_windows: bool
-    max_rate: float | None = None
+
+    @property
+    def run(self) -> RunName:
+        """The names of the back-fill."""
+        return self.request.run
 
     @property
     def longest_window_ms(self) -> int:
@@ -102,7 +113,7 @@ class BackfillPlan:
 
     def completion(self, progress: Mapping[TopicPartition, RunProgress], *, now_ms: int) -> Completion:
         """Return how far it is. now_ms: since the Unix epoch."""
-        closable_ms = now_ms - self.longest_window_ms if self.close_windows else None
+        closable_ms = now_ms - self.longest_window_ms if self.request.close_windows else None
         return completion(progress, closable_before_ms=closable_ms)
 
 
@@ -193,16 +204,8 @@ def _plan(
     is_new: bool,
 ) -> BackfillPlan:
     settings = with_versions(request.settings, {ref.name: ref.version for ref in models})
-    return BackfillPlan(
-        run=request.run,
-        settings=run_settings(settings, request.run, close_windows=request.close_windows),
-        outputs=outputs,
-        models=models,
-        progress=progress,
-        is_new=is_new,
-        close_windows=request.close_windows,
-        max_rate=request.max_rate,
-    )
+    own = run_settings(settings, request.run, close_windows=request.close_windows, processes=request.processes)
+    return BackfillPlan(request, own, outputs, models, progress=progress, is_new=is_new)
 
 
 async def _create(plan: BackfillPlan) -> None:
@@ -218,22 +221,47 @@ async def _create(plan: BackfillPlan) -> None:
             )
 
 
+def worker_runner(plan: BackfillPlan) -> Callable[[Settings, Supervision], Pipeline]:
+    """Return what loads the models and runs the worker of one process."""
+
+    def run(settings: Settings, supervision: Supervision) -> Pipeline:
+        return asyncio.run(run_worker_of(plan, settings, load_initial_models(settings), supervision))
+
+    return run
+
+
+async def run_worker_of(
+    plan: BackfillPlan, settings: Settings, models: list[Model], supervision: Supervision
+) -> Pipeline:
+    """Run the worker of one process until it is stopped. Raises the error that ended it, or the guard of the lag."""
+    request = plan.request
+    throttle = ReadThrottle(None if request.max_rate is None else request.max_rate / request.processes)
+    worker = asyncio.create_task(
+        run_worker(settings, models, supervision=supervision, backfill=Backfill(plan.outputs, throttle))
+    )
+    tasks: list[asyncio.Task[Any]] = [worker]
+    if request.max_lag is not None:
+        group_id, limit = request.max_lag
+        guard = LagGuard(client_options(settings.kafka), group_id, list(plan.progress), limit=limit)
+        tasks.append(asyncio.create_task(guard.run(throttle)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks[1:]:
+            if task.done():
+                task.result()
+        return await worker
+    finally:
+        await cancel_until_done(*tasks)
+
+
 async def run_backfill(plan: BackfillPlan, models: list[Model], on_progress: OnProgress, *, clock: Clock) -> Completion:
-    """Run the worker until all is committed, and return how far the back-fill is.
+    """Run a worker in this process until all is committed, and return how far the back-fill is.
 
     Raises BackfillStopped after SIGTERM or SIGINT before that, or the error that ended the worker.
     """
     stop = StopRequest()
     supervision = Supervision(admin_socket=None, stop=stop, leaves_group=lambda: True)
-    worker = asyncio.create_task(
-        run_worker(
-            plan.settings,
-            models,
-            clock=clock,
-            supervision=supervision,
-            backfill=Backfill(plan.outputs, ReadThrottle(plan.max_rate)),
-        )
-    )
+    worker = asyncio.create_task(run_worker_of(plan, plan.settings, models, supervision))
     following = asyncio.create_task(follow_backfill(plan, on_progress, clock=clock))
     try:
         await asyncio.wait({worker, following}, return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +274,23 @@ async def run_backfill(plan: BackfillPlan, models: list[Model], on_progress: OnP
         return await following
     finally:
         await cancel_until_done(worker, following)
+
+
+def run_backfill_processes(plan: BackfillPlan, on_progress: OnProgress, *, clock: Clock) -> Completion:
+    """Run workers in processes of their own until all is committed, and return how far the back-fill is.
+
+    Raises BackfillStopped after SIGTERM or SIGINT before that, or the error that ended the whole.
+    """
+    forked = fork_for(plan.settings, worker_runner(plan))
+    ended: list[Completion] = []
+
+    async def until_complete() -> None:
+        ended.append(await follow_backfill(plan, on_progress, clock=clock))
+
+    run_processes(plan.settings, forked, lambda: plan.settings, until_complete)
+    if not ended:
+        raise BackfillStopped(signal.SIGTERM)
+    return ended[0]
 
 
 async def follow_backfill(plan: BackfillPlan, on_progress: OnProgress, *, clock: Clock) -> Completion:

@@ -61,14 +61,18 @@ def name_run(settings: Settings, run_id: str | None, outputs: str | None, *, now
     return RunName(run_id, f"{settings.kafka.group_id}-backfill-{run_id}", outputs)
 
 
-def run_settings(settings: Settings, run: RunName, *, close_windows: bool) -> Settings:
-    """Return the settings of the back-fill's worker. close_windows: whether windows that are open at the end are emitted."""
+def run_settings(settings: Settings, run: RunName, *, close_windows: bool, processes: int = 1) -> Settings:
+    """Return the settings of the back-fill's worker. close_windows: whether windows that are open at the end are emitted.
+
+    processes: several get names of their own from their supervisor.
+    """
 
     def window(section: WindowSection) -> WindowSection:
         return section.model_copy(update={"idle_timeout_ms": 100 if close_windows else _NEVER_MS})
 
     updates: dict[str, dict[str, Any]] = {
-        "kafka": {"group_id": run.group_id, "group_instance_id": run.instance_id},
+        "kafka": {"group_id": run.group_id, "group_instance_id": run.instance_id if processes == 1 else None},
+        "worker": {"processes": processes},
         "delivery": {"processing_guarantee": "exactly_once", "instance_id": run.instance_id},
         "input": {"isolation_level": "read_committed", "auto_offset_reset": "none", "from_timestamp": None},
         # A version for all events, no drift of the past, no latency to keep, and the ports of the live workers left alone.

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         ("forebay backfill --from -7d --dry-run", "what would be read, and where it would go"),
         ("forebay backfill --from -7d --model fraud@3", "a week, predicted by one version"),
         ("forebay backfill --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --run-id january", "a month"),
+        (
+            "forebay backfill --from -7d --processes 4 --max-lag-of forebay",
+            "four workers, which wait while live ones lag",
+        ),
         ("forebay backfill --run-id january", "continue after it was interrupted or killed"),
         ("forebay backfill --from 0:1200 --to 0:1300 --json", "100 offsets of partition 0, for scripts"),
     ),
@@ -68,6 +72,27 @@ if TYPE_CHECKING:
     metavar="N",
     help="Read at most this many records per second. [default: no limit]",
 )
+@click.option(
+    "--max-lag-of",
+    metavar="GROUP",
+    help="Read nothing while the lag of this consumer group in the input topics is above --max-lag.",
+)
+@click.option(
+    "--max-lag",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Records of lag above which --max-lag-of holds; reading continues at half of it.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of worker processes.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be read and written, and do nothing.")
 @json_option
 def command(
@@ -80,6 +105,9 @@ def command(
     output_prefix: str | None,
     close_windows: bool,
     max_rate: float | None,
+    max_lag_of: str | None,
+    max_lag: int,
+    processes: int,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -92,6 +120,13 @@ def command(
     The ends are fixed at the start. A run that was interrupted continues with the same --run-id, also after a kill, and
     repeats nothing; one that is finished says so. The exit status is 0 only if all is committed.
     """
+    if processes > 1:
+        import os
+
+        from forebay.stream.supervisor.threads import limit_threads
+
+        limit_threads(os.environ)  # before NumPy is imported
+
     from forebay.stream.backfill.bounds import parse_bound
     from forebay.stream.backfill.run import BackfillRequest
     from forebay.stream.backfill.run_settings import name_run, parse_versions
@@ -111,6 +146,8 @@ def command(
         outputs_given=output_prefix is not None,
         close_windows=close_windows,
         max_rate=max_rate,
+        max_lag=None if max_lag_of is None else (max_lag_of, max_lag),
+        processes=processes,
     )
     # The log of a worker would be between the lines of the progress; problems are still in it.
     level = "warning" if loaded.origins["log.level"] == "default" else settings.log.level
@@ -166,17 +203,20 @@ def _resolve(served: ServedModelSettings) -> ModelRef:
 
 
 def _run(plan: BackfillPlan, display: BackfillDisplay) -> Completion:
-    """Load the models and run the worker until all is committed. Raises Interrupted after a signal."""
+    """Load the models and run the workers until all is committed. Raises Interrupted after a signal."""
     import asyncio
 
-    from forebay.stream.backfill.run import BackfillStopped, run_backfill
+    from forebay.stream.backfill.run import BackfillStopped, run_backfill, run_backfill_processes
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.worker.start import load_initial_models
 
-    models = load_initial_models(plan.settings)
+    clock = SystemClock()
     try:
         with display.progress(plan) as on_progress:
-            return asyncio.run(run_backfill(plan, models, on_progress, clock=SystemClock()))
+            if plan.request.processes > 1:
+                return run_backfill_processes(plan, on_progress, clock=clock)
+            models = load_initial_models(plan.settings)
+            return asyncio.run(run_backfill(plan, models, on_progress, clock=clock))
     except BackfillStopped as error:
         display.show_interrupted(plan)
         raise Interrupted(error.number) from None

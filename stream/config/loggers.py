@@ -17,7 +17,7 @@ LOGGERS: Final[Mapping[str, str]] = MappingProxyType(
         "forebay.rollouts.judge": "verdicts on canaries, and the revisions that they lead to",
         "forebay.repository": "models that are downloaded from a repository behind a URL",
         "forebay.source": "assigned partitions, with the offsets at which reading starts; the group's offsets",
-        "forebay.backfill": "back-fills: while it is unknown how far one is",
+        "forebay.backfill": "back-fills: while it is unknown how far one is, or how far the group that it waits for",
         "forebay.schema_registry": "schemas that are read from the registry, partitions that wait for one and why",
         "forebay.decode": "event timestamps that are probably not in milliseconds",
         "forebay.windows": "event-time windows: rebuilt, rejected events, closed by the wall clock or early",

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final
 from forebay.schemas.errors import ForebayError
 from forebay.stream.config.sections import Settings
 from forebay.stream.control.action_log import action_log
+from forebay.stream.core.cancellation import cancel_until_done
 from forebay.stream.core.clock import Clock, SystemClock
 from forebay.stream.supervisor.child import (
     ChildJob,
@@ -93,20 +94,33 @@ def _automatic_count(query: PartitionQuery) -> int:
     return count
 
 
-def run_processes(settings: Settings, forked: Forked, reload: Callable[[], Settings]) -> None:
+def run_processes(
+    settings: Settings,
+    forked: Forked,
+    reload: Callable[[], Settings],
+    until: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Run the children until SIGTERM or SIGINT, and let them drain. SIGHUP restarts them one after the other.
 
     reload: returns the settings for that restart. Raises ConfigError if they are wrong.
+    until: awaited beside the children, which end when it returns or raises an error.
 
     Raises the error that ended the whole.
     """
     try:
-        asyncio.run(_run(settings, forked, reload=reload, clock=SystemClock()))
+        asyncio.run(_run(settings, forked, reload=reload, until=until, clock=SystemClock()))
     finally:
         shutil.rmtree(forked.folder, ignore_errors=True)
 
 
-async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Settings], clock: Clock) -> None:
+async def _run(
+    settings: Settings,
+    forked: Forked,
+    *,
+    reload: Callable[[], Settings],
+    until: Callable[[], Awaitable[None]] | None,
+    clock: Clock,
+) -> None:
     loop = asyncio.get_running_loop()
     launcher = TemplateLauncher(forked.template, loop)
     await launcher.connect()
@@ -140,6 +154,7 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
     signals = _Signals(supervisor, reload)
     signals.listen(loop)
     background = _warn_in_background(forked)
+    ending = asyncio.create_task(_stop_after(until, supervisor))
     pids: list[int] = []
     try:
         await admin.start()
@@ -156,6 +171,19 @@ async def _run(settings: Settings, forked: Forked, *, reload: Callable[[], Setti
         await client.close()
         await launcher.close()
         await _wait_for_orphans(pids, supervisor.kill_after_s)
+        if not ending.done():
+            await cancel_until_done(ending)
+    if not ending.cancelled():
+        ending.result()
+
+
+async def _stop_after(until: Callable[[], Awaitable[None]] | None, supervisor: Supervisor) -> None:
+    """Let all children end once what they are run for is over, if it has an end. Raises what `until` raises."""
+    if until is not None:
+        try:
+            await until()
+        finally:
+            supervisor.stop()
 
 
 class _Signals:

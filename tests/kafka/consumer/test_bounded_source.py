@@ -13,6 +13,7 @@ from forebay.stream.core.records import PartitionLag
 from forebay.stream.eventtime.restore import WithoutWindows
 from forebay.stream.kafka.consumer.bounded_source import BoundedSource
 from forebay.stream.kafka.consumer.frozen_ranges import FrozenRange, FrozenRanges, RangeRestorer, join_range
+from forebay.stream.kafka.consumer.lag_guard import is_too_far_behind
 from forebay.stream.kafka.consumer.read_throttle import ReadThrottle
 from forebay.stream.kafka.consumer.start_offsets import StartPolicy
 from tests.kafka.consumer.scripted import CLIENT_P0, P0, Scene
@@ -137,3 +138,9 @@ def test_a_rate_allows_what_has_become_due_and_a_short_burst() -> None:
     assert throttle.allowance(50, now_s=60.0) == 25, "a pause does not add up"
     assert throttle.allowance(5, now_s=60.0) == 5
     assert ReadThrottle().allowance(50, now_s=0.0) == 50
+
+
+def test_a_lag_holds_above_the_limit_until_it_is_half_of_it() -> None:
+    held = False
+    answers = [held := is_too_far_behind(lag, 100, was=held) for lag in (100, 101, 60, 50, 60)]
+    assert answers == [False, True, True, False, False]
