@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from forebay.stream.dlq.replay_plan import ReplayPlan
 
 MAX_REPLAYS: Final = 3
+MAX_TOKEN_BYTES: Final = 65_536
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]+(?:[.][A-Za-z0-9_-]+){2}")
 
 
 @click.command(
@@ -33,6 +37,7 @@ MAX_REPLAYS: Final = 3
             "forebay dlq replay --model late --rate 200 --yes --json",
             "without a question, at a limited rate, for scripts",
         ),
+        ("forebay dlq replay --kind denied --token-file operator.jwt", "after a rule was added, as yourself"),
     ),
 )
 @filter_options
@@ -46,6 +51,12 @@ MAX_REPLAYS: Final = 3
     help="Skip events that were replayed N times and failed each time.",
 )
 @click.option("--rate", type=click.FloatRange(min=0), default=0, metavar="N", help="Events per second; 0: no limit.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File with a token (JWT) that all events get in the header forebay-principal, where access is on.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be published, and publish nothing.")
 @click.option("--yes", is_flag=True, help="Publish without asking.")
 @json_option
@@ -55,6 +66,7 @@ def command(
     limit: int | None,
     max_replays: int,
     rate: float,
+    token_file: Path | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -64,7 +76,9 @@ def command(
     Events keep their original value, key and headers, their topic, and their order per partition. The dead letters stay in
     their topic. An event that fails again gets a new dead letter, and the next replay takes only that one. A success is not
     recorded, so a second run publishes the event again: narrow the selection with --since and --kind. Dead letters whose value
-    was cut are skipped. Replays are counted by the dead letters that exist; headers that state more replays are reported and
+    was cut are skipped. Dead letters hold no tokens, so where access is on, workers deny what is replayed without --token-file;
+    with it, the principal of the token is the one who asks. Replays are counted by the dead letters that exist; headers that
+    state more replays are reported and
     ignored.
     """
     if not (yes or dry_run or sys.stdin.isatty()):
@@ -73,12 +87,13 @@ def command(
             kind="confirmation",
             remedy="add --yes to publish without asking, or --dry-run to see what would be published",
         )
+    token = None if token_file is None else _read_token(token_file)
     if not dry_run:
         from forebay.stream.kafka.cluster.acl_check import require
         from forebay.stream.kafka.cluster.acls import Role
 
         run_async(require(Role.REPLAY, place.settings))
-    plan = run_async(_plan(place, selection, max_replays, limit, quiet=as_json))
+    plan = run_async(_plan(place, selection, max_replays, limit, token=token, quiet=as_json))
     if dry_run or not plan.num_dead_letters:
         _print_replay(place, plan, progress=None, dry_run=dry_run, as_json=as_json)
         return 0
@@ -95,7 +110,13 @@ def command(
 
 
 async def _plan(
-    place: Place, selection: DeadLetterFilter, max_replays: int, limit: int | None, *, quiet: bool
+    place: Place,
+    selection: DeadLetterFilter,
+    max_replays: int,
+    limit: int | None,
+    *,
+    token: bytes | None,
+    quiet: bool,
 ) -> ReplayPlan:
     from forebay.stream.dlq.replay import plan_replay
     from forebay.stream.dlq.replay_plan import output_topics
@@ -111,7 +132,23 @@ async def _plan(
                 limit=limit,
                 progress=progress,
                 outputs=output_topics(settings.topics, settings.input),
+                token=token,
             )
+
+
+def _read_token(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_TOKEN_BYTES + 1).strip()
+    except OSError as error:
+        raise ConfigError(f"--token-file, {path}, cannot be read: {error.strerror}", kind="token_file") from None
+    if len(text) > MAX_TOKEN_BYTES or not _TOKEN.fullmatch(text):
+        raise ConfigError(
+            f"--token-file, {path}, does not contain a compact JWS",
+            kind="token_file",
+            remedy="write only the token into it: three parts of base64url, separated by dots",
+        )
+    return text
 
 
 def _replay(place: Place, plan: ReplayPlan, rate: float | None, *, quiet: bool) -> ReplayProgress:
@@ -158,6 +195,7 @@ def _print_replay(
     from forebay.stream.dlq.render import replay_table, skipped
     from forebay.stream.terminal.console import print_whole
 
+    needs_token = place.settings.access.enabled
     if as_json:
         document = {
             "topic": place.topic,
@@ -168,6 +206,7 @@ def _print_replay(
             "skipped": {skip.value: count for skip, count in skipped(plan, progress).items()},
             "beyond_limit": plan.beyond_limit,
             "unproven_replays": plan.replays.num_unproven,
+            "without_token": plan.num_dead_letters if needs_token and plan.token is None else 0,
             "seconds": 0.0 if progress is None else round(progress.seconds, 3),
         }
         echo_json(document)
@@ -175,7 +214,7 @@ def _print_replay(
     if not plan.num_dead_letters and not plan.skipped:
         echo("no dead letter matches: nothing to replay")
         return
-    print_whole(replay_table(plan, progress))
+    print_whole(replay_table(plan, progress, needs_token=needs_token))
     if progress is not None:
         events = quantity(progress.delivered, "event")
         echo(f"published {events} again in {progress.seconds:.1f} s; the dead letters stay in {place.topic}")

@@ -23,6 +23,10 @@ from forebay.stream.dlq.stats import Stats, Tally
 from forebay.stream.terminal.console import DIM, GREEN, YELLOW, plain_table
 from forebay.stream.terminal.record_format import bytes_as_text, printable, shortened
 
+DENIAL_NOTE: Final = (
+    "access is on, and dead letters hold no token: workers will deny these events, whatever they failed from. Replay them "
+    "with --token-file, as the principal of that token"
+)
 UNPROVEN_NOTE: Final = (
     "the headers state a replay, but no earlier dead letter of the same event exists (forged headers, or it was removed): "
     "counted as never replayed"
@@ -231,8 +235,8 @@ def _span(total: Tally) -> str:
     return f"written {first}" if first == last else f"from {first} to {last}"
 
 
-def replay_table(plan: ReplayPlan, progress: ReplayProgress | None) -> Table:
-    """Return what a replay did; what it would do if `progress` is None."""
+def replay_table(plan: ReplayPlan, progress: ReplayProgress | None, *, needs_token: bool = False) -> Table:
+    """Return what a replay did; what it would do if `progress` is None. needs_token: whether access is on."""
     table = plain_table("", "count", "", right=("count",))
     table.padding = _NARROW
     verb, topics = ("would replay", plan.topics) if progress is None else ("replayed", progress.topics)
@@ -244,6 +248,8 @@ def replay_table(plan: ReplayPlan, progress: ReplayProgress | None) -> Table:
         table.add_row(Text("remaining", DIM), f"{plan.beyond_limit:,}", "beyond --limit")
     if unproven := plan.replays.num_unproven:
         table.add_row(Text("note", YELLOW), f"{unproven:,}", UNPROVEN_NOTE)
+    if needs_token and plan.token is None and plan.num_dead_letters:
+        table.add_row(Text("note", YELLOW), f"{plan.num_dead_letters:,}", DENIAL_NOTE)
     return table
 
 

@@ -38,12 +38,14 @@ async def plan_replay(
     limit: int | None,
     progress: Progress,
     outputs: Collection[str] = (),
+    token: bytes | None = None,
 ) -> ReplayPlan:
     """Read the dead letters up to the current end and plan their replay. Raises BrokerError.
 
     outputs: topics to which nothing is replayed.
+    token: of the user who replays (see `replay_headers`).
     """
-    planner = ReplayPlanner()
+    planner = ReplayPlanner(token)
     targets: dict[str, ReplayTarget | None] = {}
     extent = await reader.extent(since_ms=selection.since_ms)
     async for dead_letter in reader.dead_letters(extent, progress=progress):
@@ -52,7 +54,7 @@ async def plan_replay(
             topic = dead_letter.source.topic
             if topic not in targets:
                 targets[topic] = await _look_up(reader, kafka, topic)
-            planner.add(dead_letter, reason_to_skip(dead_letter, targets[topic], outputs))
+            planner.add(dead_letter, reason_to_skip(dead_letter, targets[topic], outputs, token=token))
     await _read_earlier_dead_letters(reader, planner.history, extent, progress)
     return planner.finish(limit, max_replays=max_replays)
 

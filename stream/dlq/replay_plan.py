@@ -75,21 +75,31 @@ def output_topics(topics: TopicsSection, inputs: InputSection) -> frozenset[str]
     return frozenset(written - {topic_name(topics.prefix, name) for name in inputs.topics})
 
 
-def replay_headers(dead_letter: DeadLetter, count: int) -> Headers:
-    """Return the headers of a replayed event: its own, the number of replays with this one, and the dead letter."""
+def replay_headers(dead_letter: DeadLetter, count: int, *, token: bytes | None = None) -> Headers:
+    """Return the headers of a replayed event: its own, the number of replays with this one, and the dead letter.
+
+    token: of the user who replays, where access is on; None for none. A dead letter has no token, unless it is forged.
+    """
+    headers = event_headers(dead_letter)
+    if token is not None:
+        headers = (*(pair for pair in headers if pair[0].lower() != names.PRINCIPAL), (names.PRINCIPAL, token))
     return (
-        *event_headers(dead_letter),
+        *headers,
         (names.REPLAY_COUNT, b"%d" % count),
         (names.REPLAY_FROM, str(dead_letter.position).encode()),
     )
 
 
 def reason_to_skip(
-    dead_letter: DeadLetter, target: ReplayTarget | None, outputs: Collection[str] = ()
+    dead_letter: DeadLetter,
+    target: ReplayTarget | None,
+    outputs: Collection[str] = (),
+    *,
+    token: bytes | None = None,
 ) -> SkipReason | None:
     """Return why a dead letter, regarded alone, cannot be replayed to its topic; None if it can.
 
-    target: the original topic, None if it does not exist. outputs: see `output_topics`.
+    target: the original topic, None if it does not exist. outputs: see `output_topics`. token: see `replay_headers`.
     """
     if dead_letter.source.topic in outputs:
         return SkipReason.OUTPUT_TOPIC
@@ -101,7 +111,7 @@ def reason_to_skip(
         return SkipReason.TRUNCATED
     if target is None:
         return SkipReason.NO_TOPIC
-    headers = [(name, value or b"") for name, value in replay_headers(dead_letter, _LARGEST_COUNT)]
+    headers = [(name, value or b"") for name, value in replay_headers(dead_letter, _LARGEST_COUNT, token=token)]
     size = record_size(dead_letter.key, dead_letter.value, headers)
     return SkipReason.TOO_LARGE if target.max_bytes is not None and size > target.max_bytes else None
 
@@ -115,6 +125,7 @@ class ReplayPlan:
     skipped: number of skipped dead letters by reason.
     beyond_limit: number of further dead letters that could be published.
     replays: the proven replays of earlier runs.
+    token: of the user who replays (see `replay_headers`).
     """
 
     offsets: Mapping[TopicPartition, array[int]]
@@ -122,6 +133,7 @@ class ReplayPlan:
     skipped: Counter[SkipReason]
     beyond_limit: int
     replays: PriorReplays
+    token: bytes | None = None
 
     @property
     def num_dead_letters(self) -> int:
@@ -142,13 +154,17 @@ class ReplayPlan:
 
     def headers(self, dead_letter: DeadLetter) -> Headers:
         """Return the headers with which to publish the event of a dead letter."""
-        return replay_headers(dead_letter, self.replays.count(dead_letter.position) + 1)
+        return replay_headers(dead_letter, self.replays.count(dead_letter.position) + 1, token=self.token)
 
 
 class ReplayPlanner:
-    """Builds the plan while dead letters are read, in order per partition. Keeps a few bytes of each, and no values."""
+    """Builds the plan while dead letters are read, in order per partition. Keeps a few bytes of each, and no values.
 
-    def __init__(self) -> None:
+    token: of the user who replays (see `replay_headers`).
+    """
+
+    def __init__(self, token: bytes | None = None) -> None:
+        self._token = token
         self._columns: dict[TopicPartition, tuple[array[int], array[int], array[int]]] = {}
         self._topics: dict[str, int] = {}
         self._skipped: Counter[SkipReason] = Counter()
@@ -201,4 +217,5 @@ class ReplayPlanner:
             skipped=skipped,
             beyond_limit=num_replayable - counts.total(),
             replays=replays,
+            token=self._token,
         )

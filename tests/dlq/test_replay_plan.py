@@ -11,6 +11,7 @@ from forebay.schemas.failures import FailureKind
 from forebay.stream.config.sections import InputSection, TopicsSection
 from forebay.stream.core.records import TopicPartition
 from forebay.stream.dlq.dead_letter import DeadLetter
+from forebay.stream.dlq.render import DENIAL_NOTE, replay_table
 from forebay.stream.dlq.replay_plan import (
     ReplayPlan,
     ReplayPlanner,
@@ -154,3 +155,21 @@ def test_a_plan_can_be_empty() -> None:
     assert (result.num_dead_letters, result.extent, result.skipped) == (0, {}, {}) and not result.contains(
         make_dead_letter()
     )
+
+
+def test_the_token_of_the_user_replaces_one_that_a_forged_dead_letter_has() -> None:
+    forged = make_dead_letter(headers=[("Forebay-Principal", b"x.y.z"), ("trace", b"1")])
+    headers = replay_headers(forged, 1, token=b"a.b.c")
+    assert [value for name, value in headers if name.lower() == names.PRINCIPAL] == [b"a.b.c"]
+    assert ("trace", b"1") in headers
+    size = ReplayTarget(1, 1_000)
+    assert reason_to_skip(forged, size, token=b"a.b.c") is None
+    assert reason_to_skip(forged, size, token=b"a" * 1_000) is SkipReason.TOO_LARGE
+
+
+def test_the_plan_says_that_events_without_a_token_will_be_denied() -> None:
+    for token, needs_token, is_noted in ((None, True, True), (b"a.b.c", True, False), (None, False, False)):
+        planner = ReplayPlanner(token)
+        planner.add(make_dead_letter(), None)
+        table = replay_table(planner.finish(None, max_replays=3), None, needs_token=needs_token)
+        assert any(text == DENIAL_NOTE for text in table.columns[2].cells) is is_noted
