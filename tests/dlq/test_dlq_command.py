@@ -231,6 +231,7 @@ def test_replay_publishes_and_reports(forebay: Forebay, names: Names) -> None:
         "skipped": {"truncated": 1},
         "beyond_limit": 0,
         "unproven_replays": 1,
+        "without_token": 0,
         "seconds": 0.0,
     }
     lines = [" ".join(line.split()) for line in forebay("replay", "--dry-run")[1].splitlines()]
