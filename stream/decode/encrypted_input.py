@@ -22,7 +22,15 @@ from forebay.stream.core.records import Chunk, Epoch, Record, RowFailure, TopicP
 from forebay.stream.core.rows import RowRecord, RowRecords, distinct_records
 from forebay.stream.decode.encrypted_avro import EncryptedAvro
 from forebay.stream.encryption.documents import DocumentOpener, Opened, has_only_tokens
-from forebay.stream.encryption.jwe import CannotDecrypt, Cipher, Reason, TokenOpener, TokenSealer, is_token
+from forebay.stream.encryption.jwe import (
+    CannotDecrypt,
+    Cipher,
+    Reason,
+    TokenOpener,
+    TokenSealer,
+    is_token,
+    resembles_token,
+)
 from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending, record_scope_id
 
 WITHHELD: Final = "the message is withheld, because the topic has encrypted fields"
@@ -181,7 +189,7 @@ class EncryptedInput:
 
     def _open_value(self, topic: str, record: Record, value: bytes) -> tuple[bytes, bool]:
         documents = self._document_opener(topic)
-        if is_token(value):
+        if resembles_token(value):
             whole = self._whole.get(topic)
             if whole is None:
                 whole = self._whole[topic] = TokenOpener(topic, WHOLE_VALUE, self._ciphers)

@@ -23,8 +23,16 @@ from forebay.stream.encryption.field_places import (
     places_of,
     raw_of,
 )
-from forebay.stream.encryption.json_text import MAX_NESTING, from_json, to_json
-from forebay.stream.encryption.jwe import CannotDecrypt, Cipher, Reason, TokenOpener, TokenSealer, is_token
+from forebay.stream.encryption.json_text import MAX_NESTING, from_json, may_repeat_names, to_json
+from forebay.stream.encryption.jwe import (
+    CannotDecrypt,
+    Cipher,
+    Reason,
+    TokenOpener,
+    TokenSealer,
+    is_token,
+    resembles_token,
+)
 from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending
 
 _NO_OBJECT: Final = "the value is not a JSON object, in which alone fields can be encrypted"
@@ -35,7 +43,7 @@ _MAX_INTEGER_ID: Final = 18
 
 
 class Opened(NamedTuple):
-    """A document without encryption. has_plain: whether a declared field was not encrypted."""
+    """A document without encryption. has_plain: whether a declared field was not encrypted, or may be there twice."""
 
     value: bytes
     has_plain: bool
@@ -68,6 +76,7 @@ class DocumentOpener:
             (leaf, place.name, self._openers[place.name].open)
             for leaf, place in zip(self._leaves, self._places, strict=True)
         ]
+        self._names = {orjson.dumps(name) for path in paths for name in path}
         self._reader = compiled_reader(self._places, self._id_path)
 
     def open_all(self, values: Sequence[bytes | None]) -> tuple[list[bytes | None], Sequence[int]]:
@@ -101,12 +110,15 @@ class DocumentOpener:
 
     def _open_plainly_encrypted(self, value: bytes) -> bytes | None:
         """Return the document if it is as nearly all are; None otherwise."""
+        # The parser sees one of two fields with the same name. With escapes, a name may be written in another way.
+        if b"\\" in value or any(value.count(name) > 1 for name in self._names):
+            return None
         try:
             document = self._parse(value)
         except (msgspec.MsgspecError, RecursionError):
             return None
         id_text = raw_of(document, self._id_of)
-        if not id_text or b"\\" in id_text:
+        if not id_text:
             return None
         if id_text[0] != 34:  # a quotation mark
             if not id_text.isdigit() or len(id_text) > _MAX_INTEGER_ID:
@@ -163,7 +175,7 @@ class DocumentOpener:
             text = parent[last]
             if text is None:
                 continue
-            if not isinstance(text, str) or not text.isascii() or not is_token(text.encode()):
+            if not isinstance(text, str) or not text.isascii() or not resembles_token(text.encode()):
                 if not self._accepts_plain:
                     raise _named(CannotDecrypt(Reason.NOT_ENCRYPTED, "it is not a token"), name)
                 has_plain = True
@@ -172,7 +184,7 @@ class DocumentOpener:
                 parent[last] = _check_json(self._openers[name].open(text.encode(), ending))
             except CannotDecrypt as fault:
                 raise _named(fault, name) from None
-        return Opened(to_json(document), has_plain)
+        return Opened(to_json(document), has_plain or may_repeat_names(value))
 
     def _plain(self, value: bytes, why: str) -> Opened:
         if not self._accepts_plain:
@@ -235,7 +247,7 @@ class DocumentSealer:
 
 
 def has_only_tokens(value: bytes, fields: Sequence[str]) -> bool:
-    """Return whether a value is a JSON object whose declared fields are all tokens, null or absent."""
+    """Return whether a value is a JSON object whose declared fields are all tokens, null or absent, and not there twice."""
     try:
         document = orjson.loads(value)
     except ValueError:
@@ -252,7 +264,7 @@ def has_only_tokens(value: bytes, fields: Sequence[str]) -> bool:
         found = parent[last]
         if found is not None and not (isinstance(found, str) and is_token(found.encode())):
             return False
-    return True
+    return not may_repeat_names(value)
 
 
 def _check_json(text: bytes) -> object:

@@ -6,6 +6,7 @@ also for those whose bytes are kept.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import orjson
@@ -32,3 +33,20 @@ def to_json(content: object) -> bytes:
         return orjson.dumps(content)
     except orjson.JSONEncodeError:
         raise CannotDecrypt(Reason.MALFORMED, _TOO_DEEP) from None
+
+
+def may_repeat_names(value: bytes) -> bool:
+    """Return whether an object in a JSON text has a name twice, so that parsers see one of the values only.
+
+    Also for what is nested so deeply that this parser does not read it.
+    """
+    try:
+        json.loads(value.decode(), object_pairs_hook=_check_names, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _check_names(members: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in members}) < len(members):
+        raise ValueError("a name is repeated")

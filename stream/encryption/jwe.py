@@ -188,9 +188,27 @@ def scope_of(content: Mapping[str, Any]) -> Scope:
     return Scope(topic, field, event_id)
 
 
-def is_token(text: bytes) -> bool:
-    """Return whether text has the form of a token. This says nothing about whether it can be decrypted."""
+def resembles_token(text: bytes) -> bool:
+    """Return whether text is like a token, so that opening it says what is wrong with it. It may be any plain text."""
     return text.startswith(b"eyJ") and text.count(b".") == 4
+
+
+def is_token(text: bytes) -> bool:
+    """Return whether text has the parts of a token, all in Base64, and a header with the algorithms and a scope.
+
+    This says nothing about whether it can be decrypted.
+    """
+    parts = text.split(b".")
+    if len(parts) != 5 or parts[1] or len(parts[2]) != NONCE_CHARS or len(parts[4]) != TAG_CHARS:
+        return False
+    try:
+        for part in parts[2:]:
+            _decode(part)
+        content = parse_header(parts[0])
+        scope_of(content)
+    except (ValueError, CannotDecrypt):
+        return False
+    return content.get("alg") == "dir" and content.get("enc") == "A256GCM"
 
 
 class TokenSealer:

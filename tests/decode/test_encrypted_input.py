@@ -308,3 +308,41 @@ def test_adversarial_events_are_decoded_or_rejected_and_leave_nothing_plain(
     chunk = decode(*values, fields=fields, accepts=accepts)
     assert len(chunk.rejections) + chunk.num_rows == len(values)
     assert not any("secret" in rejection.message for rejection in chunk.rejections)
+
+
+LIKE_TOKENS = ["eyJ SECRET ....", "eyJ.SECRET...", "eyJhIjoxfQ..SECRETSECRETSECR.U0VDUkVU.SECRETSECRETSECRETSECR"]
+
+
+@pytest.mark.parametrize("text", LIKE_TOKENS)
+def test_a_plain_text_that_is_like_a_token_is_encrypted_and_never_leaves_the_worker(text: str) -> None:
+    value = sealed(event(carrier=text))
+    assert b"SECRET" not in value and decode(value).num_rows == 1
+    for accepts in (False, True):
+        for plain, fields in ((json.dumps(event(carrier=text)).encode(), FIELDS), (text.encode(), ("*",))):
+            (rejection,) = decode(plain, fields=fields, accepts=accepts).rejections
+            assert rejection.kind is FailureKind.UNDECRYPTABLE and "SECRET" not in rejection.message
+            assert read_by_other((rejection.record.value or b"").decode())[1] == plain
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+@pytest.mark.parametrize(
+    "plain",
+    [
+        b'"features":{"carrier":"SECRET"},',
+        b'"feat\\u0075res":{"carrier":"SECRET"},',
+        b'"features":{"carrier":"SECRET"},"note":"\\n",',
+        b'"features":"SECRET",',
+    ],
+)
+def test_a_plain_value_behind_a_repeated_name_never_leaves_the_worker(plain: bytes, accepts: bool) -> None:
+    good = sealed(event())
+    inner = good.replace(b'"features": {', b'"features": {"carrier":"SECRET",').replace(
+        b'"features":{', b'"features":{"carrier":"SECRET",'
+    )
+    damaged = good.replace(b"e-0", b"e-1")
+    values = [b"{" + plain + good[1:], inner, b"{" + plain + damaged[1:]]
+    chunk = decode(*values, accepts=accepts)
+    left = [*chunk.records, *(rejection.record for rejection in chunk.rejections)]
+    assert len(left) == 3 and all(b"SECRET" in value for value in values)
+    for record in left:
+        assert read_by_other((record.value or b"").decode())[1] == values[record.offset - 7]

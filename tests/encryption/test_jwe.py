@@ -102,3 +102,25 @@ def test_a_nonce_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = own.seal("t", "f", [b"1"] * 1_000, [ending()] * 1_000) + own.seal("t", "g", [b"1"], [ending()])
     assert len({token.split(b".")[2] for token in tokens}) == 1_001
     assert KEY not in b"".join(tokens)
+
+
+def test_a_text_that_is_like_a_token_is_none() -> None:
+    good = foreign_token(b"41", SCOPE)
+    header, _, nonce, text, tag = good.split(".")
+    assert is_token(good.encode())
+    for other in (
+        "eyJ....",
+        "eyJ my secret ....",
+        f"eyJ{good}",
+        f"{header}.secret.{nonce}.{text}.{tag}",
+        f"{header}..{nonce}.s.{tag}",
+        f"{header}..{nonce}.s cr.{tag}",
+        f"{header}..{nonce}secr.{text}.{tag}",
+        f"{header}..{nonce}.{text}.{tag}s",
+        f"{header}..{nonce}.{text}.{tag[:-1]}=",
+        f"eyJ9..{nonce}.{text}.{tag}",
+        f"{good}.secret",
+        f"{good}\n",
+        foreign_token(b"41", {"topic": "events"}),
+    ):
+        assert not is_token(other.encode()), other
