@@ -17,7 +17,9 @@ def check_trust(settings: Settings) -> Iterator[Check]:
         yield check_access(settings)
     from forebay.stream.cli.check_encryption import check_encryption
 
-    if (encryption := check_encryption(settings.encryption)) is not None:
+    source = settings.input
+    mappings = [source.mappings.get(topic, source.mapping) for topic in source.topics]
+    if (encryption := check_encryption(settings.encryption, mappings)) is not None:
         yield encryption
     if settings.privacy.enabled:
         from forebay.stream.cli.check_privacy import check_privacy

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from forebay.stream.config.conflict import Conflict
 from forebay.stream.config.encryption_section import WHOLE
+from forebay.stream.config.input_mapping import parse_source
+from forebay.stream.config.privacy_section import PrivacySection
 from forebay.stream.config.sections import Settings
 from forebay.stream.core.field_path import parse_field_path
+from forebay.stream.privacy.policy import Action, Place
 
 _SOURCES = ("encryption.keys_file", "encryption.keys_variable", "encryption.keys_command")
 
@@ -41,6 +44,12 @@ def encryption_conflicts(settings: Settings) -> Iterator[Conflict]:
             ("encryption.prediction_fields", "output.format"),
             f'must be "*" with output.format {settings.output.format}: only JSON has single encrypted fields',
         )
+    if section.prediction_fields == WHOLE and _changes_keys(settings.privacy):
+        yield Conflict(
+            ("encryption.prediction_fields", "privacy.keys", "privacy.overrides"),
+            'must not be "*" if [privacy] changes keys: the readable header of a token has the original key, to which it is '
+            "bound; list the fields to encrypt, or set privacy.keys to detect, and overrides for keys, too",
+        )
     if settings.evaluate.enabled:
         yield Conflict(
             ("encryption.prediction_fields", "evaluate.enabled"),
@@ -51,6 +60,13 @@ def encryption_conflicts(settings: Settings) -> Iterator[Conflict]:
             ("encryption.prediction_fields", "rollouts.enabled"),
             "must be empty with rollouts.enabled: the topic shadow-predictions is not encrypted",
         )
+
+
+def _changes_keys(privacy: PrivacySection) -> bool:
+    """Return whether keys of predictions may be changed."""
+    policy = privacy.policy()
+    actions = {policy.action(detector, Place.KEYS) for detector in privacy.detectors}
+    return privacy.enabled and not actions <= {Action.DETECT}
 
 
 def _avro_conflicts(settings: Settings) -> Iterator[Conflict]:
@@ -79,6 +95,14 @@ def _field_conflicts(settings: Settings) -> Iterator[Conflict]:
         yield Conflict(
             ("encryption.id_field", "encryption.input_fields"),
             "must not be an encrypted field: it binds the encrypted fields to the event",
+        )
+    mapping = settings.input.mapping
+    source = None if mapping is None or mapping.id is None else parse_source(mapping.id)
+    if source is not None and source.kind == "field" and source.path != id_path:
+        yield Conflict(
+            ("encryption.id_field", "input.mapping"),
+            f"must be {'.'.join(source.path)}, from which input.mapping takes the id of events: it binds the encrypted "
+            "fields to the event",
         )
     names = {path[-1] for path in paths}
     whole = any(len(path) == 1 for path in paths)

@@ -7,6 +7,7 @@ other documents are parsed and written again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +41,11 @@ _BEGIN: Final = b'"eyJ'
 """The beginning of a token in a document: the Base64 of the beginning of its header."""
 _MAX_INTEGER_ID: Final = 18
 """Digits of an integer id that is not parsed."""
+
+_PLAIN_NAME: Final = re.compile(rb'"[^\\/\x7f-\xff]*"')
+"""A name that can be written in another way with escapes of ASCII characters only."""
+_ASCII_ESCAPE: Final = re.compile(rb"\\u00[2-7]")
+_ESCAPE: Final = re.compile(rb"\\")
 
 
 class Opened(NamedTuple):
@@ -77,6 +83,7 @@ class DocumentOpener:
             for leaf, place in zip(self._leaves, self._places, strict=True)
         ]
         self._names = {orjson.dumps(name) for path in paths for name in path}
+        self._escapes = _ASCII_ESCAPE if all(map(_PLAIN_NAME.fullmatch, self._names)) else _ESCAPE
         self._reader = compiled_reader(self._places, self._id_path)
 
     def open_all(self, values: Sequence[bytes | None]) -> tuple[list[bytes | None], Sequence[int]]:
@@ -110,15 +117,14 @@ class DocumentOpener:
 
     def _open_plainly_encrypted(self, value: bytes) -> bytes | None:
         """Return the document if it is as nearly all are; None otherwise."""
-        # The parser sees one of two fields with the same name. With escapes, a name may be written in another way.
-        if b"\\" in value or any(value.count(name) > 1 for name in self._names):
+        if self._may_repeat_fields(value):
             return None
         try:
             document = self._parse(value)
         except (msgspec.MsgspecError, RecursionError):
             return None
         id_text = raw_of(document, self._id_of)
-        if not id_text:
+        if not id_text or b"\\" in id_text:
             return None
         if id_text[0] != 34:  # a quotation mark
             if not id_text.isdigit() or len(id_text) > _MAX_INTEGER_ID:
@@ -184,7 +190,13 @@ class DocumentOpener:
                 parent[last] = _check_json(self._openers[name].open(text.encode(), ending))
             except CannotDecrypt as fault:
                 raise _named(fault, name) from None
-        return Opened(to_json(document), has_plain or may_repeat_names(value))
+        has_plain = has_plain or (self._may_repeat_fields(value) and may_repeat_names(value))
+        return Opened(to_json(document), has_plain)
+
+    def _may_repeat_fields(self, value: bytes) -> bool:
+        """Return whether declared fields may be there twice, of which a parser sees one: as written, or with escapes."""
+        is_repeated = any(value.count(name) > 1 for name in self._names)
+        return is_repeated or (b"\\" in value and self._escapes.search(value) is not None)
 
     def _plain(self, value: bytes, why: str) -> Opened:
         if not self._accepts_plain:

@@ -7,6 +7,7 @@ key, so that the order per key is preserved.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -30,6 +31,9 @@ MASKED: Final = b"%d masked"
 """The value of `forebay.error.truncated` if the value was changed: the size of the original value. Without a digest, from which
 a short personal text could be guessed."""
 
+_TOKEN: Final = re.compile(rb"(?<![\w-])eyJ[\w-]*\.\.[\w-]{16}\.[\w-]*\.[\w-]{22}(?![\w-])")
+"""An encrypted field or value (see `encryption.jwe`). Its header, which anyone can read, has the id or key of the event."""
+REMOVED_TOKEN: Final = b"[encrypted]"
 
 SLICE_BYTES: Final = 65_536
 """How much is searched before other tasks of the worker may run."""
@@ -235,6 +239,8 @@ class PrivateEmissions:
             outgoing.values[with_value[index]] = value
             marked.add(with_value[index])
         for row in marked:
+            value = outgoing.values[row]
+            outgoing.values[row] = value and _TOKEN.sub(REMOVED_TOKEN, value)
             headers = [header for header in outgoing.headers[row] if header[0] != names.ERROR_TRUNCATED]
             outgoing.headers[row] = [*headers, (names.ERROR_TRUNCATED, MASKED % len(originals[row] or b""))]
             if _size(outgoing, row) > max_bytes:

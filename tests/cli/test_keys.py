@@ -11,6 +11,9 @@ import pytest
 from forebay.stream.cli import main
 from forebay.stream.cli.check_encryption import check_encryption
 from forebay.stream.config.encryption_checks import encryption_conflicts
+from forebay.stream.config.input_mapping import MappingTable
+from forebay.stream.config.input_section import InputSection
+from forebay.stream.config.privacy_section import PrivacySection
 from forebay.stream.config.sections import (
     EncryptionSection,
     EvaluateSection,
@@ -89,6 +92,27 @@ def test_keys_are_added_and_used(
             "evaluate.slices",
         ),
         (
+            Settings(
+                encryption=EncryptionSection(input_fields=("features.age",), keys_file="k"),
+                input=InputSection(mapping=MappingTable(id="field:order.id")),
+            ),
+            "encryption.id_field",
+        ),
+        (
+            Settings(
+                encryption=EncryptionSection(prediction_fields=("*",), keys_file="k"),
+                privacy=PrivacySection(enabled=True, keys="hash"),
+            ),
+            "encryption.prediction_fields",
+        ),
+        (
+            Settings(
+                encryption=EncryptionSection(prediction_fields=("*",), keys_file="k"),
+                privacy=PrivacySection(enabled=True, keys="detect", overrides=("email.keys:drop",)),
+            ),
+            "encryption.prediction_fields",
+        ),
+        (
             Settings(encryption=EncryptionSection(local_kms_secret_variable="SECRET", keys_file="k")),
             "encryption.local_kms_secret_file",
         ),
@@ -115,6 +139,44 @@ def test_contradictions(settings: Settings, key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(
+            encryption=EncryptionSection(input_fields=("features.age",), id_field="order.id", keys_file="k"),
+            input=InputSection(mapping=MappingTable(id="field:order.id")),
+        ),
+        Settings(
+            encryption=EncryptionSection(prediction_fields=("*",), keys_file="k"),
+            privacy=PrivacySection(enabled=True, keys="detect", overrides=("email.headers:drop",)),
+        ),
+        Settings(
+            encryption=EncryptionSection(prediction_fields=("prediction",), keys_file="k"),
+            privacy=PrivacySection(enabled=True),
+        ),
+    ],
+)
+def test_settings_that_agree(settings: Settings) -> None:
+    assert not list(encryption_conflicts(settings))
+
+
+@pytest.mark.parametrize(
+    ("table", "has_warning"),
+    [(None, False), (MappingTable(), False), (MappingTable(id="field:id"), False), (MappingTable(id="key"), True),
+     (MappingTable(id="field:order.id"), True), (MappingTable(id="header:x"), True)],
+)  # fmt: skip
+def test_an_id_from_another_place_gives_a_warning(
+    table: MappingTable | None, has_warning: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["keys", "new", "--kid", "one"]) == 0
+    section = EncryptionSection(input_fields=("features.age",), keys_file="keys.json")
+    check = check_encryption(section, [None, table])
+    assert check is not None and (check.status == "warning") == has_warning == ("can be moved" in check.detail)
+    whole = check_encryption(EncryptionSection(input_fields=("*",), keys_file="keys.json"), [table])
+    assert whole is not None and whole.status == "ok"
+
+
+@pytest.mark.parametrize(
     "fields", ["id", "*,features", "input.age", "features,features.age", "features.age,features.age", "a..b"]
 )
 def test_fields_that_cannot_be_encrypted(fields: str) -> None:
@@ -134,3 +196,9 @@ def test_what_is_published_is_encrypted() -> None:
     assert text == message.value and header["scope"] == {"topic": "events", "field": "*", "id": "k"}
     with pytest.raises(RowFault, match="not JSON"):
         EventEncryption("events", ("features.age",), "id", lambda: own).encrypt(Message(None, b"\x00"))
+    like_a_token = Message(b"k", json.dumps({"id": "e-1", "features": {"age": "eyJ my secret ...."}}).encode())
+    sealed = EventEncryption("events", ("features.age",), "id", lambda: own).encrypt(like_a_token)
+    assert b"secret" not in sealed.value
+    deep = Message(b"k", b'{"id":"e-1","features":{"age":' + b"[" * 300 + b"]" * 300 + b"}}")
+    with pytest.raises(RowFault, match="nested too deeply"):
+        EventEncryption("events", ("features.age",), "id", lambda: own).encrypt(deep)

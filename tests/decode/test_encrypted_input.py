@@ -332,6 +332,8 @@ def test_a_plain_text_that_is_like_a_token_is_encrypted_and_never_leaves_the_wor
         b'"feat\\u0075res":{"carrier":"SECRET"},',
         b'"features":{"carrier":"SECRET"},"note":"\\n",',
         b'"features":"SECRET",',
+        b'"fe\\u0061tures":"SECRET",',
+        b'"\\u0066eatures":{"carrier":"SECRET"},"note":"\\u00e4",',
     ],
 )
 def test_a_plain_value_behind_a_repeated_name_never_leaves_the_worker(plain: bytes, accepts: bool) -> None:

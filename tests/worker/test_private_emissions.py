@@ -17,6 +17,7 @@ from forebay.stream.output.emitter import Emission, Emitter, Placer
 from forebay.stream.output.encoder import PredictionEncoder, record_size
 from forebay.stream.worker.privacy_assembly import private_emissions
 from tests.core.build import FakeRecord, ManualClock, chunk
+from tests.encryption.build import foreign_token
 from tests.privacy.planted import PERSONS, planted
 
 TOPICS = OutputTopics(
@@ -194,3 +195,23 @@ def test_headers_of_producers_with_names_of_errors_are_protected() -> None:
 def test_ids_are_masked_where_others_are_dropped() -> None:
     emission = build([result_with(["anna@example.org"])], overrides=("email:drop",))
     assert "anna@example.org" not in everything(emission, "predictions", "outcome-deltas")
+
+
+def test_tokens_of_changed_dead_letters_are_removed_because_their_headers_have_ids_and_keys() -> None:
+    text = "anna@example.org"
+    result = result_with([text])
+    (part,) = result.batch.chunks
+    assert isinstance(part, Chunk)
+    field = foreign_token(b"41", {"topic": "features", "field": "features.age", "id": text})
+    whole = foreign_token(b"{}", {"topic": "features", "field": "*", "id": text}).encode()
+    document = orjson.dumps({"id": text, "features": {"age": field, "wind": 2}})
+    plain = foreign_token(b"{}", {"topic": "features", "field": "*", "id": "k-7"}).encode()
+    rejections = [
+        Rejection(row, FakeRecord(10 + row, value, key=key), FailureKind.UNDECRYPTABLE, "moved")
+        for row, (key, value) in enumerate([(b"k", document), (text.encode(), whole), (b"k-7", plain)])
+    ]
+    part = replace(part, rejections=rejections, num_records=6)
+    found = letters(build([replace(result, batch=replace(result.batch, chunks=(part,)))], dead_letters="mask"))
+    values = [value for _, value, _ in found]
+    masked = {"id": "[email]", "features": {"age": "[encrypted]", "wind": 2}}
+    assert {orjson.dumps(masked), b"[encrypted]", plain} < set(values)
