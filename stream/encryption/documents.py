@@ -194,7 +194,7 @@ class DocumentOpener:
         return Opened(to_json(document), has_plain)
 
     def _may_repeat_fields(self, value: bytes) -> bool:
-        """Return whether declared fields may be there twice, of which a parser sees one: as written, or with escapes."""
+        """Return whether declared fields may be there twice, as written or with escapes: a parser sees one of them."""
         is_repeated = any(value.count(name) > 1 for name in self._names)
         return is_repeated or (b"\\" in value and self._escapes.search(value) is not None)
 
