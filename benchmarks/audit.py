@@ -25,11 +25,11 @@ from benchmarks.stages import Bench
 from forebay.stream.access.policy import AccessPolicy
 from forebay.stream.access.policy_history import PolicyHistory
 from forebay.stream.access.rules import Rules
-from forebay.stream.audit.chain import ChainHead
+from forebay.stream.audit.chain import ChainHead, Place
 from forebay.stream.audit.chain_writer import ChainWriter, CheckpointPolicy
 from forebay.stream.audit.signing import Signer, TrustedKeys
 from forebay.stream.audit.tally import OutcomeTally
-from forebay.stream.audit.verifier import ChainVerifier, Place
+from forebay.stream.audit.verifier import ChainVerifier
 from forebay.stream.bench.host_info import describe_host
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.core.outputs import Outgoing, OutputTopic

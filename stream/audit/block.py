@@ -19,6 +19,9 @@ from forebay.stream.audit.int_column import Ints, decode_ints, encode_ints
 from forebay.stream.core.model_ref import ModelRef
 
 NO_ROW: Final = -1
+MAX_ROWS: Final = 65_536
+"""Rows of a block at most. The size of a record does not limit them: equal steps are one number for any number of rows."""
+_MAX_INT: Final = 2**63 - 1
 _INTS: Final = ("offset", "row", "count", "event_ms", "outcome", "model", "principal", "denial")
 _TABLES: Final = (("outcome", "outcomes"), ("model", "models"), ("principal", "principals"), ("denial", "denials"))
 _DIGESTS: Final = ("input_sha256", "output_sha256")
@@ -104,7 +107,7 @@ class BlockHead(NamedTuple):
 
 
 def encode_block(head: BlockHead, rows: AuditRows) -> bytes:
-    """Return the value of the record. rows: at least one."""
+    """Return the value of the record. rows: at least one, at most MAX_ROWS."""
     columns: dict[str, object] = {name: encode_ints(getattr(rows, f"{name}_N")) for name in _INTS}
     if rows.ids is not None:
         columns["id"] = rows.ids
@@ -198,21 +201,20 @@ def decode_block(value: bytes | None) -> Block:
         ]
         ints += [document[name] for name in ("parts", "records", "rows")]
         texts = [document[name] for name in ("group", "topic", "previous", "worker")]
-        if not all(type(number) is int for number in ints) or not all(type(text) is str for text in texts):
+        revisions = dict(document["revisions"])
+        if not all(type(number) is int and 0 <= number <= _MAX_INT for number in (*ints, *revisions.values())):
+            raise TypeError
+        if not all(type(text) is str for text in texts):
             raise TypeError
         partition, sequence, written_ms, first_offset, next_offset, part, parts, records, num_rows = ints
         group, topic, previous, worker = texts
         key_id, policy = document["key_id"], document["policy_revision"]
-        if (
-            type(key_id) not in (str, type(None))
-            or type(policy) not in (str, type(None))
-            or num_rows < 1
-            or sequence < 0
-        ):
+        if type(key_id) not in (str, type(None)) or type(policy) not in (str, type(None)) or num_rows < 1:
             raise TypeError
-        revisions = {str(model): int(number) for model, number in document["revisions"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError("the record is not an audit block") from None
+    if num_rows > MAX_ROWS:
+        raise DataError(f"the audit block claims {num_rows:,} rows; a block has at most {MAX_ROWS:,}")
     head = BlockHead(
         ChainName(group, topic, partition),
         ChainHead(sequence - 1, previous),

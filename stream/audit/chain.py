@@ -52,6 +52,13 @@ class ChainHead(NamedTuple):
     digest: str
 
 
+class Place(NamedTuple):
+    """Where a block is in the audit topic."""
+
+    partition: int
+    offset: int
+
+
 BEFORE_FIRST: Final = ChainHead(-1, "0" * 64)
 """What the first block of a chain follows."""
 

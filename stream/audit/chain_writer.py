@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from forebay.schemas.headers import AUDIT_SHA256, AUDIT_SIGNATURE
-from forebay.stream.audit.block import AuditRows, BlockHead, encode_block
+from forebay.stream.audit.block import MAX_ROWS, AuditRows, BlockHead, encode_block
 from forebay.stream.audit.chain import BEFORE_FIRST, ChainHead, ChainName, block_digest, split_metadata
 from forebay.stream.audit.signing import Signer
 from forebay.stream.core.records import Committed, TopicPartition
@@ -150,7 +150,7 @@ class ChainWriter:
         return SealedBlock(str(name).encode(), value, headers)
 
     def _rows_per_block(self, rows: AuditRows) -> int:
-        """Return how many of these rows fit into one record, whatever they contain."""
+        """Return how many of these rows fit into one block, whatever they contain."""
         row_bytes = _ROW_BYTES + _DIGEST_BYTES * len(rows.digests)
         if rows.ids is not None:
             # In JSON a character takes up to six bytes, of ASCII only control characters, quotes and backslashes do.
@@ -159,4 +159,4 @@ class ChainWriter:
             row_bytes += (
                 4 * max(map(len, rows.principals)) + 3
             )  # names are printable: a character takes up to four bytes
-        return max(1, (self._max_bytes - _HEAD_BYTES) // row_bytes)
+        return max(1, min(MAX_ROWS, (self._max_bytes - _HEAD_BYTES) // row_bytes))

@@ -13,7 +13,7 @@ Blocks come in the order of their offsets in the audit topic. A block is identif
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -21,19 +21,13 @@ from typing import Final, Literal, NamedTuple
 from forebay.schemas.errors import DataError
 from forebay.schemas.headers import AUDIT_SHA256, AUDIT_SIGNATURE
 from forebay.stream.audit.block import Block, decode_block
-from forebay.stream.audit.chain import ChainHead, ChainName, block_digest
+from forebay.stream.audit.chain import ChainHead, ChainName, Place, block_digest
 from forebay.stream.audit.chain_writer import CheckpointPolicy
+from forebay.stream.audit.missing import MissingNumbers
 from forebay.stream.audit.signing import TrustedKeys
 
 FindingKind = Literal["changed", "deleted", "swapped", "inserted", "cut_off", "unsigned", "restarted"]
 NO_KEYS: Final = TrustedKeys({})
-
-
-class Place(NamedTuple):
-    """Where a block is in the audit topic."""
-
-    partition: int
-    offset: int
 
 
 class Finding(NamedTuple):
@@ -77,14 +71,14 @@ class _Chain:
     """The state of a chain while it is read.
 
     digest: of the block with the highest number; None if it is unknown, because the block was changed.
-    missing: numbers that were passed over, each with the place of the block that came instead.
+    missing: numbers that were passed over.
     """
 
     report: ChainReport
     place: Place
     digest: str | None = None
     is_signed: bool = False
-    missing: dict[int, Place] = field(default_factory=dict)
+    missing: MissingNumbers = field(default_factory=MissingNumbers)
     firsts: set[str] = field(default_factory=set)
     rows_since: int = 0
     signed_ms: int | None = None
@@ -148,9 +142,7 @@ class ChainVerifier:
     def finish(self, latest: Mapping[str, ChainHead] | None = None) -> list[Finding]:
         """Return all findings, once everything was read. latest: the heads that are committed since; None for `heads`."""
         for name, chain in self._chains.items():
-            for start, end, place in _runs(chain.missing):
-                blocks = f"block {start} is" if start == end else f"blocks {start} to {end} are"
-                self._find("deleted", name, start, place, detail=f"{blocks} missing before this one")
+            self._report_missing(name, chain)
         for name, head in self._heads.items():
             self._check_head(name, head)
         for name, head in (self._heads if latest is None else latest).items():
@@ -166,15 +158,14 @@ class ChainVerifier:
         chain = self._chains[name] = _Chain(report, place)
         if self._log_starts.get(place.partition, 0) == 0:
             # Nothing was removed by retention, so all of the chain should be there.
-            chain.missing = dict.fromkeys(range(head.sequence), place)
+            chain.missing.append(0, head.sequence - 1, place)
         self._extend(chain, block, place, digest, is_signed=is_signed)
 
     def _continue(self, chain: _Chain, block: Block, place: Place, digest: str | None, is_signed: bool) -> None:
         report, head = chain.report, block.head
         name, sequence = str(head.chain), head.sequence
         expected = report.sequence + 1
-        if sequence in chain.missing:
-            del chain.missing[sequence]
+        if chain.missing.remove(sequence):
             self._count(chain, block)
             self._find("swapped", name, sequence, place, detail=f"it comes after block {report.sequence}")
         elif sequence == 0 and digest is not None and digest not in chain.firsts:
@@ -188,7 +179,7 @@ class ChainVerifier:
                 self._find_broken_link(chain, block, place, is_signed)
             if sequence > expected:
                 chain.rows_since, chain.signed_ms = 0, head.written_ms  # one of the missing blocks may be a checkpoint
-            chain.missing.update(dict.fromkeys(range(expected, min(sequence, expected + 1_000_000)), place))
+            chain.missing.append(expected, sequence - 1, place)
             self._extend(chain, block, place, digest, is_signed=is_signed)
 
     def _restart(self, chain: _Chain, block: Block, place: Place, digest: str, is_signed: bool) -> None:
@@ -203,6 +194,8 @@ class ChainVerifier:
                 detail=f"the chain begins again after block {chain.report.sequence}: the group's offsets were reset, the audit "
                 "was turned off for a while, or blocks were replaced",
             )
+        # The numbers begin again, so those that are missing of the chain before cannot come any more.
+        self._report_missing(str(block.head.chain), chain)
         chain.rows_since, chain.signed_ms = 0, None
         self._extend(chain, block, place, digest, is_signed=is_signed)
 
@@ -275,10 +268,21 @@ class ChainVerifier:
             return True
         return False
 
+    def _log_start_of(self, name: str) -> int:
+        """Return the first offset of the partition of the topic that a chain belongs to."""
+        number = int(name.rpartition("|")[2])
+        return self._log_starts.get(number % max(1, len(self._log_starts)), 0)
+
+    def _report_missing(self, name: str, chain: _Chain) -> None:
+        for first, last, place in chain.missing:
+            blocks = f"block {first} is" if first == last else f"blocks {first} to {last} are"
+            self._find("deleted", name, first, place, detail=f"{blocks} missing before this one")
+        chain.missing.clear()
+
     def _check_head(self, name: str, head: ChainHead) -> None:
         chain = self._chains.get(name)
-        if chain is None and any(self._log_starts.values()):
-            return  # retention has removed the last block
+        if chain is None and self._log_start_of(name) > 0:
+            return  # retention may have removed the last block
         last = -1 if chain is None else chain.report.sequence
         digest, place = self._at_heads.get(name, (None, None))
         if last < head.sequence:
@@ -295,16 +299,3 @@ class ChainVerifier:
 
     def _find(self, kind: FindingKind, chain: str, sequence: int | None, place: Place | None, detail: str) -> None:
         self.findings.append(Finding(kind, chain, sequence, place, detail=detail))
-
-
-def _runs(missing: Mapping[int, Place]) -> Iterator[tuple[int, int, Place]]:
-    """Yield the runs of consecutive missing numbers: first, last, and the place of the block that came instead."""
-    start = end = -2
-    for number in sorted(missing):
-        if number != end + 1 or missing[number] != missing[start]:
-            if start >= 0:
-                yield start, end, missing[start]
-            start = number
-        end = number
-    if start >= 0:
-        yield start, end, missing[start]

@@ -71,8 +71,9 @@ async def _verify(
     settings: Settings, topic: str, trusted: Any, *, tally: OutcomeTally | None, quiet: bool
 ) -> tuple[ChainVerifier, list[Finding], int]:
     from forebay.schemas.errors import DataError
+    from forebay.stream.audit.chain import Place
     from forebay.stream.audit.chain_writer import CheckpointPolicy
-    from forebay.stream.audit.verifier import ChainVerifier, Place
+    from forebay.stream.audit.verifier import ChainVerifier
     from forebay.stream.cli.dlq_reading import bar
     from forebay.stream.core.clock import SystemClock
     from forebay.stream.kafka.client import client_options

@@ -9,9 +9,10 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from forebay.stream.audit.block import AuditRows
+from forebay.stream.audit.chain import Place
 from forebay.stream.audit.chain_writer import ChainWriter, CheckpointPolicy, CommitContext
 from forebay.stream.audit.signing import Signer, TrustedKeys
-from forebay.stream.audit.verifier import ChainVerifier, Finding, Place
+from forebay.stream.audit.verifier import ChainVerifier, Finding
 from forebay.stream.core.model_ref import ModelRef
 from forebay.stream.core.records import Committed, TopicPartition
 
@@ -95,7 +96,7 @@ def verify(
     """Return the findings of a topic with these records, whose chain ends at the writer's head."""
     head = chains.head(PARTITION)
     verifier = ChainVerifier(
-        {3: log_start},
+        {0: 0, 1: 0, 2: 0, 3: log_start},
         heads={} if head is None else {NAME: head},
         keys=keys(0) if trusted is None else trusted,
         policy=POLICY,

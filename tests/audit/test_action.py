@@ -11,12 +11,12 @@ from forebay.schemas.errors import DataError
 from forebay.schemas.headers import AUDIT_SHA256
 from forebay.stream.audit.action import Action, ActionChain, action_of
 from forebay.stream.audit.block import decode_block
-from forebay.stream.audit.chain import block_digest
+from forebay.stream.audit.chain import Place, block_digest
 from forebay.stream.audit.chain_writer import CheckpointPolicy
 from forebay.stream.audit.filter import AuditFilter
 from forebay.stream.audit.signing import Signer
 from forebay.stream.audit.tally import OutcomeTally
-from forebay.stream.audit.verifier import ChainVerifier, Finding, Place
+from forebay.stream.audit.verifier import ChainVerifier, Finding
 from tests.audit.build import Stored, chain, keys, private_key
 
 PAUSE = Action("pause", "ann@host", "10.0.0.7", {"worker": "w1"})

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.schemas.headers import AUDIT_SHA256, AUDIT_SIGNATURE
-from forebay.stream.audit.chain import block_digest
+from forebay.stream.audit.chain import Place, block_digest
 from forebay.stream.audit.chain_writer import CheckpointPolicy
 from forebay.stream.audit.signing import Signer
-from forebay.stream.audit.verifier import Place
-from tests.audit.build import PARTITION, Stored, append, chain, committed, keys, private_key, verify, writer
+from forebay.stream.audit.verifier import ChainVerifier
+from tests.audit.build import NAME, PARTITION, Stored, append, chain, committed, keys, private_key, verify, writer
 
 NUM_BLOCKS = 12
 
@@ -184,3 +184,14 @@ def test_the_partition_has_a_head_only_after_a_block() -> None:
     assert chains.head(PARTITION) is None
     append(chains, 0, 1)
     assert chains.head(PARTITION) is not None
+
+
+@pytest.mark.parametrize("starts, found", [((0, 0, 0, 0), True), ((5, 9, 1, 0), True), ((0, 0, 0, 7), False)])
+def test_a_chain_may_only_be_missing_if_its_own_partition_was_cut(starts: tuple[int, ...], found: bool) -> None:
+    _, chains = chain(5)
+    head = chains.head(PARTITION)
+    assert head is not None
+    # Partition 3 of the input, and partition 7, are both in partition 3 of the topic.
+    for name in (NAME, "forebay|features|7"):
+        findings = ChainVerifier(dict(enumerate(starts)), heads={name: head}).finish()
+        assert [finding.kind for finding in findings] == ["cut_off"] * found
