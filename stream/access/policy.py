@@ -6,7 +6,7 @@ Shapes: B = events, T = distinct tokens.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +18,8 @@ from forebay.stream.access.rules import Rules
 from forebay.stream.access.tokens import Denial, Token, Verifier
 from forebay.stream.core.model_ref import ModelRef
 
+MAX_KEPT_DECISIONS: Final = 4_096
+"""By topic and model."""
 _REVISION_CHARS: Final = 16
 _LENGTH: Final = len(PRINCIPAL)
 
@@ -37,6 +39,15 @@ class AccessDecisions(NamedTuple):
     revision: str
 
 
+class _Decision(NamedTuple):
+    """What is decided about a token, whenever it is used: see `Token`."""
+
+    principal: str | None
+    begins_ms: int
+    ends_ms: int
+    denial: Denial
+
+
 class AccessPolicy:
     """Verifies the tokens of events and applies the rules.
 
@@ -47,6 +58,7 @@ class AccessPolicy:
         self._verifier = verifier
         self._rules = rules
         self.revision = revision
+        self._decided: dict[tuple[str, ModelRef], dict[bytes | Denial, _Decision]] = {}
 
     def decide(
         self,
@@ -62,28 +74,35 @@ class AccessPolicy:
         token_B = np.fromiter(
             (index_of(token_of(of_record), len(indexes)) for of_record in headers), np.int64, len(headers)
         )
-        principals: list[str | None] = []
-        principal: str | None
-        denials: list[int] = []
-        begins: list[int] = []
-        ends: list[int] = []
-        for text in indexes:
-            verified = text if isinstance(text, Denial) else self._verifier.verify(text)
-            if isinstance(verified, Denial):
-                principal, begin_ms, end_ms, denial = None, 0, 0, verified
-            else:
-                principal, begin_ms, end_ms, _ = verified
-                denial = self._denial(verified, topic, model)
-            principals.append(principal)
-            begins.append(begin_ms)
-            ends.append(end_ms)
-            denials.append(denial)
-        denial_B = np.array(denials, dtype=np.uint8)[token_B] if denials else np.zeros(0, dtype=np.uint8)
-        if denials:
-            begin_B, end_B = np.array(begins, dtype=np.int64)[token_B], np.array(ends, dtype=np.int64)[token_B]
-            is_outside_B = (timestamp_B < begin_B) | (timestamp_B >= end_B)
-            denial_B[is_outside_B & (denial_B == Denial.NONE)] = Denial.TIME
-        return AccessDecisions(principals, token_B, denial_B, self.revision)
+        if not indexes:
+            return AccessDecisions((), token_B, np.zeros(0, dtype=np.uint8), self.revision)
+        principals, begins, ends, denials = zip(*self._decisions(indexes, topic, model), strict=True)
+        denial_B = np.array(denials, dtype=np.uint8)[token_B]
+        begin_B, end_B = np.array(begins, dtype=np.int64)[token_B], np.array(ends, dtype=np.int64)[token_B]
+        is_outside_B = (timestamp_B < begin_B) | (timestamp_B >= end_B)
+        denial_B[is_outside_B & (denial_B == Denial.NONE)] = Denial.TIME
+        return AccessDecisions(list(principals), token_B, denial_B, self.revision)
+
+    def _decisions(self, tokens: Iterable[bytes | Denial], topic: str, model: ModelRef) -> list[_Decision]:
+        """Return the decision about each token. Those about verified tokens are kept; anyone can send others without end."""
+        decided = self._decided.setdefault((topic, model), {})
+        if len(decided) > MAX_KEPT_DECISIONS:
+            decided.clear()
+        found = []
+        for token in tokens:
+            decision = decided.get(token)
+            if decision is None:
+                decision = self._decision(token, topic, model)
+                if decision.principal is not None:
+                    decided[token] = decision
+            found.append(decision)
+        return found
+
+    def _decision(self, token: bytes | Denial, topic: str, model: ModelRef) -> _Decision:
+        verified = token if isinstance(token, Denial) else self._verifier.verify(token)
+        if isinstance(verified, Denial):
+            return _Decision(None, 0, 0, verified)
+        return _Decision(verified.principal, verified.begins_ms, verified.ends_ms, self._denial(verified, topic, model))
 
     def _denial(self, token: Token, topic: str, model: ModelRef) -> Denial:
         if token.topics is not None and topic not in token.topics:

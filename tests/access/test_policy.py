@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import ClassVar
 
+import numpy as np
+import pytest
+
+from forebay.schemas.headers import PRINCIPAL
 from forebay.stream.access.policy import AccessPolicy, policy_revision, token_of
 from forebay.stream.access.rules import Rules
-from forebay.stream.access.tokens import MESSAGES, Denial
+from forebay.stream.access.tokens import MESSAGES, Denial, Token
+from forebay.stream.core.model_ref import ModelRef
 from tests.access.issuer import JULY_S, sign, verifier
 from tests.core.build import JULY, MODEL
 
@@ -70,3 +75,31 @@ def test_the_revision_is_a_digest_of_the_policy() -> None:
     first = policy_revision({"a": 1, "b": {"x": ["y"]}})
     assert first == policy_revision({"b": {"x": ["y"]}, "a": 1}) and len(first) == 16
     assert first != policy_revision({"a": 1, "b": {"x": ["z"]}})
+
+
+def test_only_decisions_about_verified_tokens_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forebay.stream.access.policy.MAX_KEPT_DECISIONS", 2)
+
+    class Counting:
+        asked: ClassVar[list[bytes]] = []
+
+        def verify(self, token: bytes) -> Token | Denial:
+            self.asked.append(token)
+            return Token(token.decode(), 0, 10, None) if token.startswith(b"team-a/") else Denial.SIGNATURE
+
+    policy = AccessPolicy(Counting(), Rules({"team-a/*": ["m"]}), revision="r")
+
+    def decide(*tokens: bytes, topic: str = "features") -> list[int]:
+        headers = [[(PRINCIPAL, token)] for token in tokens]
+        times = np.full(len(tokens), 5, dtype=np.int64)
+        return policy.decide(headers, times, topic=topic, model=ModelRef("m", 1)).denial_B.tolist()
+
+    for _ in range(2):
+        assert decide(b"team-a/1", b"forged") == [Denial.NONE, Denial.SIGNATURE]
+    assert Counting.asked == [b"team-a/1", b"forged", b"forged"]
+    assert decide(b"team-a/1", topic="other") == [Denial.NONE]
+    assert Counting.asked.count(b"team-a/1") == 2
+    for number in range(2, 6):
+        assert decide(b"team-a/%d" % number) == [Denial.NONE]
+    assert decide(b"team-a/1") == [Denial.NONE]
+    assert Counting.asked.count(b"team-a/1") == 3

@@ -42,5 +42,6 @@ def test_each_uncommitted_record_has_the_policy_that_last_decided_about_it(steps
             history.on_committed(P0, committed)
         for offset in range(committed, end):
             assert history.policy_of(P0, offset) is decided[offset]
+    history.on_decided(P0, end, POLICIES[number])  # after a rewind, spans of the past stay until the next poll
     history.on_committed(P0, end)
     assert len(history._spans.get(P0, [])) <= 1
