@@ -8,7 +8,8 @@ Blocks come in the order of their offsets in the audit topic. A block is identif
 - *inserted*: a sequence number occurs again, or the block follows the head that is committed with the offset;
 - *cut off*: the chain ends before the head that is committed with the offset;
 - *unsigned*: a checkpoint is missing where the configuration demands one, or its key is not trusted;
-- *restarted*: a chain begins again without a trusted signature.
+- *restarted*: a chain begins again without a trusted signature;
+- *gap*: a chain begins again at a later position of the input than it had come to.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from forebay.stream.audit.chain_writer import CheckpointPolicy
 from forebay.stream.audit.missing import MissingNumbers
 from forebay.stream.audit.signing import TrustedKeys
 
-FindingKind = Literal["changed", "deleted", "swapped", "inserted", "cut_off", "unsigned", "restarted"]
+FindingKind = Literal["changed", "deleted", "swapped", "inserted", "cut_off", "unsigned", "restarted", "gap"]
 NO_KEYS: Final = TrustedKeys({})
 
 
@@ -194,6 +195,14 @@ class ChainVerifier:
                 detail=f"the chain begins again after block {chain.report.sequence}: the group's offsets were reset, the audit "
                 "was turned off for a while, or blocks were replaced",
             )
+        if block.head.first_offset > chain.report.next_offset:
+            # A valid signature does not show whether blocks were removed or the audit was off.
+            left_out = f"{chain.report.next_offset} to {block.head.first_offset - 1}"
+            detail = (
+                f"positions {left_out} of the input are in no block: the audit was turned off for a while, the group's offset "
+                "was moved forward, or blocks were removed before this one"
+            )
+            self._find("gap", str(block.head.chain), 0, place, detail=detail)
         # The numbers begin again, so those that are missing of the chain before cannot come any more.
         self._report_missing(str(block.head.chain), chain)
         chain.rows_since, chain.signed_ms = 0, None

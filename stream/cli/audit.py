@@ -63,8 +63,8 @@ def verify(
     """Find blocks that were deleted, inserted, changed, swapped or cut off.
 
     Recomputes the digests of all blocks, checks the signatures of checkpoints, and compares the end of each chain with the head
-    that the group has committed. The exit status is 1 if anything is wrong. docs/audit.md says what can be found, and what
-    cannot.
+    that the group has committed. The exit status is 1 if anything is wrong or left out. docs/audit.md says what can be found,
+    and what cannot.
     """
     from forebay.stream.cli.audit_verify import verify_audit
 

@@ -195,3 +195,17 @@ def test_a_chain_may_only_be_missing_if_its_own_partition_was_cut(starts: tuple[
     for name in (NAME, "forebay|features|7"):
         findings = ChainVerifier(dict(enumerate(starts)), heads={name: head}).finish()
         assert [finding.kind for finding in findings] == ["cut_off"] * found
+
+
+def test_positions_that_are_left_out_before_a_new_beginning_are_a_gap_however_it_is_signed() -> None:
+    first, _ = chain(6)  # positions 0 to 23
+    again = writer()
+    second = append(again, 24, 4, now_ms=9) + append(again, 28, 4, now_ms=10)
+    assert verify(first + second, again) == []
+    for left in range(1, 6):
+        findings = verify(first[:left] + second, again)
+        assert [(finding.kind, finding.sequence, finding.place) for finding in findings] == [("gap", 0, Place(3, left))]
+        assert f"positions {left * 4} to 23 of the input" in findings[0].detail
+    # Offsets that were moved back leave nothing out.
+    back = writer()
+    assert verify(first + append(back, 10, 4, now_ms=9), back) == []
