@@ -92,6 +92,7 @@ def verify(
     *,
     trusted: TrustedKeys | None = None,
     log_start: int = 0,
+    policy: CheckpointPolicy = POLICY,
 ) -> list[Finding]:
     """Return the findings of a topic with these records, whose chain ends at the writer's head."""
     head = chains.head(PARTITION)
@@ -99,7 +100,7 @@ def verify(
         {0: 0, 1: 0, 2: 0, 3: log_start},
         heads={} if head is None else {NAME: head},
         keys=keys(0) if trusted is None else trusted,
-        policy=POLICY,
+        policy=policy,
     )
     for offset, stored in enumerate(blocks, log_start):
         verifier.add(Place(3, offset), stored.key, stored.value, stored.headers)

@@ -209,3 +209,20 @@ def test_positions_that_are_left_out_before_a_new_beginning_are_a_gap_however_it
     # Offsets that were moved back leave nothing out.
     back = writer()
     assert verify(first + append(back, 10, 4, now_ms=9), back) == []
+
+
+def test_older_blocks_are_verified_with_the_limits_of_their_time() -> None:
+    before = CheckpointPolicy(rows=100, interval_ms=1_000_000)
+    chains = writer(policy=before)
+    blocks = [block for number in range(12) for block in append(chains, number * 4, 4, now_ms=number)]
+    assert verify(blocks, chains, policy=before) == []
+    assert {finding.kind for finding in verify(blocks, chains)} == {"unsigned"}
+
+
+def test_blocks_from_before_there_was_a_key_are_unsigned_until_they_are_deleted() -> None:
+    blocks, without = chain(2, key=None)
+    chains = writer()
+    chains.restore(committed(without, 8))
+    blocks += append(chains, 8, 4, now_ms=9)
+    assert {finding.kind for finding in verify(blocks, chains)} == {"unsigned"}
+    assert verify(blocks[2:], chains, log_start=2) == []
