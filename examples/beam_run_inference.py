@@ -55,4 +55,6 @@ def main(repository: str, name: str, events: str, outcomes: str, *options: str) 
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 5 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python examples/beam_run_inference.py REPOSITORY NAME EVENTS OUTCOMES [OPTIONS OF BEAM]")
     main(*sys.argv[1:])

@@ -54,4 +54,6 @@ def main(repository: str, name: str, events: str, outcomes: str, num_actors: str
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (5, 6) or sys.argv[1].startswith("-"):
+        sys.exit("usage: python examples/ray_data_backfill.py REPOSITORY NAME EVENTS OUTCOMES [ACTORS]")
     main(*sys.argv[1:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import orjson
@@ -20,7 +20,6 @@ from forebay.stream.core.record_columns import PlainRecord, RecordColumns
 from forebay.stream.core.record_sizes import record_bytes, records_bytes
 from forebay.stream.core.records import Chunk, Epoch, Record, RowFailure, TopicPartition, Unreadable
 from forebay.stream.core.rows import RowRecord, RowRecords, distinct_records
-from forebay.stream.decode.encrypted_avro import EncryptedAvro
 from forebay.stream.encryption.documents import DocumentOpener, Opened, has_only_tokens
 from forebay.stream.encryption.jwe import (
     CannotDecrypt,
@@ -32,6 +31,9 @@ from forebay.stream.encryption.jwe import (
     resembles_token,
 )
 from forebay.stream.encryption.scope import WHOLE_VALUE, header_ending, record_scope_id
+
+if TYPE_CHECKING:
+    from forebay.stream.decode.encrypted_avro import EncryptedAvro
 
 WITHHELD: Final = "the message is withheld, because the topic has encrypted fields"
 

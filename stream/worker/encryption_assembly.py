@@ -12,7 +12,6 @@ from forebay.schemas.topics import topic_name
 from forebay.stream.config.sections import EncryptionSection, Settings
 from forebay.stream.core.clock import Clock
 from forebay.stream.core.extras import install_hint
-from forebay.stream.decode.encrypted_avro import EncryptedAvro
 from forebay.stream.decode.encrypted_input import EncryptedInput
 from forebay.stream.decode.formats.choice import FormatChoice
 from forebay.stream.encryption.jwe import TokenSealer
@@ -64,6 +63,7 @@ async def open_encryption(
     encrypted = kms = avro = None
     if section.decrypts_avro:
         kms = await asyncio.to_thread(_open_kms, section)
+        from forebay.stream.decode.encrypted_avro import EncryptedAvro  # needs the extra `avro`, as its topics do
         from forebay.stream.encryption.live_keys import new_cipher  # `open_keys` found its library
 
         avro = EncryptedAvro(choice, schemas, new_cipher)

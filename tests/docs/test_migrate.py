@@ -28,7 +28,8 @@ def test_both_workers(page: str, tmp_path: Path) -> None:
     blocks = blocks_of((ROOT / "docs" / "migrate" / f"{page}.md").read_text(encoding="utf-8"))
     old, new = (block.text for block in blocks if block.language == "python")
     code = compile(old, f"{page}.md", "exec")
-    if find_spec(LIBRARIES[page]) is not None:
+    # `find_spec` fails for Faust once it is imported.
+    if LIBRARIES[page] in sys.modules or find_spec(LIBRARIES[page]) is not None:
         exec(code, {"__name__": "old_worker"})
     (settings,) = (block.text for block in blocks if block.language == "toml")
     (event,) = (block.text for block in blocks if block.language == "json")

@@ -106,7 +106,8 @@ class Commit:
         }
 
     def of(self, ref: ModelRef) -> list[BatchResult]:
-        return [result for result in self.results if result.model == ref]
+        """Return the results of a model, as they are before an emitter adds the failures that it finds."""
+        return [replace(result, failures=dict(result.failures)) for result in self.results if result.model == ref]
 
 
 def polled_part(
@@ -263,11 +264,11 @@ def test_the_ledger_is_the_sum_of_the_lanes(commit: Commit) -> None:
 @given(commits())
 def test_one_lane_is_emitted_by_its_own_emitter(commit: Commit) -> None:
     for ref, emitter in commit.emitters().items():
-        own, results = emitter.emit(commit.of(ref)), commit.of(ref)
-        alone = emit(LanesEmitter({ref: emitter}), results)
+        own = emitter.emit(commit.of(ref))
+        alone = emit(LanesEmitter({ref: emitter}), commit.of(ref))
         assert alone.metadata == own.metadata
         # The other lanes have nothing in this commit.
-        for emission in (alone, emit(LanesEmitter(commit.emitters(), combine_metadata=combine), results)):
+        for emission in (alone, emit(LanesEmitter(commit.emitters(), combine_metadata=combine), commit.of(ref))):
             assert rows_of(emission) == rows_of(own)
             assert list(emission.outgoing) == list(own.outgoing)
             assert emission.positions == own.positions

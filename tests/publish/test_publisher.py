@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from forebay.schemas.errors import BrokerError
 from forebay.stream.core.clock import SystemClock
 from forebay.stream.kafka.patches.fetch_pacing import pace_fetches
 from forebay.stream.publish.publisher import Publisher, oversize
+from tests.brokers.clients import create_topic
 from tests.brokers.resolve import Broker
 from tests.conftest import Names
 
@@ -23,12 +23,7 @@ NOW_MS = SystemClock().wall_ms()
 
 @pytest.fixture
 async def topic(broker: Broker, names: Names) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(names("features"), PARTITIONS, 1)])
-    finally:
-        await admin.close()
+    await create_topic(broker.bootstrap, names("features"), PARTITIONS)
     return names("features")
 
 
