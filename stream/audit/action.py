@@ -95,5 +95,9 @@ def action_of(block: Block) -> Action | None:
         raise DataError("an audit block has an action without its fields") from None
     if not all(type(text) is str for text in texts) or not isinstance(details, dict):
         raise DataError("an audit block has an action with fields of other types")
+    try:
+        orjson.dumps(details)
+    except TypeError:  # orjson reads what it does not write
+        raise DataError("an audit block has an action whose details are nested too deeply") from None
     name, actor, origin = texts
     return Action(name, actor, origin, details)

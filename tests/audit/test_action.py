@@ -72,3 +72,10 @@ def test_an_action_without_its_fields_is_refused(action: object) -> None:
     value = orjson.dumps({**orjson.loads(actions(1)[0].value), "action": action})
     with pytest.raises(DataError, match="action"):
         action_of(decode_block(value))
+
+
+def test_details_that_cannot_be_shown_are_refused() -> None:
+    document = {**orjson.loads(actions(1)[0].value), "action": None}
+    nested = b'{"name": "a", "actor": "b", "origin": "", "details": {"x": ' + b"[" * 500 + b"]" * 500 + b"}}"
+    with pytest.raises(DataError, match="nested too deeply"):
+        action_of(decode_block(orjson.dumps(document).replace(b'"action":null', b'"action":' + nested)))
