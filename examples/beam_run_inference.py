@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 import forebay
 
 
-class ForebayModel(ModelHandler[bytes, dict[str, Any], Any]):
+class ForebayModel(ModelHandler[bytes, dict[str, Any], Any]):  # type: ignore[misc]  # Beam is not installed here
     """Loads a version, and predicts batches of events. version: a number or an alias; None for the highest."""
 
     def __init__(self, repository: str, name: str, version: int | str | None = None) -> None:
