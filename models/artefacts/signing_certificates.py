@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from forebay.models.artefacts.signing_keys import signing_public_key
+from forebay.models.artefacts.signing_keys import read_pem, require_cryptography, signing_public_key
 from forebay.schemas.errors import ModelError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from forebay.models.artefacts.signing_keys import PrivateKey
 
 MAX_CERTIFICATES: Final = 8
-_MAX_FILE_BYTES: Final = 1 << 20
 _MAX_INTERMEDIATES: Final = 4
 _FOR_CODE: Final = frozenset({"1.3.6.1.5.5.7.3.3", "2.5.29.37.0"})
 """Object identifiers of codeSigning and anyExtendedKeyUsage."""
@@ -46,15 +44,12 @@ class CertifiedKey(NamedTuple):
 
 def read_certificates(file: str) -> list[Certificate]:
     """Return the certificates in a PEM file, in their order. Raises ModelError(kind="signing_key")."""
+    require_cryptography()
     from cryptography.x509 import InvalidVersion, load_pem_x509_certificates
 
+    data = read_pem(file)
     try:
-        with Path(file).open("rb") as stream:
-            found = load_pem_x509_certificates(stream.read(_MAX_FILE_BYTES))
-    except OSError as error:
-        raise _error(
-            f"{file}: cannot be read: {error.strerror or error}", "check the path and its permissions"
-        ) from None
+        found = load_pem_x509_certificates(data)
     except (ValueError, InvalidVersion):
         raise _error(f"{file}: these are not certificates in PEM", "openssl x509 -in FILE -outform PEM") from None
     if not 0 < len(found) <= MAX_CERTIFICATES:

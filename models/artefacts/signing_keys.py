@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     PrivateKey: TypeAlias = EllipticCurvePrivateKey
     """The private key of a signature."""
 
-_MAX_KEY_BYTES: Final = 65_536
+_MAX_PEM_BYTES: Final = 1 << 18
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 _PREFIX: Final = "sha256:"
 
@@ -55,7 +55,7 @@ def read_public_key(file: str) -> EllipticCurvePublicKey:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
-        key = load_pem_public_key(_read(file))
+        key = load_pem_public_key(read_pem(file))
     except (ValueError, UnsupportedAlgorithm):
         raise _error(f"{file}: this is not a public key in PEM", "openssl ec -in KEY -pubout -out FILE") from None
     return signing_public_key(key, file)
@@ -80,7 +80,7 @@ def read_private_key(file: str, read_password: ReadPassword) -> EllipticCurvePri
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    data = _read(file)
+    data = read_pem(file)
     try:
         try:
             key = load_pem_private_key(data, None)
@@ -129,10 +129,11 @@ def require_cryptography() -> None:
         ) from None
 
 
-def _read(file: str) -> bytes:
+def read_pem(file: str) -> bytes:
+    """Return the content of a file with keys or certificates. Raises ModelError(kind="signing_key") if it cannot be read."""
     try:
         with Path(file).open("rb") as stream:
-            return stream.read(_MAX_KEY_BYTES)
+            return stream.read(_MAX_PEM_BYTES)
     except OSError as error:
         raise _error(
             f"{file}: cannot be read: {error.strerror or error}", "check the path and its permissions"

@@ -17,6 +17,7 @@ from forebay.models.artefacts.signing_keys import (
     fingerprint_of,
     normalise_fingerprint,
     read_public_key,
+    require_cryptography,
 )
 from forebay.schemas.errors import ModelError
 
@@ -118,12 +119,13 @@ class SigningPolicy:
         bundle: the content of its signature file; None if it has none.
         files: the digests of its files, as `signed_files` gives them.
 
-        Raises ModelError(kind="signing_key") if a key of the policy cannot be read.
+        Raises ModelError(kind="signing_key") if a key of the policy cannot be read, or cryptography is not installed.
         """
         if rule.policy is Policy.OFF:
             return SignatureVerdict(SignatureState.NOT_CHECKED, Policy.OFF)
         if bundle is None:
             return SignatureVerdict(SignatureState.UNSIGNED, rule.policy, reason="the version is not signed")
+        require_cryptography()
         try:
             signed = read_bundle(bundle)
             state, key, reason = self._judge(rule, signed, files)

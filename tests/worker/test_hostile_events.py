@@ -1,4 +1,4 @@
-"""Events that an attacker would send to a worker with encryption and privacy: each has one outcome, and the worker continues."""
+"""Hostile events for a worker with encryption and privacy: each has one outcome, and the worker continues."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -206,6 +207,15 @@ def test_what_is_no_chain_is_not_a_signature(folder: Path, trusted: SigningKey, 
     rsa_key = rsa.generate_private_key(65537, 2048)
     with pytest.raises(ModelError, match="has no elliptic curve key"):
         sign(folder, Party(leaf.key, certified("rsa", root, key=rsa_key).certificate))  # type: ignore[arg-type]
+
+
+def test_without_the_package_the_extra_is_named(
+    folder: Path, trusted: SigningKey, root: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(folder, certified("release", root))
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ModelError, match="need the package cryptography"):
+        state(folder, trusted)
 
 
 @pytest.mark.long
